@@ -1,0 +1,166 @@
+//! The create request: everything the user chose for a container, typed, and nothing else.
+//!
+//! It is stored with the container as JSON, so every field added later needs a serde default. Image config is
+//! not here: the one function that merges the two is [`super::spec`].
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// What `create` and `run` were asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CreateRequest {
+    pub name: Option<String>,
+    pub rootfs: RootfsSource,
+    /// Words after the image: replace the image's `Cmd`.
+    pub command: Vec<String>,
+    /// `Some(vec![])` is `--entrypoint ""`: the image's entry point is dropped.
+    pub entrypoint: Option<Vec<String>>,
+    /// `KEY=VALUE`, files and host look-ups already resolved; later entries win.
+    pub env: Vec<String>,
+    pub workdir: Option<String>,
+    pub user: Option<String>,
+    pub group_add: Vec<String>,
+    pub hostname: Option<String>,
+    pub labels: BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
+    pub mounts: Vec<MountRequest>,
+    pub read_only: bool,
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub seccomp: SeccompChoice,
+    pub no_new_privileges: bool,
+    pub privileged: bool,
+    pub ulimits: Vec<Ulimit>,
+    pub sysctls: BTreeMap<String, String>,
+    /// Bytes; docker's default is 64 MiB.
+    pub shm_size: Option<u64>,
+    pub init: bool,
+    pub network: NetworkMode,
+    pub pid: NamespaceMode,
+    pub ipc: NamespaceMode,
+    pub uts: NamespaceMode,
+    pub userns: UsernsMode,
+    /// `SIGTERM`, `TERM` or a number, as typed.
+    pub stop_signal: Option<String>,
+    /// Seconds; negative waits for ever.
+    pub stop_timeout: Option<i64>,
+    /// `os/arch[/variant]`.
+    pub platform: Option<String>,
+    /// `NAME:IP` pairs for `/etc/hosts`.
+    pub add_hosts: Vec<(String, String)>,
+    pub dns: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub oom_score_adj: Option<i32>,
+    pub tty: bool,
+    /// `-i`: stdin stays open.
+    pub interactive: bool,
+    /// The container's stdin closes when the first attached client goes (`-i` without `-d`).
+    pub stdin_once: bool,
+    pub auto_remove: bool,
+    pub detach_keys: Option<String>,
+}
+
+/// What the container's root is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RootfsSource {
+    /// An image, as the user named it.
+    Image(String),
+    /// `--rootfs PATH[:rw]`: an absolute directory of the host.
+    Directory { path: PathBuf, write_through: bool },
+}
+
+impl Default for RootfsSource {
+    fn default() -> Self {
+        Self::Image(String::new())
+    }
+}
+
+/// One `-v`, `--mount` or `--tmpfs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum MountRequest {
+    Bind {
+        source: PathBuf,
+        target: PathBuf,
+        read_only: bool,
+        /// Submounts come along (docker's default), and are read-only too when `read_only`.
+        recursive: bool,
+        propagation: Propagation,
+        /// `-v` creates a missing source directory, `--mount` refuses.
+        create_source: bool,
+    },
+    Tmpfs {
+        target: PathBuf,
+        /// Bytes.
+        size: Option<u64>,
+        /// Octal mode bits.
+        mode: Option<u32>,
+        read_only: bool,
+        exec: bool,
+        suid: bool,
+        dev: bool,
+    },
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Propagation {
+    #[default]
+    RPrivate,
+    Private,
+    RSlave,
+    Slave,
+    RShared,
+    Shared,
+}
+
+/// `--security-opt seccomp=`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeccompChoice {
+    #[default]
+    Default,
+    Unconfined,
+    /// The profile's text, read when the request was made, so that a start months later does the same.
+    Profile(String),
+}
+
+/// One `--ulimit`: name without `RLIMIT_`, lower case; `u64::MAX` is unlimited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ulimit {
+    pub name: String,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkMode {
+    #[default]
+    None,
+    Host,
+}
+
+/// `--pid`, `--ipc`, `--uts`. Which values a flag allows is checked where it is parsed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NamespaceMode {
+    #[default]
+    Private,
+    Host,
+    /// A container's name or id, as typed; resolved at each start.
+    Container(String),
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UsernsMode {
+    /// The user namespace that all containers of this user share.
+    #[default]
+    Host,
+}

@@ -1,0 +1,11 @@
+//! Recognises the role of this process before any thread exists, and hands over.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    match args.next() {
+        Some(role) if role == kelp::shim::ROLE => kelp::shim::main(args),
+        _ => kelp::cli::main(),
+    }
+}

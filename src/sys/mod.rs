@@ -1,0 +1,9 @@
+//! Every raw system call, and the only `unsafe` of the crate.
+//!
+//! Functions take `impl AsFd` and return `OwnedFd`; no raw descriptor leaves this room. Failures are one type,
+//! [`Error`], which says what was tried, on what, and with which errno. Nothing here knows what a container is.
+#![allow(unsafe_code, reason = "the one room that talks to the kernel")]
+
+mod error;
+
+pub use error::{Context, Error, Result};
