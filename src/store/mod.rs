@@ -6,3 +6,33 @@
 pub mod container;
 pub mod id;
 pub mod image;
+
+use std::path::{Path, PathBuf};
+
+use crate::error::Hint;
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+}
+
+impl Store {
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Sys(#[from] crate::sys::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
+        None
+    }
+}

@@ -1,0 +1,10 @@
+//! The verbs on containers, one file each.
+
+pub mod attach;
+pub mod create;
+pub mod kill;
+pub mod rm;
+pub mod run;
+pub mod start;
+pub mod stop;
+pub mod wait;

@@ -1,0 +1,44 @@
+//! Why a verb failed: variants by what the user must know or the caller does differently.
+
+use crate::error::{ExitStatus, Hint};
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no such container: {0}")]
+    NoSuchContainer(String),
+    #[error("no such image: {0}")]
+    NoSuchImage(String),
+    /// A value that the user gave and that cannot be used.
+    #[error("invalid {what} `{value}`: {reason}")]
+    Invalid { what: &'static str, value: String, reason: String },
+    /// The request contradicts the container's present state.
+    #[error("cannot {verb} container {container}: {reason}")]
+    Conflict { verb: &'static str, container: String, reason: String, hint: Option<String> },
+    /// The container's process could not be started; `status` is 126, 127 or 125.
+    #[error("{message}")]
+    Start { status: ExitStatus, message: String, hint: Option<String> },
+    #[error(transparent)]
+    Store(#[from] crate::store::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The exit status that this failure calls for by itself; `None` leaves it to the command.
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        match self {
+            Self::Start { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Conflict { hint, .. } | Self::Start { hint, .. } => hint.clone(),
+            Self::Store(e) => e.hint(),
+            _ => None,
+        }
+    }
+}
