@@ -6,6 +6,7 @@
 pub mod container;
 pub mod id;
 pub mod image;
+pub mod userns;
 
 use std::path::{Path, PathBuf};
 

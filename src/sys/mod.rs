@@ -5,5 +5,6 @@
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
 mod error;
+pub mod userns;
 
 pub use error::{Context, Error, Result};
