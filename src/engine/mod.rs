@@ -4,6 +4,7 @@ pub mod container;
 mod error;
 pub mod exec;
 pub mod request;
+pub mod system;
 
 pub use error::{Error, Result};
 

@@ -2,38 +2,48 @@
 //!
 //! The commit rule: write in `staging/`, sync where design says so, rename into the final name, then record. A
 //! name that exists is complete. Whatever a dead process left in `staging/` the next command collects.
+//!
+//! [`Layout`] is the part that needs no database (paths, locks, state files, events): all that a shim uses for
+//! most of its life. [`Store`] is a layout plus the open database.
 
+pub mod atomic;
+pub mod check;
 pub mod container;
+pub mod content;
+mod error;
+pub mod events;
 pub mod id;
 pub mod image;
+mod layout;
+pub mod lock;
+pub mod names;
+mod open;
+mod schema;
+pub mod staging;
 pub mod userns;
 
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
 
-use crate::error::Hint;
+pub use error::{Error, Result};
+pub use layout::Layout;
 
-/// An open store.
+/// An open store. What needs no database is reached through [`Layout`], to which it dereferences.
 #[derive(Debug)]
 pub struct Store {
-    root: PathBuf,
+    layout: Layout,
+    db: rusqlite::Connection,
+    read_only: bool,
 }
 
 impl Store {
-    pub fn root(&self) -> &Path {
-        &self.root
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Sys(#[from] crate::sys::Error),
-}
-
-pub type Result<T> = std::result::Result<T, Error>;
-
-impl Hint for Error {
-    fn hint(&self) -> Option<String> {
-        None
+impl Deref for Store {
+    type Target = Layout;
+    fn deref(&self) -> &Layout {
+        &self.layout
     }
 }

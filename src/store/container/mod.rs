@@ -1,14 +1,20 @@
 //! Container records: the row in the database, the shim's state file beside it, and what the two say together.
 
+mod lifecycle;
+mod state;
+mod truth;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+#[cfg(doc)]
+use super::Store;
 use super::id::{ContainerId, Name};
 
 /// A container as the database knows it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ContainerRecord {
     pub id: ContainerId,
     pub name: Name,
@@ -28,9 +34,12 @@ pub struct ContainerRecord {
     pub image_id: Option<String>,
     /// The command line as `ps` shows it: entry point and arguments.
     pub command: Vec<String>,
+    /// Diff-ids of the layers it stands on, lowest first: kept for as long as the container is, whatever becomes
+    /// of the image.
+    pub layers: Vec<String>,
     /// Labels of image and user together.
     pub labels: BTreeMap<String, String>,
-    /// The full create request as JSON; `engine` owns its shape.
+    /// The full create request as JSON; `engine` owns its shape. Empty in what [`Store::container_rows`] lists.
     pub request: String,
 }
 
@@ -81,4 +90,21 @@ pub struct Exit {
     pub finished: Timestamp,
     /// Empty unless the start failed or the shim was lost.
     pub error: String,
+}
+
+/// What a container is doing at this moment: row, lock and state file read together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    pub status: Status,
+    /// Of the container's first process, in the host's pid namespace; `None` when it does not run.
+    pub pid: Option<u32>,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    /// Of the last end; `None` before the first one and while it runs.
+    pub exit_code: Option<i32>,
+    pub error: String,
+    pub oom_killed: bool,
+    /// The shim is gone and the container's first process is not: its pid and start time (clock ticks since
+    /// boot), for the caller to kill.
+    pub lost_init: Option<(u32, u64)>,
 }

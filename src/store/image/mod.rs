@@ -1,9 +1,11 @@
 //! Image records: which config a reference names, which layers it is made of, which blobs it needs.
 
+mod table;
+
 use jiff::Timestamp;
 
 /// An image as the database knows it. Its id is the digest of its config.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageRecord {
     /// `sha256:…` of the image config, a blob of the store.
     pub id: String,
@@ -18,4 +20,7 @@ pub struct ImageRecord {
     pub references: Vec<String>,
     /// The image config, the JSON document whose digest is `id`.
     pub config: String,
+    /// Every blob it needs to be saved or pushed again: layers as received. Manifest and config are meant
+    /// without being named.
+    pub blobs: Vec<String>,
 }

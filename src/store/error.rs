@@ -1,0 +1,78 @@
+//! Why the store refused or failed: one variant per consequence for the caller.
+
+use std::path::PathBuf;
+
+use super::id::{ContainerId, InvalidName};
+use crate::error::Hint;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Sys(#[from] crate::sys::Error),
+    /// The directory holds things and no marker: it is somebody else's.
+    #[error("{} is not a kelp store: it has files in it and no marker", .path.display())]
+    Foreign { path: PathBuf },
+    /// A piece of the store is not what the store made: a link, another user's, of another type.
+    #[error("{} cannot be trusted as a part of the store: {reason}", .path.display())]
+    Untrusted { path: PathBuf, reason: &'static str },
+    #[error("{} was written by a newer kelp: its schema is {found}, this kelp knows up to {known}", .path.display())]
+    NewerSchema { path: PathBuf, found: i64, known: i64 },
+    /// The database file is damaged, or not one. Nothing was changed.
+    #[error("the database {} is damaged", .path.display())]
+    Corrupt { path: PathBuf, source: rusqlite::Error },
+    /// The database did not do what was asked: disk full, locked for too long, unreadable.
+    #[error("cannot {doing} in the database {}", .path.display())]
+    Database { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    /// A file of the store does not hold what the store writes there.
+    #[error("{} is damaged: {reason}", .path.display())]
+    Malformed { path: PathBuf, reason: String },
+    #[error("the container name `{name}` is already in use by container {holder}")]
+    NameTaken { name: String, holder: ContainerId },
+    #[error("no such container: {0}")]
+    NoSuchContainer(String),
+    #[error("no such image: {0}")]
+    NoSuchImage(String),
+    /// More than one id begins so.
+    #[error("`{prefix}` is the beginning of more than one {what} id")]
+    AmbiguousPrefix { what: &'static str, prefix: String },
+    /// A layer or a blob that a record needs is not in the store (any more).
+    #[error("{what} {digest} is not in the store")]
+    MissingContent { what: &'static str, digest: String },
+    #[error("content has the digest {found}, {expected} was expected")]
+    DigestMismatch { expected: String, found: String },
+    #[error(transparent)]
+    InvalidName(#[from] InvalidName),
+    /// A job inside the user namespace failed; the text is its own.
+    #[error("{0}")]
+    Job(String),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Foreign { .. } => "choose an empty directory, or one that does not exist yet",
+            Self::Untrusted { .. } => "move it away, or set the store's place in config.toml; nothing was changed",
+            Self::NewerSchema { .. } => "use the newer kelp, or another store; nothing was changed",
+            Self::Corrupt { .. } => {
+                "nothing was changed; restore the file from a backup, or move the whole store away to begin anew"
+            }
+            Self::Database { source, .. } => match source.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::DiskFull) => "free some space on the disk that holds the store",
+                Some(rusqlite::ErrorCode::DatabaseBusy) => {
+                    "another process has held the database for too long; try again"
+                }
+                _ => return None,
+            },
+            Self::NameTaken { name, .. } => {
+                return Some(format!("remove that container first (kelp rm {name}), or choose another name"));
+            }
+            Self::AmbiguousPrefix { .. } => "give more digits of the id",
+            Self::Sys(e) if e.is(libc::ENOSPC) => "free some space on the disk that holds the store",
+            Self::Sys(e) if e.is(libc::EDQUOT) => "your disk quota is used up: free some space",
+            _ => return None,
+        };
+        Some(hint.into())
+    }
+}
