@@ -3,7 +3,9 @@
 pub mod container;
 mod error;
 pub mod exec;
+pub mod options;
 pub mod request;
+pub mod spec;
 pub mod system;
 
 pub use error::{Error, Result};

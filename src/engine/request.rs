@@ -32,6 +32,8 @@ pub struct CreateRequest {
     pub cap_drop: Vec<String>,
     pub seccomp: SeccompChoice,
     pub no_new_privileges: bool,
+    /// `--security-opt systempaths=unconfined`.
+    pub unmask_system_paths: bool,
     pub privileged: bool,
     pub ulimits: Vec<Ulimit>,
     pub sysctls: BTreeMap<String, String>,
