@@ -1,7 +1,14 @@
 //! One process per container: it assembles the root, starts the first process, keeps the log, serves attached
 //! clients, records the exit, and releases everything. No async runtime: threads and poll.
 
+pub mod client;
+mod error;
+pub mod log;
 pub mod protocol;
+pub mod server;
+pub mod terminal;
+
+pub use error::{Error, Result};
 
 use std::process::ExitCode;
 

@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod create;
 pub mod kill;
+pub mod logs;
 pub mod rm;
 pub mod run;
 pub mod start;
