@@ -39,3 +39,15 @@ pub trait Hint {
     /// One sentence, lower case, no full stop; `None` where there is nothing to advise.
     fn hint(&self) -> Option<String>;
 }
+
+/// An error and its sources on one line: `a: b: c`.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

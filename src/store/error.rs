@@ -42,6 +42,12 @@ pub enum Error {
     DigestMismatch { expected: String, found: String },
     #[error(transparent)]
     InvalidName(#[from] InvalidName),
+    /// The kernel refused a user namespace.
+    #[error("this machine lets you make no user namespace")]
+    NoUserNamespace(#[source] crate::sys::Error),
+    /// The maps of a new user namespace could not be written; `helpers`: by newuidmap and newgidmap.
+    #[error("cannot map sub-ids{}", if *.helpers { " with newuidmap and newgidmap" } else { "" })]
+    IdMap { source: crate::sys::Error, helpers: bool },
     /// A job inside the user namespace failed; the text is its own.
     #[error("{0}")]
     Job(String),
@@ -65,6 +71,11 @@ impl Hint for Error {
                 }
                 _ => return None,
             },
+            Self::NoUserNamespace(_) => return Some(super::userns::why_refused()),
+            Self::IdMap { helpers: true, .. } => {
+                "the ranges in /etc/subuid and /etc/subgid must be yours, and newuidmap and newgidmap set-uid root \
+                 (Debian, Ubuntu: apt install --reinstall uidmap)"
+            }
             Self::NameTaken { name, .. } => {
                 return Some(format!("remove that container first (kelp rm {name}), or choose another name"));
             }

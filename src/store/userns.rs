@@ -1,21 +1,265 @@
 //! The one user namespace that all of a user's containers and storage jobs share.
+//!
+//! There is no process whose job it is to keep it: any live shim does. `userns` in the store names one of them;
+//! when that one is gone, any shim that still holds its life lock will do, and when there is none, a fresh
+//! namespace is made under `userns.lock`. A name is believed only if pid, start time and the namespace's inode
+//! all agree, so a recycled pid leads nowhere.
+//!
+//! Storage jobs join what is there, and otherwise run in a namespace of their own with the same map, which they
+//! do not publish: it would end with them.
 
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Result, Store};
-use crate::sys::userns::IdMap;
+use super::container::ShimState;
+use super::{Error, Result, Store};
+use crate::sys::process::{self, Fork};
+use crate::sys::userns::{self, IdMap, MapKind, Wanted, WhyNoRange, Writers};
+use crate::sys::{self, Context};
 
-/// The map that the namespace has, or would have.
-pub fn id_map(_store: &Store) -> Result<IdMap> {
-    todo!()
+const HINT: &str = "userns";
+const LOCK: &str = "userns.lock";
+/// What a storage job may hand back, in bytes of JSON.
+const MAX_RESULT: u64 = 64 << 20;
+
+/// How the calling process came into the namespace.
+#[derive(Debug)]
+pub enum Entered {
+    /// Another process of this user holds it; nothing is pending.
+    Joined,
+    /// It is new. The maps are being written; until [`Pending::finish`] ids cannot be changed.
+    Created(Pending),
+}
+
+/// A namespace whose maps are being written. Survives an exec as numbers.
+#[derive(Debug)]
+pub struct Pending {
+    /// Processes of `sys::userns::Writers`, children of this one.
+    pub writers: Vec<u32>,
+    /// Held until the namespace is published; `None` for a private one.
+    pub lock: Option<OwnedFd>,
+}
+
+impl Pending {
+    /// Waits for the maps; publishes the namespace when it is meant to be shared.
+    pub fn finish(self, root: &Path) -> Result<()> {
+        for pid in &self.writers {
+            Writers::finish(*pid).map_err(|e| map_failed(e, userns::wanted().ok()))?;
+        }
+        if self.lock.is_some() {
+            publish(root)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes the calling process root of the user's shared namespace, for a shim: a new one will be published.
+pub fn enter_shared(root: &Path) -> Result<Entered> {
+    if join_named(root)? {
+        return Ok(Entered::Joined);
+    }
+    let lock = open_lock(root)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).op_on("lock", root.join(LOCK))?;
+    if join_named(root)? || join_any(root)? {
+        return Ok(Entered::Joined);
+    }
+    create(Some(lock))
+}
+
+/// The same for a short job: what is there is joined, otherwise the namespace is private to the job.
+fn enter_for_job(root: &Path) -> Result<Entered> {
+    if join_named(root)? || join_any(root)? { Ok(Entered::Joined) } else { create(None) }
+}
+
+fn open_lock(root: &Path) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    Ok(rustix::fs::open(root.join(LOCK), flags, Mode::from_raw_mode(0o600)).op_on("open", root.join(LOCK))?)
+}
+
+fn create(lock: Option<OwnedFd>) -> Result<Entered> {
+    let wanted = userns::wanted()?;
+    let writers = Writers::prepare(&wanted)?;
+    process::unshare(libc::CLONE_NEWUSER).map_err(Error::NoUserNamespace)?;
+    let writers = writers.begin(&wanted).map_err(|e| map_failed(e, Some(wanted.clone())))?;
+    Ok(Entered::Created(Pending { writers, lock }))
+}
+
+fn map_failed(source: sys::Error, wanted: Option<Wanted>) -> Error {
+    let helpers = wanted.is_some_and(|w| w.helpers.is_some());
+    Error::IdMap { source, helpers }
+}
+
+/// Joins the namespace that the hint names, if it is still that one.
+fn join_named(root: &Path) -> Result<bool> {
+    Ok(match read_hint(root).and_then(|h| h.open()) {
+        Some(fd) => process::enter(fd, libc::CLONE_NEWUSER).is_ok(),
+        None => false,
+    })
+}
+
+/// Joins that of any live shim, and names that shim in the hint.
+fn join_any(root: &Path) -> Result<bool> {
+    let Ok(dirs) = std::fs::read_dir(root.join("containers")) else { return Ok(false) };
+    for dir in dirs.flatten() {
+        let Some(hint) = live_shim(&dir.path()) else { continue };
+        let Some(fd) = hint.open() else { continue };
+        if process::enter(fd, libc::CLONE_NEWUSER).is_ok() {
+            hint.write(root)?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The shim of a container whose life lock is held.
+fn live_shim(dir: &Path) -> Option<Holder> {
+    let lock = rustix::fs::open(dir.join("lock"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
+    }
+    let state: ShimState = serde_json::from_slice(&std::fs::read(dir.join("state.json")).ok()?).ok()?;
+    let namespace = process::namespace(state.shim_pid, "user").ok()?;
+    let inode = rustix::fs::fstat(&namespace).ok()?.st_ino;
+    let own = rustix::fs::stat("/proc/self/ns/user").ok()?.st_ino;
+    (inode != own).then_some(Holder { pid: state.shim_pid, start: state.shim_start, inode })
+}
+
+/// A process that holds the namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Holder {
+    pid: u32,
+    start: u64,
+    inode: u64,
+}
+
+impl Holder {
+    /// The namespace, if the process is still the one that was named.
+    fn open(&self) -> Option<OwnedFd> {
+        let namespace = process::namespace(self.pid, "user").ok()?;
+        let inode = rustix::fs::fstat(&namespace).ok()?.st_ino;
+        (inode == self.inode && process::start_time(self.pid) == Some(self.start)).then_some(namespace)
+    }
+
+    fn write(&self, root: &Path) -> Result<()> {
+        let temporary = root.join(format!("{HINT}.{}", std::process::id()));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fd = rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600)).op_on("create", &temporary)?;
+        let text = format!("{} {} {}\n", self.pid, self.start, self.inode);
+        std::fs::File::from(fd).write_all(text.as_bytes()).op_on("write", &temporary)?;
+        rustix::fs::rename(&temporary, root.join(HINT)).op_on("rename", &temporary)?;
+        Ok(())
+    }
+}
+
+fn read_hint(root: &Path) -> Option<Holder> {
+    let mut text = String::new();
+    std::fs::File::open(root.join(HINT)).ok()?.take(128).read_to_string(&mut text).ok()?;
+    let mut numbers = text.split_whitespace();
+    Some(Holder {
+        pid: numbers.next()?.parse().ok()?,
+        start: numbers.next()?.parse().ok()?,
+        inode: numbers.next()?.parse().ok()?,
+    })
+}
+
+/// Names the calling process as a holder.
+fn publish(root: &Path) -> Result<()> {
+    let pid = std::process::id();
+    let inode = rustix::fs::stat("/proc/self/ns/user").op("stat own user namespace")?.st_ino;
+    let start = process::start_time(pid).unwrap_or_default();
+    Holder { pid, start, inode }.write(root)
+}
+
+/// The map that the namespace has, or would have, and why it has no range.
+pub fn id_map(store: &Store) -> Result<IdMap> {
+    match read_hint(store.root()).filter(|h| h.open().is_some()) {
+        Some(holder) => Ok(IdMap::of_process(holder.pid)?),
+        None => Ok(userns::wanted()?.map),
+    }
+}
+
+/// Why this user is confined to a single id; `None` when it is not.
+pub fn lacking_range() -> Result<Option<WhyNoRange>> {
+    let wanted = userns::wanted()?;
+    Ok(wanted.lacking.filter(|_| wanted.map.kind == MapKind::Single))
+}
+
+/// Which of the host's switches refuses user namespaces, as advice.
+pub fn why_refused() -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|s| s.trim().to_string());
+    if read("user/max_user_namespaces").as_deref() == Some("0") {
+        return "the administrator can allow them: sysctl user.max_user_namespaces=15000".into();
+    }
+    if read("kernel/unprivileged_userns_clone").as_deref() == Some("0") {
+        return "the administrator can allow them: sysctl kernel.unprivileged_userns_clone=1".into();
+    }
+    if read("kernel/apparmor_restrict_unprivileged_userns").as_deref() == Some("1") {
+        return "AppArmor restricts them: the administrator can give kelp a profile with `userns,`, or set \
+                sysctl kernel.apparmor_restrict_unprivileged_userns=0"
+            .into();
+    }
+    "an outer container's seccomp or AppArmor profile may forbid unshare(2); run the outer container with \
+     user namespaces allowed"
+        .into()
 }
 
 /// Runs `job` in a forked child that is root of the user namespace, and hands its result back. The calling
 /// process must have one thread. The job's error is shown to the user as it is.
 pub fn run_inside<T: Serialize + DeserializeOwned>(
-    _store: &Store,
-    _job: impl FnOnce() -> std::result::Result<T, String>,
+    store: &Store,
+    job: impl FnOnce() -> std::result::Result<T, String>,
 ) -> Result<T> {
-    todo!()
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
+    let child = match process::fork(0)? {
+        Fork::Parent(child) => child,
+        Fork::Child => {
+            drop(read);
+            // The job must not outlive the command that waits for it: its staging directory would be busy.
+            let _ = process::die_with_parent();
+            let result = inside(store.root(), job);
+            let bytes = serde_json::to_vec(&result).unwrap_or_default();
+            let sent = std::fs::File::from(write).write_all(&bytes);
+            process::exit_now(u8::from(sent.is_err()));
+        }
+    };
+    drop(write);
+    let mut bytes = Vec::new();
+    std::fs::File::from(read).take(MAX_RESULT).read_to_end(&mut bytes).op("read the job's result")?;
+    let status = process::wait_pid(child.pid)?;
+    match serde_json::from_slice::<std::result::Result<T, String>>(&bytes) {
+        Ok(result) => result.map_err(Error::Job),
+        Err(_) => Err(Error::Job(format!("the storage job ended unexpectedly ({status:?})"))),
+    }
+}
+
+fn inside<T>(
+    root: &Path,
+    job: impl FnOnce() -> std::result::Result<T, String>,
+) -> std::result::Result<T, String> {
+    let entered = enter_for_job(root).map_err(|e| crate::error::chain(&e))?;
+    if let Entered::Created(pending) = entered {
+        pending.finish(root).map_err(|e| crate::error::chain(&e))?;
+    }
+    // Entering changed the credentials, which clears the parent-death signal.
+    let _ = process::die_with_parent();
+    become_root().map_err(|e| e.to_string())?;
+    job()
+}
+
+/// Makes the namespace's root the process's ids where the map's first id is not already that.
+fn become_root() -> sys::Result<()> {
+    use rustix::process::{Gid, Uid};
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    if rustix::process::getegid() != gid {
+        rustix::thread::set_thread_res_gid(gid, gid, gid).op("setresgid")?;
+    }
+    if rustix::process::geteuid() != uid {
+        rustix::thread::set_thread_res_uid(uid, uid, uid).op("setresuid")?;
+    }
+    Ok(())
 }

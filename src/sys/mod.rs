@@ -5,6 +5,11 @@
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
 mod error;
+pub mod link;
+pub mod mount;
+pub mod path;
+pub mod process;
+pub mod pty;
 pub mod socket;
 pub mod tree;
 pub mod userns;

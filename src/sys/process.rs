@@ -1,0 +1,299 @@
+//! Processes: fork and clone3, re-execution from a read-only mount, pidfds, waiting.
+//!
+//! Everything that forks here requires that the calling process has one thread: the child goes on running Rust
+//! code, and a lock held by another thread at the moment of the fork would never be released in it.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::mount::OpenTreeFlags;
+
+use super::{Context, Error, Result, mount};
+
+/// Which side of a fork this is.
+#[derive(Debug)]
+pub enum Fork {
+    Parent(Child),
+    Child,
+}
+
+/// A child of this process: its pid and a descriptor that cannot come to mean another process.
+#[derive(Debug)]
+pub struct Child {
+    pub pid: u32,
+    pub pidfd: OwnedFd,
+}
+
+/// Forks, with the new namespaces of `flags` (`CLONE_NEW*`, 0 for none). See clone(2).
+pub fn fork(flags: u64) -> Result<Fork> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: clone_args is plain data for which all zeroes is valid.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = std::ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    // SAFETY: without CLONE_VM the child gets a copy of this address space and, with no stack given, goes on
+    // at this very point on its copy of the stack, as after fork(2); args and pidfd outlive the call.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(Error::last("clone3")),
+        0 => Ok(Fork::Child),
+        pid => {
+            // SAFETY: the kernel stored a fresh descriptor there, which nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Fork::Parent(Child { pid: u32::try_from(pid).unwrap_or_default(), pidfd }))
+        }
+    }
+}
+
+/// Ends this process at once: no destructors, no exit handlers. For forked children.
+pub fn exit_now(code: u8) -> ! {
+    // SAFETY: _exit(2) is always allowed.
+    unsafe { libc::_exit(i32::from(code)) }
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitStatus {
+    Exited(u8),
+    Signaled(i32),
+}
+
+impl WaitStatus {
+    /// The shell's number: the exit code, or 128 + the signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Signaled(signal) => 128u8.saturating_add(u8::try_from(signal).unwrap_or(127)),
+        }
+    }
+
+    fn from_raw(status: i32) -> Option<Self> {
+        if libc::WIFEXITED(status) {
+            Some(Self::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(255)))
+        } else if libc::WIFSIGNALED(status) {
+            Some(Self::Signaled(libc::WTERMSIG(status)))
+        } else {
+            None
+        }
+    }
+}
+
+/// Waits for one child to end.
+pub fn wait_pid(pid: u32) -> Result<WaitStatus> {
+    loop {
+        match wait_raw(pid.cast_signed(), 0)? {
+            Some((_, status)) => return Ok(status),
+            None => continue,
+        }
+    }
+}
+
+/// The end of `pid`, if it has ended.
+pub fn try_wait_pid(pid: u32) -> Result<Option<WaitStatus>> {
+    Ok(wait_raw(pid.cast_signed(), libc::WNOHANG)?.map(|(_, status)| status))
+}
+
+/// Any child that has ended; `None` when none has. ECHILD when there are no children at all.
+pub fn try_wait_any() -> Result<Option<(u32, WaitStatus)>> {
+    wait_raw(-1, libc::WNOHANG)
+}
+
+/// Blocks until any child has ended.
+pub fn wait_any() -> Result<(u32, WaitStatus)> {
+    loop {
+        if let Some(ended) = wait_raw(-1, 0)? {
+            return Ok(ended);
+        }
+    }
+}
+
+fn wait_raw(pid: i32, options: i32) -> Result<Option<(u32, WaitStatus)>> {
+    let mut status = 0;
+    loop {
+        // SAFETY: status is a valid place for an int.
+        let got = unsafe { libc::waitpid(pid, &raw mut status, options) };
+        match got {
+            -1 => match Error::last("waitpid") {
+                e if e.is(libc::EINTR) => {}
+                e => return Err(e),
+            },
+            0 => return Ok(None),
+            got => return Ok(WaitStatus::from_raw(status).map(|s| (got.cast_unsigned(), s))),
+        }
+    }
+}
+
+/// Sends a signal through a pidfd. A process that has ended already is no error.
+pub fn signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let null = std::ptr::null::<libc::siginfo_t>();
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: pidfd_send_signal(2) with a null siginfo is kill(2) on a descriptor that is open.
+    let rc = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, null, 0) };
+    match rc {
+        0 => Ok(()),
+        _ => match Error::last("pidfd_send_signal") {
+            e if e.is(libc::ESRCH) => Ok(()),
+            e => Err(e),
+        },
+    }
+}
+
+/// A pidfd for any process.
+pub fn open_pid(pid: u32) -> Result<OwnedFd> {
+    let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) else {
+        return Err(Error::new("pidfd_open", libc::ESRCH));
+    };
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).op("pidfd_open")
+}
+
+/// Clock ticks since boot at which `pid` started: field 22 of `/proc/PID/stat`, see proc_pid_stat(5).
+pub fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name stands in parentheses and may contain anything, parentheses too.
+    let after = stat.iter().rposition(|b| *b == b')')? + 2;
+    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
+    text.split(' ').nth(19)?.parse().ok()
+}
+
+/// Marks every descriptor from `first` on close-on-exec.
+pub fn cloexec_from(first: u32) -> Result<()> {
+    // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC closes nothing.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("close_range")) }
+}
+
+/// Makes `fd` the descriptor number `to`, inherited across exec.
+pub fn place(fd: impl AsFd, to: RawFd) -> Result<()> {
+    let from = fd.as_fd().as_raw_fd();
+    // SAFETY: dup2 and fcntl on numbers; `to` is one of the low numbers that the caller lays out for exec and
+    // that no owned descriptor of this process stands for any more.
+    let rc = unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup2(from, to) } };
+    if rc < 0 { Err(Error::last("dup2")) } else { Ok(()) }
+}
+
+/// Takes ownership of a descriptor that exec handed over under a known number, and makes it close-on-exec.
+/// `None` when that number is not open.
+pub fn inherited(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: fcntl on a number has no effect on memory; EBADF means that it is not open.
+    let rc = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: called once for each number at the start of a re-executed role, before anything else is opened,
+    // so the number is the descriptor that the parent placed there and nobody owns it.
+    (rc == 0).then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// execve(2); returns only on failure.
+pub fn exec(path: &CStr, args: &[CString], env: &[CString]) -> Error {
+    let argv = pointers(args);
+    let envp = pointers(env);
+    // SAFETY: both arrays are null-terminated and point to strings that outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    Error::last("execve")
+}
+
+/// Executes the file behind a descriptor; returns only on failure.
+pub fn exec_fd(fd: impl AsFd, args: &[CString], env: &[CString]) -> Error {
+    let argv = pointers(args);
+    let envp = pointers(env);
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: as in `exec`; the empty path with AT_EMPTY_PATH names the descriptor itself.
+    unsafe {
+        libc::execveat(fd, c"".as_ptr(), argv.as_ptr().cast(), envp.as_ptr().cast(), libc::AT_EMPTY_PATH)
+    };
+    Error::last("execveat")
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// A descriptor of this very program that no process can reopen for writing: a detached read-only clone of
+/// the mount that holds it, or, where the kernel has no such thing, a sealed copy in memory.
+///
+/// The caller must be privileged over its mount namespace. Guards against the class of CVE-2019-5736.
+pub fn own_program() -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = rustix::mount::open_tree(rustix::fs::CWD, "/proc/self/exe", flags).op("open_tree /proc/self/exe");
+    match tree.and_then(|tree| mount::set_attributes(&tree, mount::READ_ONLY, false).map(|()| tree)) {
+        Ok(tree) => Ok(tree),
+        Err(_) => sealed_copy(),
+    }
+}
+
+fn sealed_copy() -> Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let copy = rustix::fs::memfd_create("kelp", flags).op("memfd_create")?;
+    let mut from = std::fs::File::open("/proc/self/exe").op_on("open", "/proc/self/exe")?;
+    let mut to = std::fs::File::from(copy);
+    std::io::copy(&mut from, &mut to).op("copy own program")?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&to, seals).op("seal own program")?;
+    // An open for writing would make exec fail with ETXTBSY.
+    let path = format!("/proc/self/fd/{}", to.as_raw_fd());
+    Ok(std::fs::File::open(path).op("reopen own program")?.into())
+}
+
+/// The descriptors behind `/proc/PID/ns/NAME`.
+pub fn namespace(pid: u32, name: &str) -> Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let path = format!("/proc/{pid}/ns/{name}");
+    rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).op_on("open", path)
+}
+
+/// setns(2) with `CLONE_NEW*` flags, on a namespace or a pidfd.
+pub fn enter(fd: impl AsFd, flags: i32) -> Result<()> {
+    // SAFETY: setns(2) takes a descriptor and flags; this process has one thread, as the module requires.
+    let rc = unsafe { libc::setns(fd.as_fd().as_raw_fd(), flags) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("setns")) }
+}
+
+/// unshare(2) with `CLONE_NEW*` flags.
+pub fn unshare(flags: i32) -> Result<()> {
+    // SAFETY: only namespace flags are passed, so no memory or descriptor table comes apart.
+    let rc = unsafe { libc::unshare(flags) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("unshare")) }
+}
+
+/// Puts every signal back to its default action and unblocks all: a program must not inherit ours.
+pub fn reset_signals() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is a valid action; numbers that may not be changed give EINVAL, which is harmless.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: sigset_t is plain data; sigemptyset makes it a valid empty set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: set is valid for writes.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    // SAFETY: set is initialised; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// SIGPIPE ignored: a write to a closed pipe is an error where it happens.
+pub fn ignore_sigpipe() {
+    // SAFETY: SIG_IGN is a valid action for SIGPIPE.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// The parent's death kills this process. Cleared by a change of ids, so set after it.
+pub fn die_with_parent() -> Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).op("prctl PDEATHSIG")
+}
+
+/// No other process of this user may look into this one or borrow its descriptors.
+pub fn undumpable() -> Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).op("prctl DUMPABLE")
+}
+
+/// Orphaned descendants become children of this process.
+pub fn adopt_orphans() -> Result<()> {
+    // SAFETY: prctl with integers only.
+    let rc = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("prctl SUBREAPER")) }
+}
+
+/// A duplicate with its own lifetime.
+pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    fd.try_clone_to_owned().op("dup")
+}
+
