@@ -3,6 +3,7 @@
 pub mod container;
 mod error;
 pub mod exec;
+pub mod image;
 pub mod options;
 pub mod request;
 pub mod spec;

@@ -93,8 +93,15 @@ pub enum MountSource {
     Devpts,
     /// tmpfs with `/dev`'s nodes, links and directories.
     Dev,
-    Tmpfs { size: Option<u64>, mode: u32 },
-    Bind { source: PathBuf, recursive: bool, propagation: Option<BindPropagation> },
+    Tmpfs {
+        size: Option<u64>,
+        mode: u32,
+    },
+    Bind {
+        source: PathBuf,
+        recursive: bool,
+        propagation: Option<BindPropagation>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

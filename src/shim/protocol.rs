@@ -76,18 +76,30 @@ pub enum Request<'a> {
 /// From a shim.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
-    Started { pid: u32 },
+    Started {
+        pid: u32,
+    },
     Failed(Failure),
-    Attached { tty: bool },
+    Attached {
+        tty: bool,
+    },
     StdinTaken,
     StdinGone,
     Stdout(&'a [u8]),
     Stderr(&'a [u8]),
     /// The output between these offsets of the log file, which comes along as a descriptor.
-    Gap { from: u64, to: u64 },
-    Exited { code: u8 },
+    Gap {
+        from: u64,
+        to: u64,
+    },
+    Exited {
+        code: u8,
+    },
     Done,
-    ExecStarted { pid: u32, tty: bool },
+    ExecStarted {
+        pid: u32,
+        tty: bool,
+    },
 }
 
 /// What could not be done, as the user will read it.

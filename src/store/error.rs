@@ -59,7 +59,9 @@ impl Hint for Error {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Foreign { .. } => "choose an empty directory, or one that does not exist yet",
-            Self::Untrusted { .. } => "move it away, or set the store's place in config.toml; nothing was changed",
+            Self::Untrusted { .. } => {
+                "move it away, or set the store's place in config.toml; nothing was changed"
+            }
             Self::NewerSchema { .. } => "use the newer kelp, or another store; nothing was changed",
             Self::Corrupt { .. } => {
                 "nothing was changed; restore the file from a backup, or move the whole store away to begin anew"

@@ -20,7 +20,9 @@ pub struct Name(String);
 pub enum InvalidName {
     #[error("invalid container id (`{0}`): 64 lower-case hex digits are expected")]
     Id(String),
-    #[error("invalid container name (`{0}`): only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least 2 characters")]
+    #[error(
+        "invalid container name (`{0}`): only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, at least 2 characters"
+    )]
     Name(String),
 }
 

@@ -148,7 +148,8 @@ impl Holder {
     fn write(&self, root: &Path) -> Result<()> {
         let temporary = root.join(format!("{HINT}.{}", std::process::id()));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd = rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600)).op_on("create", &temporary)?;
+        let fd =
+            rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600)).op_on("create", &temporary)?;
         let text = format!("{} {} {}\n", self.pid, self.start, self.inode);
         std::fs::File::from(fd).write_all(text.as_bytes()).op_on("write", &temporary)?;
         rustix::fs::rename(&temporary, root.join(HINT)).op_on("rename", &temporary)?;
@@ -191,7 +192,8 @@ pub fn lacking_range() -> Result<Option<WhyNoRange>> {
 
 /// Which of the host's switches refuses user namespaces, as advice.
 pub fn why_refused() -> String {
-    let read = |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|s| s.trim().to_string());
+    let read =
+        |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|s| s.trim().to_string());
     if read("user/max_user_namespaces").as_deref() == Some("0") {
         return "the administrator can allow them: sysctl user.max_user_namespaces=15000".into();
     }

@@ -164,7 +164,8 @@ pub fn read_in(root: impl AsFd, path: impl AsRef<Path>, limit: u64) -> Result<Ve
 
 /// Whether `name` exists in `dir` (links not followed).
 pub fn exists_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> bool {
-    let name = Path::new(name.as_ref().as_bytes().strip_prefix(b"/").map_or(name.as_ref(), OsStr::from_bytes));
+    let name =
+        Path::new(name.as_ref().as_bytes().strip_prefix(b"/").map_or(name.as_ref(), OsStr::from_bytes));
     rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 

@@ -213,7 +213,8 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 /// The caller must be privileged over its mount namespace. Guards against the class of CVE-2019-5736.
 pub fn own_program() -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree = rustix::mount::open_tree(rustix::fs::CWD, "/proc/self/exe", flags).op("open_tree /proc/self/exe");
+    let tree =
+        rustix::mount::open_tree(rustix::fs::CWD, "/proc/self/exe", flags).op("open_tree /proc/self/exe");
     match tree.and_then(|tree| mount::set_attributes(&tree, mount::READ_ONLY, false).map(|()| tree)) {
         Ok(tree) => Ok(tree),
         Err(_) => sealed_copy(),
@@ -277,12 +278,14 @@ pub fn ignore_sigpipe() {
 
 /// The parent's death kills this process. Cleared by a change of ids, so set after it.
 pub fn die_with_parent() -> Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).op("prctl PDEATHSIG")
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
+        .op("prctl PDEATHSIG")
 }
 
 /// No other process of this user may look into this one or borrow its descriptors.
 pub fn undumpable() -> Result<()> {
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable).op("prctl DUMPABLE")
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .op("prctl DUMPABLE")
 }
 
 /// Orphaned descendants become children of this process.
@@ -296,4 +299,3 @@ pub fn adopt_orphans() -> Result<()> {
 pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     fd.try_clone_to_owned().op("dup")
 }
-

@@ -125,14 +125,14 @@ pub fn receive(
     flags.set(RecvFlags::DONTWAIT, !wait);
     loop {
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let message =
-            match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, flags) {
-                Ok(message) => message,
-                Err(Errno::AGAIN) if !wait => return Ok(None),
-                Err(Errno::CONNRESET) => return Ok(Some(Received::Closed)),
-                Err(Errno::INTR) => continue,
-                Err(e) => return Err(Error::new("recvmsg", e.raw_os_error())),
-            };
+        let message = match rustix::net::recvmsg(&socket, &mut [IoSliceMut::new(buffer)], &mut control, flags)
+        {
+            Ok(message) => message,
+            Err(Errno::AGAIN) if !wait => return Ok(None),
+            Err(Errno::CONNRESET) => return Ok(Some(Received::Closed)),
+            Err(Errno::INTR) => continue,
+            Err(e) => return Err(Error::new("recvmsg", e.raw_os_error())),
+        };
         for part in control.drain() {
             if let RecvAncillaryMessage::ScmRights(rights) = part {
                 fds.extend(rights);

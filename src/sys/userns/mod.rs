@@ -48,7 +48,6 @@ impl IdMap {
         contains(&self.gids, inside)
     }
 
-
     /// The map of the user namespace that `pid` is in, as that namespace's parent sees it.
     pub fn of_process(pid: u32) -> Result<Self> {
         let read = |name: &str| -> Result<Vec<Extent>> {

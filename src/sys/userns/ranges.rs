@@ -215,6 +215,9 @@ mod tests {
 
     #[test]
     fn answers_of_getsubids() {
-        assert_eq!(ranges_in_answer("0: bob 100000 65536\n1: bob 300000 1\n"), [(100_000, 65536), (300_000, 1)]);
+        assert_eq!(
+            ranges_in_answer("0: bob 100000 65536\n1: bob 300000 1\n"),
+            [(100_000, 65536), (300_000, 1)]
+        );
     }
 }

@@ -108,15 +108,10 @@ fn fork_direct(wait: &OwnedFd, begin: &OwnedFd, target: u32, file: &str, map: &[
     fork_writer(wait, begin, || write_proc(&path, &text))
 }
 
-fn fork_helper(
-    wait: &OwnedFd,
-    begin: &OwnedFd,
-    helper: &Path,
-    target: u32,
-    map: &[Extent],
-) -> Result<u32> {
+fn fork_helper(wait: &OwnedFd, begin: &OwnedFd, helper: &Path, target: u32, map: &[Extent]) -> Result<u32> {
     let number = |n: u32| CString::new(n.to_string()).map_err(|_| Error::new("newuidmap", libc::EINVAL));
-    let path = CString::new(helper.as_os_str().as_bytes()).map_err(|_| Error::new("newuidmap", libc::EINVAL))?;
+    let path =
+        CString::new(helper.as_os_str().as_bytes()).map_err(|_| Error::new("newuidmap", libc::EINVAL))?;
     let mut args = vec![path.clone(), number(target)?];
     for extent in map {
         args.extend([number(extent.inside)?, number(extent.outside)?, number(extent.count)?]);
