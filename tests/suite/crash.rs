@@ -1,0 +1,174 @@
+//! `kill -9` of commands and shims at random moments. Whatever dies, the next command works, nobody cleans up
+//! by hand, and `system check` finds nothing.
+//!
+//! `KELP_CRASH_SEED` repeats a run, `KELP_CRASH_ROUNDS` lengthens it; both are printed.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::harness::{Layer, Sandbox, within};
+
+/// Kills in each test below; there are eight of them.
+const ROUNDS: u64 = 70;
+
+/// What is interrupted: `before` prepares, `line` is killed, and has to work when it is done again.
+struct Scene {
+    before: Option<&'static str>,
+    line: &'static str,
+    /// Sent to stdin.
+    input: Vec<u8>,
+    after: Option<&'static str>,
+}
+
+/// Marsaglia's xorshift: repeatable, and random enough to find a moment.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit.max(1)
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+fn random() -> Random {
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let seed =
+        number("KELP_CRASH_SEED").unwrap_or(clock.as_secs() << 20 | u64::from(clock.subsec_micros()) | 1);
+    eprintln!("KELP_CRASH_SEED={seed}");
+    Random(seed)
+}
+
+fn kill(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Shims, and whatever else runs kelp for this account, but not what runs inside a container.
+fn kill_shims(s: &Sandbox) {
+    for process in s.processes().into_iter().filter(|p| p.line.contains("kelp-shim")) {
+        kill(process.pid);
+    }
+}
+
+impl Scene {
+    fn of(line: &'static str) -> Self {
+        Self { before: None, line, input: Vec::new(), after: Some("rm -f c") }
+    }
+
+    fn after(before: &'static str, line: &'static str) -> Self {
+        Self { before: Some(before), ..Self::of(line) }
+    }
+
+    fn prepare(&self, s: &Sandbox) {
+        if let Some(line) = self.before {
+            s.ok(line);
+        }
+    }
+
+    fn done(&self, s: &Sandbox) -> Duration {
+        let out = s.kelp(self.line).stdin(self.input.clone()).exits(0);
+        if let Some(line) = self.after {
+            s.ok(line);
+        }
+        out.took
+    }
+
+    /// One life: prepared, killed somewhere in the middle, inspected, and done again.
+    fn interrupt(&self, s: &Sandbox, random: &mut Random, typical: Duration) {
+        self.prepare(s);
+        let moment = Duration::from_micros(random.below(micros(typical) * 5 / 4));
+        let target = random.below(10);
+        let job = s.kelp(self.line).stdin(self.input.clone()).spawn(false);
+        let end = Instant::now() + moment;
+        while Instant::now() < end {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        if target < 7 {
+            job.signal(Signal::KILL);
+        }
+        if target > 4 {
+            kill_shims(s);
+        }
+        job.finish(Duration::from_secs(30));
+        s.ok("ps -a");
+        s.ok("images");
+        if let Some(line) = self.after.filter(|l| l.starts_with("rm ")) {
+            s.ok(line);
+        }
+        let quiet = within(Duration::from_secs(10), || s.processes().is_empty());
+        assert!(quiet, "{} killed after {moment:?} leaves {:#?}", self.line, s.processes());
+        s.ok("system check");
+        self.prepare(s);
+        self.done(s);
+        s.ok("system check");
+    }
+
+    fn play(&self) {
+        let s = Sandbox::new().busybox();
+        let mut random = random();
+        let rounds = number("KELP_CRASH_ROUNDS").unwrap_or(ROUNDS);
+        eprintln!("KELP_CRASH_ROUNDS={rounds}: {}", self.line);
+        self.prepare(&s);
+        let typical = self.done(&s);
+        for _ in 0..rounds {
+            self.interrupt(&s, &mut random, typical);
+        }
+    }
+}
+
+#[test]
+fn create() {
+    Scene::of("create --name c busybox true").play();
+}
+
+#[test]
+fn start() {
+    Scene::after("create --name c busybox sleep 1000", "start c").play();
+}
+
+#[test]
+fn run() {
+    Scene::of("run --name c busybox sh -c 'echo x > /y'").play();
+}
+
+#[test]
+fn run_and_remove() {
+    Scene::of("run --rm --name c busybox true").play();
+}
+
+#[test]
+fn exec() {
+    Scene::after("run -d --name c busybox sleep 1000", "exec c sh -c 'echo x > /y'").play();
+}
+
+#[test]
+fn stop() {
+    Scene::after("run -d --name c busybox sleep 1000", "stop -t 0 c").play();
+}
+
+#[test]
+fn rm() {
+    let before = "run -d --name c busybox sh -c 'mkdir /x; for i in 1 2 3 4 5 6; do echo $i > /x/$i; done; sleep 1000'";
+    Scene::after(before, "rm -f c").play();
+}
+
+#[test]
+fn import() {
+    let mut layer = Layer::default();
+    for n in 0..400 {
+        layer = layer.dir(&format!("d{n}"), 0o755).file(&format!("d{n}/f"), 0o644, &[b'x'; 5000]);
+    }
+    Scene { before: None, line: "import - other", input: layer.bytes(), after: Some("rmi other") }.play();
+}

@@ -1,0 +1,192 @@
+//! When it goes wrong: each failure names the thing, the cause and the way out, has its exit code, and leaves
+//! nothing behind. Failures of a single option stand beside the option, in the other modules.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::harness::{Sandbox, needs_root};
+
+#[test]
+fn no_user_namespaces() {
+    let s = Sandbox::new().busybox();
+    let script = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces && exec {} run --rm busybox true",
+        s.program().display()
+    );
+    let call =
+        s.program_call("unshare").args(["--user", "--map-root-user", "--map-auto", "sh", "-c", &script]);
+    call.exits(125).says("user namespace").says("max_user_namespaces");
+    assert_eq!(s.ok("ps -aq").text(), "");
+}
+
+#[test]
+fn unknown_things_are_named() {
+    let s = Sandbox::new().busybox();
+    for verb in ["start", "stop", "restart", "kill", "rm", "wait", "logs", "inspect", "attach"] {
+        s.exits(1, &format!("{verb} nobody")).says("nobody").says("no such");
+    }
+    s.exits(1, "exec nobody true").says("nobody");
+    s.exits(1, "rmi nothing").says("nothing");
+    s.exits(125, "run --rm nothing:7 true").says("nothing:7");
+    s.exits(1, "create nothing:7 true").says("nothing:7");
+    s.exits(125, "nonsense-verb").says("nonsense-verb");
+    s.exits(125, "ps --nonsense").says("--nonsense");
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_left_alone() {
+    let mut s = Sandbox::new().busybox();
+    s.expect_damage();
+    let path = s.store().join("kelp.db");
+    {
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.pragma_update(None, "user_version", 1_000_000).unwrap();
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    }
+    own_database(&s);
+    s.exits(1, "ps -a").says("newer").says("kelp");
+    s.exits(125, "run --rm busybox true").says("newer");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    let version: i64 = db.query_row("PRAGMA user_version", [], |r| r.get(0)).unwrap();
+    assert_eq!(version, 1_000_000);
+}
+
+#[test]
+fn a_corrupt_database_is_told_and_never_wiped() {
+    let mut s = Sandbox::new().busybox();
+    s.expect_damage();
+    let path = s.store().join("kelp.db");
+    for log in ["kelp.db-wal", "kelp.db-shm"] {
+        let _ = fs::remove_file(s.store().join(log));
+    }
+    let garbage = b"this is no database at all, but somebody's last hope".repeat(200);
+    fs::write(&path, &garbage).unwrap();
+    own_database(&s);
+    for line in ["ps -a", "images", "system check"] {
+        s.exits(1, line).says("kelp.db");
+    }
+    s.exits(125, "run --rm busybox true").says("kelp.db");
+    assert_eq!(fs::read(&path).unwrap(), garbage);
+    assert!(fs::read_dir(s.store().join("layers")).unwrap().count() > 0, "layers were wiped");
+}
+
+/// The test may run as root, and SQLite's files then are root's.
+fn own_database(s: &Sandbox) {
+    for name in ["kelp.db", "kelp.db-wal", "kelp.db-shm"] {
+        let path = s.store().join(name);
+        if path.exists() {
+            s.give(&path);
+        }
+    }
+}
+
+#[test]
+fn check_finds_what_is_wrong() {
+    let mut s = Sandbox::new().busybox();
+    s.ok("system check");
+    let layer = fs::read_dir(s.store().join("layers")).unwrap().next().unwrap().unwrap().path();
+    let hidden = s.work().join("hidden");
+    fs::rename(&layer, &hidden).unwrap();
+    let out = s.exits(1, "system check");
+    let told = format!("{}{}", out.stdout, out.stderr);
+    assert!(told.contains(&layer.file_name().unwrap().to_string_lossy()[..12]), "{}", out.story());
+    fs::rename(&hidden, &layer).unwrap();
+    s.ok("system check");
+    s.expect_damage();
+    let blob = fs::read_dir(s.store().join("blobs/sha256")).unwrap().next().unwrap().unwrap().path();
+    fs::set_permissions(&blob, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[0] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    s.exits(1, "system check");
+}
+
+#[test]
+fn configuration_errors_have_file_and_line() {
+    let s = Sandbox::new();
+    let dir = s.home().join(".config/kelp");
+    fs::create_dir_all(&dir).unwrap();
+    fs::write(dir.join("config.toml"), "# fine\n\nno_such_key = 1\n").unwrap();
+    s.exits(1, "ps").says("config.toml:3").says("no_such_key");
+    fs::write(dir.join("config.toml"), "broken = = 1\n").unwrap();
+    s.exits(1, "ps").says("config.toml:1");
+}
+
+#[test]
+fn a_home_that_cannot_be_written() {
+    let s = Sandbox::new();
+    fs::set_permissions(s.home(), fs::Permissions::from_mode(0o555)).unwrap();
+    s.exits(125, "run --rm busybox true").says(".local").says("permission denied");
+    fs::set_permissions(s.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    let s = Sandbox::new();
+    s.kelp("ps").env("HOME", "").exits(1).says("HOME");
+    s.kelp("ps").env("HOME", "relative").exits(1).says("relative");
+}
+
+#[test]
+fn a_full_disk_during_import() {
+    let Some(s) = Sandbox::with_small_disk("size=6m") else { return needs_root("a_full_disk_during_import") };
+    let big = crate::harness::Layer::default().file("big", 0o644, &vec![7; 12 << 20]).bytes();
+    s.kelp("import - big").stdin(big).exits(1).says("no space left");
+    assert_eq!(s.ok("images -aq").text(), "");
+    s.ok("system check");
+    let small = crate::harness::Layer::default().file("small", 0o644, &vec![7; 1 << 20]).bytes();
+    s.kelp("import - small").stdin(small).exits(0);
+}
+
+#[test]
+fn a_full_disk_during_a_run() {
+    let Some(s) = Sandbox::with_small_disk("size=16m") else { return needs_root("a_full_disk_during_a_run") };
+    let s = s.busybox();
+    let out = s.exits(1, "run --name c busybox sh -c 'cat /dev/zero > /fill; echo the log must not be lost'");
+    out.says("no space left").has("the log must not be lost");
+    s.ok("ps -a");
+    s.ok("rm c");
+    s.ok("run --rm busybox true");
+}
+
+#[test]
+fn a_home_without_space_for_one_more_file() {
+    let Some(s) = Sandbox::with_small_disk("nr_inodes=700") else {
+        return needs_root("a_home_without_space_for_one_more_file");
+    };
+    let s = s.busybox();
+    let mut taken = 0;
+    while fs::write(s.home().join(format!("x{taken}")), "").is_ok() {
+        taken += 1;
+    }
+    s.exits(125, "run --rm busybox true").says("no space left");
+    s.exits(1, "create busybox true").says("no space left");
+    for n in 0..taken {
+        fs::remove_file(s.home().join(format!("x{n}"))).unwrap();
+    }
+    assert_eq!(s.ok("ps -aq").text(), "");
+    s.ok("run --rm busybox true");
+}
+
+#[test]
+fn nothing_is_left_of_a_run_that_failed() {
+    let s = Sandbox::new().busybox();
+    for line in [
+        "run --rm busybox no-such-command",
+        "run --rm -u nosuch busybox true",
+        "run --rm -w /etc/passwd busybox true",
+        "run --rm --mount type=bind,source=/no/such,target=/x busybox true",
+        "run --rm --sysctl net.nonsense=1 busybox true",
+        "run --rm -v /etc/passwd:/proc busybox true",
+    ] {
+        let out = s.kelp(line).run();
+        assert!((125..=127).contains(&out.code), "{}", out.story());
+        assert!(out.stderr.starts_with("kelp: "), "{}", out.story());
+        assert_eq!(s.ok("ps -aq").text(), "", "{line}");
+    }
+}
+
+#[test]
+fn help_goes_to_stdout_and_usage_errors_to_stderr() {
+    let s = Sandbox::new();
+    s.ok("--help").has("run").silent();
+    s.ok("run --help").has("--entrypoint").silent();
+    let out = s.kelp("run --nonsense").exits(125);
+    assert_eq!(out.stdout, "");
+}

@@ -1,0 +1,231 @@
+//! What keeps a container in: capabilities, seccomp, namespaces, masked paths, devices.
+
+use std::fs;
+
+use crate::harness::{Image, Sandbox, status_field};
+
+/// docker's default set: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
+/// net_raw, sys_chroot, mknod, audit_write, setfcap.
+const DEFAULT: u64 = 0xa804_25fb;
+const ALL_SETS: [&str; 5] = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
+
+fn caps(text: &str) -> [u64; 5] {
+    ALL_SETS.map(|set| {
+        let line = text.lines().find(|l| l.starts_with(set)).unwrap_or_else(|| panic!("no {set} in {text}"));
+        u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
+    })
+}
+
+/// T-inh: inheritable and ambient are empty, the rest is docker's default, for the first process and for exec.
+#[test]
+fn capabilities_are_dockers_default() {
+    let s = Sandbox::new().busybox();
+    let expected = [0, DEFAULT, DEFAULT, DEFAULT, 0];
+    assert_eq!(caps(&s.busybox_sh("", "cat /proc/self/status").stdout), expected);
+    s.ok("run -d --name c busybox sleep 100");
+    assert_eq!(caps(&s.ok("exec c cat /proc/self/status").stdout), expected);
+    assert_eq!(caps(&s.ok("exec -u app c cat /proc/self/status").stdout), [0, 0, 0, DEFAULT, 0]);
+    s.ok("run -d --name i --init busybox sleep 100");
+    assert_eq!(caps(&s.ok("exec i cat /proc/1/status").stdout)[0], 0);
+}
+
+#[test]
+fn capabilities_are_added_and_dropped() {
+    let s = Sandbox::new().busybox();
+    let eff = |options: &str| caps(&s.busybox_sh(options, "cat /proc/self/status").stdout)[2];
+    assert_eq!(eff("--cap-drop ALL"), 0);
+    assert_eq!(eff("--cap-drop all --cap-add NET_RAW"), 1 << 13);
+    assert_eq!(eff("--cap-add CAP_SYS_PTRACE --cap-drop chown"), (DEFAULT | 1 << 19) & !1);
+    assert_eq!(eff("--cap-add ALL").count_ones(), eff("--privileged").count_ones());
+    s.exits(125, "run --rm --cap-add NONSENSE busybox true").says("NONSENSE");
+    s.exits(1, "run --rm --cap-drop CHOWN busybox chown 1 /etc/passwd");
+}
+
+#[test]
+fn seccomp_is_on_and_can_be_chosen() {
+    let s = Sandbox::new().busybox();
+    s.busybox_sh("", "grep ^Seccomp: /proc/self/status").has("2");
+    s.busybox_sh("--security-opt seccomp=unconfined", "grep ^Seccomp: /proc/self/status").has("0");
+    s.busybox_sh("--privileged", "grep ^Seccomp: /proc/self/status").has("0");
+    s.write("deny.json", r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#);
+    s.exits(1, "run --rm --security-opt seccomp=deny.json busybox mkdir /x");
+    s.ok("run --rm --security-opt seccomp=deny.json busybox touch /x");
+    s.write("broken.json", "{");
+    s.exits(125, "run --rm --security-opt seccomp=broken.json busybox true").says("broken.json");
+    s.exits(125, "run --rm --security-opt seccomp=missing.json busybox true").says("missing.json");
+}
+
+/// Calls that reach far into the kernel are refused even to root inside.
+#[test]
+fn the_default_profile_refuses_what_dockers_refuses() {
+    let s = Sandbox::new().busybox();
+    s.exits(1, "run --rm busybox unshare -U true");
+    s.exits(1, "run --rm busybox unshare -n true");
+    s.exits(1, "run --rm busybox mount -t tmpfs none /tmp");
+    s.exits(1, "run --rm busybox umount /proc");
+    s.exits(1, "run --rm busybox hostname other");
+    s.exits(1, "run --rm busybox swapoff /x");
+    s.exits(1, "run --rm busybox date -s 2001-01-01");
+}
+
+#[test]
+fn no_new_privileges_is_applied_when_asked_for() {
+    let s = Sandbox::new().busybox();
+    s.busybox_sh("", "grep NoNewPrivs /proc/self/status").has("0");
+    s.busybox_sh("--security-opt no-new-privileges", "grep NoNewPrivs /proc/self/status").has("1");
+    s.exits(125, "run --rm --security-opt nonsense busybox true").says("nonsense");
+    s.ok("run -d --name c --security-opt no-new-privileges busybox sleep 100");
+    s.ok("exec c grep NoNewPrivs /proc/self/status").has("1");
+}
+
+#[test]
+fn privileged_may_mount_but_not_touch_the_host() {
+    let s = Sandbox::new().busybox();
+    s.busybox_sh("--privileged", "mount -t tmpfs none /tmp && touch /tmp/x && hostname other && hostname")
+        .is("other");
+    s.busybox_sh("--privileged", "test -w /proc/sys/kernel/domainname");
+    assert_ne!(
+        s.kelp(["run", "--rm", "--privileged", "busybox", "sh", "-c", "echo 1 > /proc/sys/vm/drop_caches"])
+            .run()
+            .code,
+        0
+    );
+}
+
+#[test]
+fn every_namespace_is_new() {
+    let s = Sandbox::new().busybox();
+    let out =
+        s.busybox_sh("", "for n in user mnt pid net ipc uts cgroup; do readlink /proc/self/ns/$n; done");
+    for line in out.lines() {
+        let kind = line.split(':').next().unwrap();
+        let host = fs::read_link(format!("/proc/self/ns/{kind}")).unwrap();
+        assert_ne!(line, host.to_str().unwrap());
+    }
+    assert_eq!(out.lines().len(), 7);
+}
+
+#[test]
+fn containers_share_the_user_namespace_and_nothing_else() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name a busybox sleep 100");
+    s.ok("run -d --name b busybox sleep 100");
+    let ns = |c: &str, kind: &str| s.ok(&format!("exec {c} readlink /proc/1/ns/{kind}")).stdout;
+    assert_eq!(ns("a", "user"), ns("b", "user"));
+    for kind in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
+        assert_ne!(ns("a", kind), ns("b", kind), "{kind}");
+    }
+}
+
+#[test]
+fn namespaces_of_the_host_and_of_others_can_be_joined() {
+    let s = Sandbox::new().busybox();
+    let host =
+        |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}")).unwrap().to_str().unwrap().to_owned();
+    for kind in ["net", "ipc", "uts", "pid"] {
+        let option = if kind == "net" { "network".to_owned() } else { kind.to_owned() };
+        s.busybox_sh(&format!("--{option} host"), &format!("readlink /proc/self/ns/{kind}")).is(&host(kind));
+    }
+    s.ok("run -d --name a --ipc shareable busybox sleep 100");
+    for kind in ["pid", "ipc"] {
+        let theirs = s.ok(&format!("exec a readlink /proc/1/ns/{kind}")).stdout;
+        s.busybox_sh(&format!("--{kind} container:a"), &format!("readlink /proc/self/ns/{kind}")).is(&theirs);
+    }
+    s.busybox_sh("--pid container:a", "cat /proc/1/cmdline").has("sleep");
+    s.exits(125, "run --rm --pid container:nobody busybox true").says("nobody");
+    s.exits(125, "run --rm --pid nonsense busybox true").says("nonsense");
+}
+
+#[test]
+fn network_none_has_loopback_alone() {
+    let s = Sandbox::new().busybox();
+    let out = s.busybox_sh(
+        "--network none",
+        "ls /sys/class/net; ip -o addr; ping -c1 -W1 127.0.0.1 >/dev/null && echo up",
+    );
+    out.has("lo\n").has("127.0.0.1").has("up").lacks("eth0");
+    s.exits(125, "run --rm --network no-such-network busybox true").says("no-such-network");
+}
+
+#[test]
+fn network_host_sees_the_hosts_interfaces() {
+    let s = Sandbox::new().busybox();
+    let mut host: Vec<String> = fs::read_dir("/sys/class/net")
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    host.sort();
+    let out = s.busybox_sh("--network host", "ls -1 /sys/class/net");
+    assert_eq!(out.lines(), host);
+}
+
+/// T-mask: what docker hides is hidden, what it makes read-only is read-only.
+#[test]
+fn sensitive_paths_are_masked() {
+    let s = Sandbox::new().busybox();
+    s.busybox_sh("", "cat /proc/kcore /proc/keys /proc/timer_list /proc/sysrq-trigger 2>/dev/null | wc -c")
+        .is("0");
+    s.busybox_sh("", "ls -A /proc/acpi /proc/scsi /sys/firmware 2>/dev/null | grep -v : | grep -c .; true")
+        .is("0");
+    for path in ["/proc/sys/kernel/hostname", "/proc/irq/default_smp_affinity", "/proc/sysrq-trigger"] {
+        let out = s.kelp(["run", "--rm", "busybox", "sh", "-c", &format!("echo 1 > {path}")]).run();
+        assert_ne!(out.code, 0, "{path} was written");
+    }
+    s.exits(1, "run --rm busybox sh -c 'mkdir /sys/x'");
+    s.ok("run -d --name c busybox sleep 100");
+    s.ok("exec c sh -c 'cat /proc/kcore /proc/keys 2>/dev/null | wc -c'").is("0");
+}
+
+#[test]
+fn dev_has_dockers_nodes_and_no_more() {
+    let s = Sandbox::new().busybox();
+    let out = s.busybox_sh(
+        "",
+        "ls -1 /dev; stat -c '%n %t:%T' /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty",
+    );
+    for name in [
+        "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty",
+        "urandom", "zero",
+    ] {
+        assert!(out.lines().contains(&name), "no /dev/{name}:\n{}", out.story());
+    }
+    out.has("/dev/null 1:3")
+        .has("/dev/zero 1:5")
+        .has("/dev/full 1:7")
+        .has("/dev/random 1:8")
+        .has("/dev/urandom 1:9");
+    out.lacks("fuse").lacks("kmsg").lacks("vda").lacks("loop");
+    s.busybox_sh("", "echo x > /dev/null; head -c4 /dev/zero | wc -c; echo y > /dev/full 2>&1 || echo full")
+        .has("4")
+        .has("full");
+}
+
+#[test]
+fn root_inside_is_nobody_outside() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sleep 100");
+    let uid = status_field(s.pid_of("c"), "Uid").unwrap();
+    assert!(uid.split_whitespace().all(|u| u == s.account.uid.to_string()), "uid {uid}");
+    s.ok("run -d --name d -u 33 busybox sleep 100");
+    let uid = status_field(s.pid_of("d"), "Uid").unwrap();
+    let outside = s.account.range.map_or(0, |(first, _)| first + 32);
+    assert!(uid.split_whitespace().all(|u| u == outside.to_string()), "uid {uid}, not {outside}");
+}
+
+/// T-labeltrust: labels and annotations of an image choose nothing.
+#[test]
+fn labels_of_an_image_change_nothing() {
+    let s = Sandbox::new();
+    let plain = Image::busybox();
+    let labels = serde_json::json!({
+        "io.podman.annotations.privileged": "TRUE", "io.podman.annotations.seccomp": "unconfined",
+        "io.containers.capabilities": "SYS_ADMIN", "io.kubernetes.cri-o.userns-mode": "host",
+        "run.oci.keep_original_groups": "1", "run.oci.seccomp.receiver": "/tmp/x", "RUN": "run --privileged",
+        "io.balena.features.dbus": "1", "org.systemd.property.User": "root", "module.wasm.image/variant": "compat",
+    });
+    s.load(&plain, "plain");
+    s.load(&plain.clone().set("Labels", labels), "labelled");
+    let look = "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status; cat /proc/self/mounts | cut -d' ' -f2-4 | grep -v overlay; ls /dev";
+    let of = |image: &str| s.ok(["run", "--rm", image, "sh", "-c", look]).stdout;
+    assert_eq!(of("plain"), of("labelled"));
+}

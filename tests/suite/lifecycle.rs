@@ -1,0 +1,349 @@
+//! create, start, stop, restart, kill, rm, wait, attach, ps, inspect: what a container goes through.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Sandbox, within};
+
+const CATCHER: &str = "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+
+fn ready(s: &Sandbox, container: &str) {
+    assert!(within(Duration::from_secs(20), || s.ok(&format!("logs {container}")).stdout.contains("ready")));
+}
+
+#[test]
+fn from_created_to_gone() {
+    let s = Sandbox::new().busybox();
+    let id = s.ok("create --name c busybox sh -c 'echo run; exit 5'").text().to_owned();
+    assert_eq!(s.field("c", ".State.Status"), "created");
+    s.ok("start c").is("c");
+    s.ok("wait c").is("5");
+    assert!(s.becomes("c", "exited"));
+    assert_eq!(s.field("c", ".State.ExitCode"), "5");
+    s.exits(5, "start -a c").is("run");
+    s.ok("logs c").is("run\nrun");
+    s.ok("rm c").is("c");
+    s.exits(1, &format!("inspect {id}"));
+}
+
+#[test]
+fn every_verb_has_its_long_form() {
+    let s = Sandbox::new().busybox();
+    s.ok("container create --name c busybox sleep 100");
+    s.ok("container start c");
+    s.ok("container exec c true");
+    s.ok("container ls -q");
+    s.ok("container inspect c");
+    s.ok("container logs c");
+    s.ok("container restart -t 0 c");
+    s.ok("container kill c");
+    s.ok("container wait c").is("137");
+    s.ok("container stop c");
+    s.ok("container rm c");
+    s.exits(3, "container run --rm busybox sh -c 'exit 3'");
+}
+
+#[test]
+fn stop_is_quick_when_nobody_can_hear_the_signal() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sleep 1000");
+    let out = s.ok("stop c");
+    out.is("c");
+    assert!(out.took < Duration::from_secs(4), "stop took {:?}", out.took);
+    assert_eq!(s.field("c", ".State.ExitCode"), "137");
+    s.ok("stop c").is("c");
+}
+
+#[test]
+fn stop_waits_for_a_process_that_catches_the_signal() {
+    let s = Sandbox::new().busybox();
+    s.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", CATCHER]);
+    ready(&s, "c");
+    s.ok("stop c");
+    assert_eq!(s.field("c", ".State.ExitCode"), "3");
+    s.ok("logs c").has("caught");
+}
+
+#[test]
+fn stop_gives_the_grace_that_was_asked_for() {
+    let s = Sandbox::new().busybox();
+    let slow = "trap 'sleep 2; echo done; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
+    s.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", slow]);
+    ready(&s, "c");
+    s.ok("stop -t 20 c");
+    s.ok("logs c").has("done");
+    let never = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+    s.ok(["run", "-d", "--name", "d", "--stop-timeout", "1", "busybox", "sh", "-c", never]);
+    ready(&s, "d");
+    s.ok("stop d");
+    assert_eq!(s.field("d", ".State.ExitCode"), "137");
+}
+
+/// users.md row 44: a process that sits in `sigwait` has no handler, and yet it listens.
+#[test]
+fn stop_keeps_the_grace_for_sigwait() {
+    let s = Sandbox::new().busybox();
+    let source = "#include <signal.h>\n#include <unistd.h>\nint main(void){sigset_t s;int n;sigemptyset(&s);\
+        sigaddset(&s,SIGTERM);sigprocmask(SIG_BLOCK,&s,0);write(1,\"ready\\n\",6);sigwait(&s,&n);sleep(1);\
+        write(1,\"caught\\n\",7);return n;}\n";
+    s.write("w.c", source);
+    s.program_call("gcc").args(["-static", "-o", "w", "w.c"]).exits(0);
+    let v = format!("{}:/w", s.work().join("w").display());
+    s.ok(["run", "-d", "--name", "c", "-v", &v, "busybox", "/w"]);
+    ready(&s, "c");
+    s.ok("stop c");
+    assert_eq!(s.field("c", ".State.ExitCode"), "15");
+    s.ok("logs c").has("caught");
+}
+
+#[test]
+fn the_stop_signal_is_the_one_chosen() {
+    let s = Sandbox::new().busybox();
+    let script = "trap 'exit 9' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done";
+    s.ok(["run", "-d", "--name", "c", "--stop-signal", "SIGUSR1", "busybox", "sh", "-c", script]);
+    ready(&s, "c");
+    s.ok("stop c");
+    assert_eq!(s.field("c", ".State.ExitCode"), "9");
+}
+
+#[test]
+fn kill_sends_any_signal() {
+    let s = Sandbox::new().busybox();
+    s.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", CATCHER]);
+    ready(&s, "c");
+    s.ok("kill -s WINCH c").is("c");
+    assert_eq!(s.field("c", ".State.Running"), "true");
+    s.ok("kill --signal SIGTERM c");
+    s.ok("wait c").is("3");
+    s.exits(1, "kill c").says("not running");
+    s.ok("run -d --name d busybox sleep 100");
+    s.exits(1, "kill -s NOSUCH d").says("NOSUCH");
+    s.ok("kill -s 9 d");
+    s.ok("wait d").is("137");
+}
+
+#[test]
+fn restart_is_a_new_process_in_the_same_container() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sh -c 'echo x >> /count; sleep 1000'");
+    let first = s.pid_of("c");
+    s.ok("restart -t 0 c").is("c");
+    assert_ne!(s.pid_of("c"), first);
+    s.ok("exec c sh -c 'sleep 0.2; wc -l < /count'").is("2");
+    s.ok("stop -t 0 c");
+    s.ok("restart c");
+    assert_eq!(s.field("c", ".State.Running"), "true");
+}
+
+#[test]
+fn starting_a_running_container_does_nothing() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sleep 100");
+    let pid = s.pid_of("c");
+    s.ok("start c").is("c");
+    assert_eq!(s.pid_of("c"), pid);
+}
+
+#[test]
+fn twenty_starts_at_once_start_one() {
+    let s = Sandbox::new().busybox();
+    s.ok("create --name c busybox sh -c 'echo started; sleep 1000'");
+    let jobs: Vec<_> = (0..20).map(|_| s.kelp("start c").spawn(false)).collect();
+    for job in jobs {
+        job.finish(Duration::from_secs(60)).expect_code(0);
+    }
+    assert!(within(Duration::from_secs(5), || !s.ok("logs c").stdout.is_empty()));
+    s.ok("logs c").is("started");
+}
+
+#[test]
+fn two_removals_at_once_both_end_well() {
+    let s = Sandbox::new().busybox();
+    for n in 0..10 {
+        s.ok(&format!("run -d --name c{n} busybox sleep 100"));
+        let jobs: Vec<_> = (0..3).map(|_| s.kelp(&format!("rm -f c{n}")).spawn(false)).collect();
+        let codes: Vec<i32> = jobs.into_iter().map(|j| j.finish(Duration::from_secs(60)).code).collect();
+        assert!(codes.contains(&0) && codes.iter().all(|c| [0, 1].contains(c)), "{codes:?}");
+        s.exits(1, &format!("inspect c{n}"));
+    }
+}
+
+#[test]
+fn a_running_container_is_not_removed_without_force() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sleep 100");
+    s.exits(1, "rm c").says("running");
+    assert_eq!(s.field("c", ".State.Running"), "true");
+    s.ok("rm -f c").is("c");
+    s.ok("rm -f c");
+    s.exits(1, "rm c").says("no such container");
+}
+
+#[test]
+fn several_are_done_and_the_bad_one_is_told() {
+    let s = Sandbox::new().busybox();
+    s.ok("create --name a busybox true");
+    s.ok("create --name b busybox true");
+    let out = s.exits(1, "rm a nobody b");
+    assert_eq!(out.lines(), ["a", "b"]);
+    out.says("nobody");
+}
+
+#[test]
+fn ids_work_by_unique_prefix() {
+    let s = Sandbox::new().busybox();
+    let ids: Vec<String> = (0..20).map(|_| s.ok("create busybox true").text().to_owned()).collect();
+    for id in &ids {
+        assert_eq!(s.field(&id[..20], ".Id"), *id);
+    }
+    let twice =
+        "0123456789abcdef".chars().find(|c| ids.iter().filter(|i| i.starts_with(*c)).count() > 1).unwrap();
+    s.exits(1, &format!("inspect {twice}"));
+}
+
+#[test]
+fn names_are_unique_until_they_are_free() {
+    let s = Sandbox::new().busybox();
+    let first = s.ok("create --name c busybox true").text().to_owned();
+    let out = s.exits(125, "run --name c busybox true");
+    out.says("c").says(&first[..12]);
+    assert_eq!(s.ok("ps -aq").lines().len(), 1);
+    s.ok("rm c");
+    s.ok("create --name c busybox true");
+}
+
+#[test]
+fn wait_answers_at_the_end_and_after_it() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sh -c 'sleep 0.5; exit 6'");
+    let jobs: Vec<_> = (0..5).map(|_| s.kelp("wait c").spawn(false)).collect();
+    for job in jobs {
+        job.finish(Duration::from_secs(20)).expect_code(0).is("6");
+    }
+    s.ok("wait c").is("6");
+    s.exits(1, "wait nobody").says("nobody");
+}
+
+#[test]
+fn attach_joins_output_input_and_exit_code() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d -i --name c busybox sh -c 'read line; echo got $line; exit 4'");
+    let out = s.kelp("attach c").stdin("hello\n").exits(4);
+    out.is("got hello");
+    s.exits(1, "attach c");
+}
+
+#[test]
+fn signals_to_the_client_reach_the_process() {
+    let s = Sandbox::new().busybox();
+    let job = s.kelp(["run", "--name", "c", "busybox", "sh", "-c", CATCHER]).spawn(false);
+    job.expect("ready");
+    job.signal(Signal::TERM);
+    job.finish(Duration::from_secs(20)).expect_code(3).has("caught");
+}
+
+#[test]
+fn the_container_outlives_a_killed_client() {
+    let s = Sandbox::new().busybox();
+    let job = s.kelp("run --name c busybox sh -c 'echo ready; sleep 1000'").spawn(false);
+    job.expect("ready");
+    job.signal(Signal::KILL);
+    job.finish(Duration::from_secs(10)).expect_code(-9);
+    assert_eq!(s.field("c", ".State.Running"), "true");
+    s.ok("exec c true");
+}
+
+#[test]
+fn ps_tells_who_is_there() {
+    let s = Sandbox::new().busybox();
+    let a = s.ok("run -d --name a -l tier=web busybox sleep 100").text().to_owned();
+    s.ok("run --name b busybox sh -c 'exit 3'");
+    s.ok("create --name c busybox true");
+    assert!(s.becomes("b", "exited"));
+    let out = s.ok("ps");
+    let header = out.lines()[0].split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(header, "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES");
+    assert_eq!(out.lines().len(), 2);
+    out.has(&a[..12]).has("\"sleep 100\"").has("Up ").has("busybox");
+    s.ok("ps -a --format '{{.Names}} {{.State}}'").is("c created\nb exited\na running");
+    s.ok("ps -a --filter status=exited --format '{{.Names}} {{.Status}}'").has("b Exited (3)");
+    s.ok("ps -aq --filter name=^a$").is(&a[..12]);
+    s.ok("ps -q --no-trunc").is(&a);
+    s.ok("ps -aq -n 2").lines().len().eq(&2).then_some(()).unwrap();
+    s.ok("ps -l --format '{{.Names}}'").is("c");
+    s.ok("ps -a --filter label=tier=web --format '{{.Label \"tier\"}}'").is("web");
+    let first = s.ok("ps --format json");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(first.lines()[0]).unwrap()["Names"], "a");
+    s.exits(1, "ps --filter nonsense=1");
+    s.exits(1, "ps --format '{{.Nonsense}}'");
+}
+
+#[test]
+fn inspect_has_dockers_shape() {
+    let s = Sandbox::new().busybox();
+    let id = s.ok("run -d --name c -e A=b -w /tmp -h box busybox sleep 100").text().to_owned();
+    let all = s.json("inspect c");
+    let c = &all[0];
+    assert_eq!(c["Id"], id.as_str());
+    assert_eq!(c["Name"], "/c");
+    assert_eq!(c["State"]["Status"], "running");
+    assert_eq!(c["Config"]["WorkingDir"], "/tmp");
+    assert_eq!(c["Config"]["Hostname"], "box");
+    assert_eq!(c["Path"], "sleep");
+    assert_eq!(c["Args"], serde_json::json!(["100"]));
+    assert!(c["Config"]["Env"].as_array().unwrap().contains(&"A=b".into()));
+    assert!(c["Created"].as_str().unwrap().contains('T'));
+    for key in
+        ["HostConfig", "Mounts", "NetworkSettings", "Image", "LogPath", "RestartCount", "Driver", "Platform"]
+    {
+        assert!(c.get(key).is_some(), "no {key}");
+    }
+    let out = s.exits(1, "inspect c nobody");
+    out.says("nobody").has(&id);
+}
+
+#[test]
+fn version_and_info_answer() {
+    let s = Sandbox::new();
+    s.ok("version").has(env!("CARGO_PKG_VERSION"));
+    s.ok("version --format '{{.Client.Version}}'").is(env!("CARGO_PKG_VERSION"));
+    s.json("info --format '{{json .}}'");
+    s.ok("info").has("overlay");
+    s.ok("--version").has(env!("CARGO_PKG_VERSION"));
+}
+
+/// `kill -9` of a shim takes its container down at once, and the next command says what happened.
+#[test]
+fn a_killed_shim_takes_its_container_along() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sh -c 'sleep 1000 & sleep 1000'");
+    let shim = rustix::process::Pid::from_raw(s.shim_of("c")).unwrap();
+    rustix::process::kill_process(shim, Signal::KILL).unwrap();
+    assert!(within(Duration::from_secs(3), || s.processes().is_empty()), "{:?}", s.processes());
+    assert_eq!(s.field("c", ".State.Status"), "exited");
+    assert_eq!(s.field("c", ".State.ExitCode"), "137");
+    assert_ne!(s.field("c", ".State.Error"), "");
+    s.ok("start c");
+    assert_eq!(s.field("c", ".State.Running"), "true");
+}
+
+#[test]
+fn the_event_log_tells_the_story() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c busybox sleep 100");
+    s.ok("stop -t 0 c");
+    s.ok("rm c");
+    let log = std::fs::read_to_string(s.store().join("events.log")).unwrap();
+    let actions: Vec<String> = log
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap())
+        .filter(|e| e["Type"] == "container")
+        .map(|e| e["Action"].as_str().unwrap().to_owned())
+        .collect();
+    let mut at = 0;
+    for expected in ["create", "start", "kill", "die", "stop", "destroy"] {
+        let found = actions[at..].iter().position(|a| a == expected);
+        at += found.unwrap_or_else(|| panic!("no {expected} in its place: {actions:?}"));
+    }
+}

@@ -1,0 +1,16 @@
+//! The tests, one module for each noun, and `crash` for what happens to all of them under `kill -9`.
+
+mod crash;
+mod errors;
+mod exec;
+mod images;
+mod isolation;
+mod lifecycle;
+mod logs;
+mod mounts;
+mod rootfs;
+mod run;
+mod security;
+mod single;
+mod terminal;
+mod user;

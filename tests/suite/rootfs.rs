@@ -1,0 +1,94 @@
+//! `--rootfs`: a directory of the host as the root, `/` included.
+
+use std::fs;
+
+use crate::harness::Sandbox;
+
+#[test]
+fn a_directory_is_run_and_left_as_it_was() {
+    let s = Sandbox::new();
+    let dir = s.busybox_dir("root");
+    let root = dir.to_str().unwrap();
+    s.ok(["run", "--rm", "--rootfs", root, "sh", "-c", "echo new > /etc/new; rm /etc/passwd; cat /etc/new"])
+        .is("new");
+    assert!(!dir.join("etc/new").exists() && dir.join("etc/passwd").exists());
+    let names: Vec<_> = fs::read_dir(dir.join("etc")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "nothing was put in: {names:?}");
+}
+
+#[test]
+fn rw_writes_through() {
+    let s = Sandbox::new();
+    let dir = s.busybox_dir("root");
+    s.ok(["run", "--rm", "--rootfs", &format!("{}:rw", dir.display()), "touch", "/written"]);
+    assert!(dir.join("written").exists());
+    s.exits(125, "run --rm --rootfs /:rw true").says("/");
+}
+
+/// The sandbox of the machine itself.
+#[test]
+fn the_hosts_root_is_a_sandbox() {
+    let s = Sandbox::new();
+    let mark = s.write("mark", "mine");
+    let script = format!(
+        "cat {0} && echo changed > {0} && rm -f /bin/ls && ! test -e /bin/ls && id -u && hostname && touch /new",
+        mark.display()
+    );
+    let out = s.ok(["run", "--rm", "-h", "inside", "--rootfs", "/", "sh", "-c", &script]);
+    out.is("mine\n0\ninside");
+    assert_eq!(fs::read_to_string(&mark).unwrap(), "mine");
+    assert!(fs::exists("/bin/ls").unwrap() && !fs::exists("/new").unwrap());
+}
+
+#[test]
+fn the_store_is_not_in_the_sandbox() {
+    let s = Sandbox::new().busybox();
+    let store = s.store();
+    let out = s.kelp(["run", "--rm", "--rootfs", "/", "ls", "-A", store.to_str().unwrap()]).run();
+    assert_eq!(out.text(), "", "{}", out.story());
+}
+
+#[test]
+fn submounts_of_the_host_appear() {
+    let s = Sandbox::new();
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let seen = mounts.lines().filter_map(|l| l.split(' ').nth(1)).find(|m| {
+        let apart = ["/proc", "/sys", "/dev"].iter().all(|p| !m.starts_with(p));
+        apart && *m != "/" && fs::read_dir(m).is_ok_and(|mut d| d.next().is_some())
+    });
+    // Where the host has none but the kernel's own, `/dev/shm` and `/proc` below are all there is to see.
+    if let Some(mount) = seen {
+        let out = s.ok(["run", "--rm", "--rootfs", "/", "ls", "-A", mount]);
+        assert_ne!(out.text(), "", "{mount} is empty inside");
+    }
+    s.ok("run --rm --rootfs / sh -c 'test -d /proc/1 && test -c /dev/null && test -d /sys/class'");
+}
+
+#[test]
+fn proc_inside_shows_the_container_alone() {
+    let s = Sandbox::new();
+    let out = s.ok("run --rm --rootfs / sh -c 'ls -d /proc/[0-9]* | wc -l'");
+    assert!(out.text().parse::<u32>().unwrap() < 6, "{}", out.story());
+}
+
+#[test]
+fn changes_live_as_long_as_the_container() {
+    let s = Sandbox::new();
+    s.ok("run --name c --rootfs / sh -c 'echo x >> /usr/kept; wc -l < /usr/kept'").is("1");
+    s.ok("start -a c").is("2");
+    assert!(!fs::exists("/usr/kept").unwrap());
+}
+
+#[test]
+fn a_root_that_cannot_be_used_is_named() {
+    let s = Sandbox::new();
+    s.exits(125, "run --rm --rootfs /no/such/dir true").says("/no/such/dir");
+    let file = s.write("file", "x");
+    s.exits(125, &format!("run --rm --rootfs {} true", file.display())).says("file");
+    let locked = s.dir("locked");
+    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
+    let out = s.kelp(["run", "--rm", "--rootfs", locked.to_str().unwrap(), "true"]).run();
+    fs::set_permissions(&locked, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert!([125, 127].contains(&out.code), "{}", out.story());
+    assert_eq!(s.ok("ps -aq").text(), "");
+}
