@@ -1,1 +1,3 @@
-//! (skeleton)
+//! Content: archives to layers, layers to images, images to archives.
+
+pub mod unpack;

@@ -1,0 +1,93 @@
+//! One layer archive to one directory on disk, in the kernel overlay's format.
+//!
+//! # Theory of operation
+//!
+//! The archive is hostile, and so is everything it has already written: a link made by one entry must not carry
+//! a later one out of the layer. So no path string is ever handed to the kernel. A name is split into
+//! components ([`name`]); its parent is opened below the root with `openat2(RESOLVE_IN_ROOT |
+//! RESOLVE_NO_MAGICLINKS)`, and everything else happens with the parent's descriptor and the last component,
+//! links not followed ([`tree`]). `RESOLVE_IN_ROOT` rather than `RESOLVE_BENEATH`, because a directory that is a
+//! link within the same layer is followed inside the layer, as docker's chroot does; it cannot lead outside,
+//! whatever it says. Lower layers are not looked at: a layer's tree depends on its archive alone, as docker's
+//! does, so it can be shared by diff-id.
+//!
+//! The archive is read once, front to back ([`archive`]), and never held: memory is one chunk, one entry's
+//! metadata, and the times of directories, which are set last. Every count and length has a bound ([`Limits`]
+//! and the constants of `archive`). Where readers of tar disagree about what an archive says, it is refused
+//! rather than guessed (sizes on entries without content, two extended headers in a row, a lone zero block).
+//!
+//! On any error the caller throws the staged directory away; nothing outside of it was touched.
+
+mod archive;
+mod attributes;
+mod error;
+mod name;
+mod pax;
+mod sparse;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::BufRead;
+use std::os::fd::OwnedFd;
+
+pub use archive::{Entry, Kind, Reader};
+pub use error::Error;
+
+use crate::sys::userns::IdMap;
+
+/// What an archive may make at most.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    pub entries: u64,
+    /// Bytes of content that are written.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// Entries of a layer. The largest images known have about a tenth.
+    pub const ENTRIES: u64 = 4_000_000;
+    /// Left free on the disk that is written to.
+    pub const RESERVE: u64 = 32 << 20;
+
+    /// As much as the file system of `dir` has room for.
+    pub fn for_disk(dir: impl std::os::fd::AsFd) -> Result<Self, Error> {
+        use crate::sys::Context;
+        let stat = rustix::fs::fstatvfs(dir)
+            .op("statvfs")
+            .map_err(|source| Error::Sys { entry: ".".into(), source })?;
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        Ok(Self { entries: Self::ENTRIES, bytes: free.saturating_sub(Self::RESERVE) })
+    }
+}
+
+/// What was unpacked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    pub entries: u64,
+    /// Bytes of content of its files, hard links counted once.
+    pub size: u64,
+}
+
+/// Unpacks the uncompressed archive `input` into the empty directory `root`, and reads `input` to its end. The
+/// calling process must be root of the user namespace that `ids` describes.
+pub fn unpack(input: impl BufRead, root: OwnedFd, ids: &IdMap, limits: Limits) -> Result<Unpacked, Error> {
+    let mut reader = Reader::new(input);
+    let mut tree = tree::Tree::new(root, ids);
+    let mut done = Unpacked::default();
+    while let Some(entry) = reader.next_entry()? {
+        done.entries += 1;
+        if done.entries > limits.entries {
+            return Err(Error::TooManyEntries(limits.entries));
+        }
+        done.size = done.size.saturating_add(entry.stored_size);
+        if done.size > limits.bytes {
+            return Err(Error::TooLarge { limit: limits.bytes });
+        }
+        tree.add(&entry, &mut reader)?;
+    }
+    tree.finish()?;
+    reader.drain()?;
+    Ok(done)
+}
