@@ -299,3 +299,51 @@ pub fn adopt_orphans() -> Result<()> {
 pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     fd.try_clone_to_owned().op("dup")
 }
+
+
+/// Closes every descriptor from `first` on. Only for a process that goes on without its owned descriptors and
+/// ends in [`exit_now`]: values that own one of them must never be used or dropped again.
+pub fn close_from(first: u32) -> Result<()> {
+    // SAFETY: close_range(2) on numbers; what owned them is never touched again, as the caller promises.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("close_range")) }
+}
+
+/// Blocks every signal and returns the set for [`wait_signal`].
+pub fn block_all_signals() -> Result<()> {
+    let set = full_set();
+    // SAFETY: set is initialised; the old mask is not asked for.
+    let rc = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("sigprocmask")) }
+}
+
+/// Waits for the next signal; all must be blocked.
+pub fn wait_signal() -> Result<i32> {
+    let set = full_set();
+    loop {
+        // SAFETY: set is initialised; no details are asked for.
+        let signal = unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) };
+        match signal {
+            -1 => match Error::last("sigwaitinfo") {
+                e if e.is(libc::EINTR) => {}
+                e => return Err(e),
+            },
+            signal => return Ok(signal),
+        }
+    }
+}
+
+fn full_set() -> libc::sigset_t {
+    // SAFETY: sigset_t is plain data; sigfillset makes it valid.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: set is valid for writes.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set
+}
+
+/// kill(2) by number, for one's own children that have not been waited for.
+pub fn kill(pid: u32, signal: i32) -> Result<()> {
+    // SAFETY: kill(2) takes numbers.
+    let rc = unsafe { libc::kill(pid.cast_signed(), signal) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("kill")) }
+}

@@ -1,0 +1,255 @@
+//! The mounts of a plan, one after another: made detached, finished, moved onto a descriptor inside the root.
+//!
+//! The kernel's file systems go only where the root has a real directory: an image whose `/proc`, `/sys` or
+//! `/dev` is a link is refused (CVE-2023-28642, CVE-2025-54867, CVE-2026-41579). Targets that the user chose
+//! may be links, and are followed inside the root.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
+
+use super::dev;
+use super::handshake::{Failure, ProcessEnd, Step};
+use super::plan::{BindPropagation, Mount, MountFlags, MountSource, Namespace, Plan, PropagationKind};
+use crate::sys::mount::{self, FsContext, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
+use crate::sys::path::{self, Make};
+use crate::sys::{self, Context};
+
+/// What later steps need from the mounts.
+#[derive(Debug, Default)]
+pub(super) struct Mounted {
+    /// The root of the container's own devpts.
+    pub devpts: Option<OwnedFd>,
+}
+
+/// Carries out the plan's mounts below `root`, which is attached.
+pub(super) fn all(plan: &Plan, root: &OwnedFd, shim: &ProcessEnd) -> Result<Mounted, Failure> {
+    let mut mounted = Mounted::default();
+    let context = At { plan, root, shim };
+    for mount in &plan.mounts {
+        let doing = format!("mount {}", mount.target.display());
+        context.one(mount, &mut mounted).map_err(|mut failure| {
+            failure.message = format!("{doing}: {}", failure.message);
+            failure
+        })?;
+    }
+    Ok(mounted)
+}
+
+struct At<'a> {
+    plan: &'a Plan,
+    root: &'a OwnedFd,
+    shim: &'a ProcessEnd,
+}
+
+impl At<'_> {
+    fn one(&self, mount: &Mount, mounted: &mut Mounted) -> Result<(), Failure> {
+        let bits = attribute_bits(mount.flags);
+        match &mount.source {
+            MountSource::Proc => self.proc(mount, bits),
+            MountSource::Sysfs => self.sysfs(mount, bits),
+            MountSource::Cgroup => self.cgroup(mount, bits),
+            MountSource::Mqueue => self.mqueue(mount, bits),
+            MountSource::Devpts => {
+                let devpts = self.devpts()?.mount(bits).step("devpts")?;
+                self.attach_strict(&devpts, &mount.target)?;
+                mounted.devpts = Some(devpts);
+                Ok(())
+            }
+            MountSource::Dev => {
+                let dev = dev::tmpfs()?;
+                self.attach_strict(&dev, &mount.target)?;
+                dev::populate(&dev, self.plan.process.terminal)
+            }
+            MountSource::Tmpfs { size, mode } => {
+                let tmpfs = tmpfs(*size, *mode)?.mount(bits).step("tmpfs")?;
+                self.attach(&tmpfs, &mount.target, Make::Directory)
+            }
+            MountSource::Bind { source, recursive, propagation } => {
+                self.bind(mount, source, *recursive, *propagation)
+            }
+        }
+    }
+
+    fn proc(&self, mount: &Mount, bits: u64) -> Result<(), Failure> {
+        if self.plan.namespaces.pid == Namespace::Host {
+            return self.bind_host("/proc", &mount.target, bits);
+        }
+        match FsContext::open("proc").and_then(|proc| proc.mount(bits)) {
+            Ok(proc) => self.attach_strict(&proc, &mount.target),
+            // The kernel shows a new procfs only to those who see all of an old one (mount_too_revealing).
+            Err(e) if e.is(libc::EPERM) => {
+                self.shim.warn(
+                    "the outer container hides parts of /proc, so no procfs of the container's own can be \
+                     mounted: it sees the outer one's processes",
+                );
+                self.bind_host("/proc", &mount.target, bits)
+            }
+            Err(e) => Err(e).step("procfs"),
+        }
+    }
+
+    fn sysfs(&self, mount: &Mount, bits: u64) -> Result<(), Failure> {
+        if self.plan.namespaces.network == Namespace::New
+            && let Ok(sysfs) = FsContext::open("sysfs").and_then(|sysfs| sysfs.mount(bits))
+        {
+            return self.attach_strict(&sysfs, &mount.target);
+        }
+        self.bind_host("/sys", &mount.target, bits)
+    }
+
+    /// Without a cgroup file system of its own the container sees the empty directory of sysfs.
+    fn cgroup(&self, mount: &Mount, bits: u64) -> Result<(), Failure> {
+        let Ok(target) = path::find_in(self.root, &mount.target) else { return Ok(()) };
+        match FsContext::open("cgroup2").and_then(|cgroup| cgroup.mount(bits)) {
+            Ok(cgroup) => mount::attach(&cgroup, &target).step("cgroup2"),
+            Err(e) => {
+                tracing::debug!("no cgroup2 mount in the container: {e}");
+                Ok(())
+            }
+        }
+    }
+
+    fn mqueue(&self, mount: &Mount, bits: u64) -> Result<(), Failure> {
+        if self.plan.namespaces.ipc == Namespace::Host {
+            if Path::new("/dev/mqueue").is_dir() {
+                return self.bind_host("/dev/mqueue", &mount.target, bits);
+            }
+            return Ok(());
+        }
+        match FsContext::open("mqueue").and_then(|mqueue| mqueue.mount(bits)) {
+            Ok(mqueue) => self.attach_strict(&mqueue, &mount.target),
+            // A kernel without POSIX message queues.
+            Err(e) if e.is(libc::ENODEV) => Ok(()),
+            Err(e) => Err(e).step("mqueue"),
+        }
+    }
+
+    fn devpts(&self) -> Result<FsContext, Failure> {
+        let devpts = FsContext::open("devpts").step("devpts")?;
+        devpts.flag("newinstance").step("devpts")?;
+        devpts.set("ptmxmode", "0666").step("devpts")?;
+        devpts.set("mode", "0620").step("devpts")?;
+        devpts.set("gid", self.plan.tty_gid.to_string()).step("devpts")?;
+        Ok(devpts)
+    }
+
+    /// A directory of the host's kernel, with what is mounted below it, closed to writing unless it is `/proc`.
+    fn bind_host(&self, source: &str, target: &Path, bits: u64) -> Result<(), Failure> {
+        let tree = mount::clone_tree(CWD, source, true).step("bind from the host")?;
+        mount::set_attributes(&tree, bits, true).step("bind from the host")?;
+        mount::set_propagation(&tree, libc::MS_PRIVATE, true).step("bind from the host")?;
+        self.attach_strict(&tree, target)
+    }
+
+    fn bind(
+        &self,
+        mount: &Mount,
+        source: &Path,
+        recursive: bool,
+        propagation: Option<BindPropagation>,
+    ) -> Result<(), Failure> {
+        let tree = mount::clone_tree(CWD, source, recursive).map_err(|e| explain_bind(&e, source, recursive))?;
+        let bits = attribute_bits(mount.flags);
+        if bits != 0 {
+            mount::set_attributes(&tree, bits, mount.flags.recursive).step("set the bind's options")?;
+        }
+        let (kind, deep) = match propagation {
+            None => (libc::MS_PRIVATE, true),
+            Some(p) => (propagation_bits(p.kind), p.recursive),
+        };
+        mount::set_propagation(&tree, kind, deep).step("set the bind's propagation")?;
+        let stat = rustix::fs::fstat(&tree).step("stat the bind's source")?;
+        let make = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => Make::Directory,
+            _ => Make::EmptyFile,
+        };
+        self.attach(&tree, &mount.target, make)
+    }
+
+    fn attach(&self, mounted: &OwnedFd, target: &Path, make: Make) -> Result<(), Failure> {
+        let place = path::make_in(self.root, target, make).map_err(|e| explain_target(&e, target))?;
+        mount::attach(mounted, &place).map_err(|e| explain_target(&e, target))
+    }
+
+    /// Only onto a directory that is reached without a link.
+    fn attach_strict(&self, mounted: &OwnedFd, target: &Path) -> Result<(), Failure> {
+        let open = || {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS;
+            rustix::fs::openat2(self.root, target, flags, Mode::empty(), resolve).op_on("open", target)
+        };
+        let place = match open() {
+            Err(e) if e.is(libc::ENOENT) => {
+                path::make_in(self.root, target, Make::Directory).map_err(|e| explain_target(&e, target))?;
+                open()
+            }
+            other => other,
+        };
+        let place = place.map_err(|e| match e.errno() {
+            libc::ELOOP => Failure::own("refused", "the image has a symbolic link there"),
+            _ => explain_target(&e, target),
+        })?;
+        mount::attach(mounted, &place).map_err(|e| explain_target(&e, target))
+    }
+}
+
+pub(super) fn tmpfs(size: Option<u64>, mode: u32) -> Result<FsContext, Failure> {
+    let tmpfs = FsContext::open("tmpfs").step("tmpfs")?;
+    tmpfs.set("mode", format!("{mode:o}")).step("tmpfs")?;
+    if let Some(size) = size {
+        tmpfs.set("size", size.to_string()).step("tmpfs")?;
+    }
+    Ok(tmpfs)
+}
+
+fn attribute_bits(flags: MountFlags) -> u64 {
+    let choose = |on: bool, bit: u64| if on { bit } else { 0 };
+    choose(flags.read_only, READ_ONLY)
+        | choose(flags.no_suid, NO_SUID)
+        | choose(flags.no_dev, NO_DEV)
+        | choose(flags.no_exec, NO_EXEC)
+}
+
+fn propagation_bits(kind: PropagationKind) -> u64 {
+    match kind {
+        PropagationKind::Private => libc::MS_PRIVATE,
+        PropagationKind::Slave => libc::MS_SLAVE,
+        PropagationKind::Shared => libc::MS_SHARED,
+    }
+}
+
+fn explain_bind(error: &sys::Error, source: &Path, recursive: bool) -> Failure {
+    let failure = Failure::own("bind", error);
+    match error.errno() {
+        libc::ENOENT => Failure::own("bind", format!("the source {} does not exist", source.display())),
+        libc::EINVAL if !recursive => failure.with_hint(
+            "the kernel lets a user namespace copy a directory with mounts below it only as a whole: bind it \
+             recursively",
+        ),
+        _ => failure,
+    }
+}
+
+fn explain_target(error: &sys::Error, target: &Path) -> Failure {
+    let failure = Failure::own("target", error);
+    match error.errno() {
+        libc::ENOTDIR => Failure::own(
+            "target",
+            format!("{} is a file on one side and a directory on the other", target.display()),
+        ),
+        libc::EROFS | libc::EACCES => {
+            failure.with_hint("the mount point does not exist and cannot be made in a read-only root")
+        }
+        _ => failure,
+    }
+}
+
+/// Whether the open file is the character device `major:minor`.
+pub(super) fn is_device(fd: impl AsFd, major: u32, minor: u32) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
+            && (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev)) == (major, minor)
+    })
+}

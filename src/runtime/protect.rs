@@ -1,0 +1,75 @@
+//! What the container may not read or write of the kernel: masked and read-only paths, and the sysctls that the
+//! plan sets, through a procfs that nothing in the image can have replaced.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+
+use super::dev;
+use super::handshake::{Failure, Step};
+use super::mounts;
+use crate::sys::mount::{self, FsContext};
+use crate::sys::path;
+use crate::sys::{self, Context};
+
+/// Hides `paths`; those that do not exist need no hiding.
+pub(super) fn mask(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
+    for path in paths {
+        let Ok(target) = path::find_in(root, path) else { continue };
+        let stat = rustix::fs::fstat(&target).step("mask a path")?;
+        let cover = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => mounts::tmpfs(Some(0), 0o555)?.mount(mount::READ_ONLY).step("mask a path")?,
+            // The host's node, checked: an image's own /dev/null may be anything (CVE-2025-31133).
+            _ => dev::host_device("null", 1, 3)?,
+        };
+        mount::attach(&cover, &target).step("mask a path")?;
+    }
+    Ok(())
+}
+
+pub(super) fn read_only(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
+    for path in paths {
+        let Ok(target) = path::find_in(root, path) else { continue };
+        let copy = mount::clone_tree(&target, "", true).step("make a path read-only")?;
+        mount::set_attributes(&copy, mount::READ_ONLY, true).step("make a path read-only")?;
+        mount::attach(&copy, &target).step("make a path read-only")?;
+    }
+    Ok(())
+}
+
+/// Writes sysctls. Must be called before the root is pivoted to.
+pub(super) fn sysctls(settings: &[(String, String)]) -> Result<(), Failure> {
+    if settings.is_empty() {
+        return Ok(());
+    }
+    let proc = private_proc().step("open /proc/sys")?;
+    for (name, value) in settings {
+        set_sysctl(&proc, name, value).step(&format!("set sysctl {name}={value}"))?;
+    }
+    Ok(())
+}
+
+/// A procfs of our own that is mounted nowhere; inside another container only the host's may be had.
+fn private_proc() -> sys::Result<OwnedFd> {
+    match FsContext::open("proc").and_then(|proc| proc.mount(0)) {
+        Ok(proc) => Ok(proc),
+        Err(_) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let proc = rustix::fs::open("/proc", flags, Mode::empty()).op_on("open", "/proc")?;
+            match mount::fs_type(&proc)? == i64::from(libc::PROC_SUPER_MAGIC) {
+                true => Ok(proc),
+                false => Err(sys::Error::with_subject("open", "/proc", libc::ENODEV)),
+            }
+        }
+    }
+}
+
+fn set_sysctl(proc: &OwnedFd, name: &str, value: &str) -> sys::Result<()> {
+    let relative = Path::new("sys").join(name.replace('.', "/"));
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat2(proc, &relative, flags, Mode::empty(), resolve).op_on("open", &relative)?;
+    std::fs::File::from(file).write_all(value.as_bytes()).op_on("write", &relative)
+}

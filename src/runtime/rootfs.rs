@@ -1,0 +1,186 @@
+//! Assembles the container's root, in the first process's own mount namespace, still outside of it.
+//!
+//! The root is mounted detached, then attached to one directory of the host that nobody else will see under
+//! this namespace, so that further mounts can be moved onto descriptors below it.
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::handshake::{Failure, Step};
+use super::plan::{HostEntry, HostEntryKind, Rootfs};
+use crate::sys::mount::{self, FsContext};
+use crate::sys::path::{self, Make};
+use crate::sys::{self, Context};
+
+/// Mounts the root and attaches it to the directory `attach`. The descriptor is the root directory.
+pub(super) fn assemble(rootfs: &Rootfs, attach: &Path) -> Result<OwnedFd, Failure> {
+    let mounted = match rootfs {
+        Rootfs::Overlay { lowers, upper, work, volatile } => {
+            overlay(lowers.iter().map(|p| p.as_path()), upper, work, *volatile).map_err(explain_overlay)?
+        }
+        Rootfs::Directory { path } => host_directory(path)?,
+        Rootfs::HostTree { .. } => {
+            let tmpfs = FsContext::open("tmpfs").step("mount the root")?;
+            tmpfs.set("mode", "755").step("mount the root")?;
+            tmpfs.mount(0).step("mount the root")?
+        }
+    };
+    let target = File::open(attach).op_on("open", attach).step("attach the root")?;
+    mount::attach(&mounted, &target).step("attach the root")?;
+    // A bind keeps the propagation of where it came from; nothing mounted inside may travel out.
+    mount::set_propagation(&mounted, libc::MS_PRIVATE, true).step("make the root private")?;
+    if let Rootfs::HostTree { source, entries, upper, work, hidden } = rootfs {
+        let tree = Tree { root: &mounted, source, upper, work };
+        entries.iter().try_for_each(|entry| tree.entry(entry))?;
+        hidden.iter().try_for_each(|path| hide(&mounted, path, source))?;
+    }
+    Ok(mounted)
+}
+
+fn host_directory(path: &Path) -> Result<OwnedFd, Failure> {
+    // What is mounted below belongs to the directory as the user sees it.
+    mount::clone_tree(CWD, path, true).step("use the root file system")
+}
+
+/// An overlay whose refusal the kernel may have explained.
+type Explained = (sys::Error, String);
+
+fn overlay<'a>(
+    lowers: impl Iterator<Item = &'a Path>,
+    upper: &Path,
+    work: &Path,
+    volatile: bool,
+) -> Result<OwnedFd, Explained> {
+    let plain = |e: sys::Error| (e, String::new());
+    let context = FsContext::open("overlay").map_err(plain)?;
+    let lowers: Vec<&Path> = lowers.collect();
+    set_lowers(&context, &lowers).map_err(|e| (e, context.log()))?;
+    context.set("upperdir", upper).map_err(|e| (e, context.log()))?;
+    context.set("workdir", work).map_err(|e| (e, context.log()))?;
+    context.flag("userxattr").map_err(plain)?;
+    if volatile {
+        context.flag("volatile").map_err(plain)?;
+    }
+    context.mount_explained(0)
+}
+
+/// `lowerdir+` takes one layer at a time (Linux 6.7); before that one string holds all, colons escaped.
+fn set_lowers(context: &FsContext, lowers: &[&Path]) -> sys::Result<()> {
+    let Some((first, rest)) = lowers.split_first() else {
+        return Err(sys::Error::new("mount overlay without layers", libc::EINVAL));
+    };
+    match context.set("lowerdir+", first) {
+        Ok(()) => rest.iter().try_for_each(|lower| context.set("lowerdir+", lower)),
+        Err(_) => context.set("lowerdir", joined(lowers)),
+    }
+}
+
+fn joined(lowers: &[&Path]) -> std::path::PathBuf {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut all = Vec::new();
+    for lower in lowers {
+        if !all.is_empty() {
+            all.push(b':');
+        }
+        for byte in lower.as_os_str().as_bytes() {
+            if matches!(byte, b':' | b'\\' | b',') {
+                all.push(b'\\');
+            }
+            all.push(*byte);
+        }
+    }
+    std::ffi::OsString::from_vec(all).into()
+}
+
+fn explain_overlay((error, kernel): Explained) -> Failure {
+    let failure = match kernel.as_str() {
+        "" => Failure::own("mount the root file system", &error),
+        said => Failure::own("mount the root file system", format!("{error} (the kernel says: {said})")),
+    };
+    match error.errno() {
+        libc::EPERM | libc::ENODEV => {
+            failure.with_hint("kernel overlay mounts in a user namespace need Linux 5.11 or later")
+        }
+        libc::EINVAL => failure.with_hint(
+            "the store must lie on a file system that can be an overlay's upper layer (ext4, xfs, btrfs, tmpfs; \
+             not NFS or another overlay)",
+        ),
+        _ => failure,
+    }
+}
+
+/// A root of one entry for each top-level name of `source`.
+struct Tree<'a> {
+    root: &'a OwnedFd,
+    source: &'a Path,
+    upper: &'a Path,
+    work: &'a Path,
+}
+
+impl Tree<'_> {
+    fn entry(&self, entry: &HostEntry) -> Result<(), Failure> {
+        match &entry.kind {
+            HostEntryKind::Symlink(target) => {
+                rustix::fs::symlinkat(target.as_path(), self.root, Path::new(&entry.name)).step("link in the root")
+            }
+            HostEntryKind::MountPoint => self.make(&entry.name, Make::Directory).map(|_| ()),
+            HostEntryKind::ReadOnlyBind => self.bind(&entry.name),
+            HostEntryKind::Overlay => match self.overlay(&entry.name) {
+                Ok(()) => Ok(()),
+                // Not every file system can be a lower layer, and only trying tells.
+                Err(_) => self.bind(&entry.name),
+            },
+        }
+    }
+
+    fn make(&self, name: &std::ffi::OsStr, make: Make) -> Result<OwnedFd, Failure> {
+        path::make_in(self.root, name, make).step("make an entry of the root")
+    }
+
+    fn overlay(&self, name: &std::ffi::OsStr) -> Result<(), Failure> {
+        let lower = self.source.join(name);
+        let (upper, work) = (self.upper.join(name), self.work.join(name));
+        for dir in [&upper, &work] {
+            match rustix::fs::mkdir(dir, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                Err(e) => return Err(e).step("make a layer directory"),
+            }
+        }
+        // The merged directory shows the upper one's mode.
+        if let Ok(stat) = rustix::fs::stat(&lower) {
+            let _ = rustix::fs::chmod(&upper, Mode::from_raw_mode(stat.st_mode & 0o7777));
+        }
+        let lowers = std::iter::once(lower.as_path());
+        let mounted = overlay(lowers, &upper, &work, true).map_err(explain_overlay)?;
+        let target = self.make(name, Make::Directory)?;
+        mount::attach(&mounted, &target).step("attach an entry of the root")
+    }
+
+    fn bind(&self, name: &std::ffi::OsStr) -> Result<(), Failure> {
+        let source = self.source.join(name);
+        let Ok(mounted) = mount::clone_tree(CWD, &source, true) else {
+            // Gone meanwhile, or closed to this user: an empty place says the same.
+            return self.make(name, Make::Directory).map(|_| ());
+        };
+        mount::set_attributes(&mounted, mount::READ_ONLY, true).step("make an entry read-only")?;
+        mount::set_propagation(&mounted, libc::MS_PRIVATE, true).step("make an entry private")?;
+        let make = if source.is_dir() { Make::Directory } else { Make::EmptyFile };
+        let target = self.make(name, make)?;
+        mount::attach(&mounted, &target).step("attach an entry of the root")
+    }
+}
+
+/// Covers `path` (the store) with an empty read-only directory.
+fn hide(root: impl AsFd, path: &Path, source: &Path) -> Result<(), Failure> {
+    let Ok(inside) = path.strip_prefix(source) else { return Ok(()) };
+    let Ok(target) = path::open_in(&root, inside, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) else {
+        return Ok(());
+    };
+    let empty = FsContext::open("tmpfs").step("hide the store")?;
+    empty.set("mode", "555").step("hide the store")?;
+    let empty = empty.mount(mount::READ_ONLY).step("hide the store")?;
+    mount::attach(&empty, &target).step("hide the store")
+}
