@@ -16,7 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::{self, socket};
+use crate::sys::socket::{self, Received};
+use crate::sys;
 
 /// Why the program does not run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,14 +107,13 @@ impl ShimEnd {
     pub fn next(&self) -> sys::Result<News> {
         let mut buffer = vec![0u8; MAX_WORD];
         let mut fds = Vec::new();
-        let length = match socket::receive(&self.0, &mut buffer, &mut fds, true) {
-            Ok(length) => length.unwrap_or(0),
-            Err(e) if e.is(libc::ECONNRESET) => 0,
-            Err(e) => return Err(e),
+        let length = match socket::receive(&self.0, &mut buffer, &mut fds, true)? {
+            Some(Received::Packet(length)) => length,
+            Some(Received::Closed) | None => return Ok(News::Running),
+            Some(Received::Truncated) => {
+                return Err(sys::Error::new("read from the container's first process", libc::EMSGSIZE));
+            }
         };
-        if length == 0 {
-            return Ok(News::Running);
-        }
         let word = serde_json::from_slice(&buffer[..length])
             .map_err(|_| sys::Error::new("read from the container's first process", libc::EPROTO))?;
         Ok(match word {
@@ -145,8 +145,10 @@ impl ProcessEnd {
     /// Blocks until the shim says go; an error when it died instead.
     pub(super) fn wait_for_go(&self) -> sys::Result<()> {
         let mut buffer = [0u8; 8];
-        let got = socket::receive(&self.0, &mut buffer, &mut Vec::new(), true)?.unwrap_or(0);
-        if &buffer[..got] == GO { Ok(()) } else { Err(sys::Error::new("wait for the shim", libc::EPIPE)) }
+        match socket::receive(&self.0, &mut buffer, &mut Vec::new(), true)? {
+            Some(Received::Packet(n)) if &buffer[..n] == GO => Ok(()),
+            _ => Err(sys::Error::new("wait for the shim", libc::EPIPE)),
+        }
     }
 
     fn send(&self, word: &Word, fds: &[std::os::fd::BorrowedFd<'_>]) -> sys::Result<()> {

@@ -1,10 +1,20 @@
 //! From an OCI runtime spec to a running process.
 //!
-//! [`plan`] decides everything before the fork, as pure data; the other files execute it step by step in the
-//! container's first process. Knows no images, no store and no network stack.
+//! [`plan`] decides everything before the fork, as pure data; [`init`] executes it step by step in the
+//! container's first process, [`join`] does the same for one more process in a running container. Knows no
+//! images, no store and no network stack.
 
 pub mod capabilities;
+mod dev;
 pub mod from_spec;
+pub mod handshake;
+pub mod init;
+pub mod join;
+mod mounts;
 pub mod plan;
+mod program;
+mod protect;
+mod reaper;
+mod rootfs;
 pub mod seccomp;
 pub mod user;

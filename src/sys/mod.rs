@@ -5,11 +5,13 @@
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
 mod error;
+pub mod limits;
 pub mod link;
 pub mod mount;
 pub mod path;
 pub mod process;
 pub mod pty;
+pub mod seccomp;
 pub mod socket;
 pub mod tree;
 pub mod userns;

@@ -1,0 +1,188 @@
+//! The container's first process, from the fork to the exec: the plan, executed step by step.
+//!
+//! Everything here runs in a forked child of the shim that has one thread, is root of the user namespace, and
+//! already is in its new namespaces. Every step either succeeds or ends the process with one [`Failure`].
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use super::dev;
+use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
+use super::plan::{Namespace, Plan};
+use super::{mounts, program, protect, reaper, rootfs};
+use crate::sys::process::{self, Child, Fork};
+use crate::sys::{self, Context, link, mount, pty};
+
+/// Namespaces of other containers, for every [`Namespace::Joined`] of the plan.
+#[derive(Debug, Default)]
+pub struct Joins {
+    pub network: Option<OwnedFd>,
+    pub pid: Option<OwnedFd>,
+    pub ipc: Option<OwnedFd>,
+    pub uts: Option<OwnedFd>,
+}
+
+/// The process's side of stdio.
+#[derive(Debug)]
+pub enum ProcessStdio {
+    /// Without stdin it reads `/dev/null`.
+    Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
+    /// A terminal is opened in the container's own devpts, of this size (rows, columns) where it is known.
+    Terminal { size: Option<(u16, u16)> },
+}
+
+/// What is needed besides the plan.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// A directory of the host under which the root is attached in the container's mount namespace.
+    pub attach: PathBuf,
+    pub joins: Joins,
+    pub stdio: ProcessStdio,
+}
+
+/// Forks the first process. It gets ready at once and executes its program after [`ShimEnd::go`].
+pub fn start(plan: &Plan, surroundings: Surroundings) -> sys::Result<(Child, ShimEnd)> {
+    let (shim, own) = handshake::pair()?;
+    let home = match &surroundings.joins.pid {
+        Some(pid) => {
+            let home = process::namespace(std::process::id(), "pid")?;
+            process::enter(pid, libc::CLONE_NEWPID)?;
+            Some(home)
+        }
+        None => None,
+    };
+    let forked = process::fork(clone_flags(plan));
+    if let (Some(home), Ok(Fork::Parent(_)) | Err(_)) = (&home, &forked) {
+        process::enter(home, libc::CLONE_NEWPID)?;
+    }
+    match forked? {
+        Fork::Parent(child) => Ok((child, shim)),
+        Fork::Child => {
+            drop(shim);
+            let Err(failure) = run(plan, surroundings, &own);
+            own.failed(failure);
+            process::exit_now(125)
+        }
+    }
+}
+
+fn clone_flags(plan: &Plan) -> u64 {
+    let n = &plan.namespaces;
+    let wanted = [
+        (n.network, libc::CLONE_NEWNET),
+        (n.pid, libc::CLONE_NEWPID),
+        (n.ipc, libc::CLONE_NEWIPC),
+        (n.uts, libc::CLONE_NEWUTS),
+        (n.cgroup, libc::CLONE_NEWCGROUP),
+    ];
+    let flags = wanted.iter().filter(|(n, _)| *n == Namespace::New).fold(libc::CLONE_NEWNS, |all, (_, f)| all | f);
+    u64::from(flags.cast_unsigned())
+}
+
+fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
+    process::die_with_parent().step("prctl")?;
+    rustix::process::setsid().step("setsid")?;
+    join(&surroundings.joins)?;
+    name_and_network(plan)?;
+    let root = build_root(plan, &surroundings.attach, shim, surroundings.stdio)?;
+    protect::sysctls(&plan.sysctls)?;
+    oom_score(plan.process.oom_score_adj)?;
+    mount::pivot(&root).step("enter the root")?;
+    drop(root);
+    let ready = program::prepare(&plan.process)?;
+    if plan.init {
+        return reaper::fork_program(ready, shim);
+    }
+    Err(ready.exec(shim))
+}
+
+fn join(joins: &Joins) -> Result<(), Failure> {
+    let wanted = [
+        (&joins.network, libc::CLONE_NEWNET, "network"),
+        (&joins.ipc, libc::CLONE_NEWIPC, "ipc"),
+        (&joins.uts, libc::CLONE_NEWUTS, "uts"),
+    ];
+    for (fd, flag, name) in wanted {
+        if let Some(fd) = fd {
+            process::enter(fd, flag).step(&format!("join the other container's {name} namespace"))?;
+        }
+    }
+    Ok(())
+}
+
+fn name_and_network(plan: &Plan) -> Result<(), Failure> {
+    if let Some(name) = plan.hostname.as_deref().filter(|_| plan.namespaces.uts == Namespace::New) {
+        rustix::system::sethostname(name.as_bytes()).step("set the host name")?;
+    }
+    if plan.namespaces.network == Namespace::New {
+        link::loopback_up().step("start the loopback interface")?;
+    }
+    Ok(())
+}
+
+fn build_root(plan: &Plan, attach: &Path, shim: &ProcessEnd, stdio: ProcessStdio) -> Result<OwnedFd, Failure> {
+    let root = rootfs::assemble(&plan.rootfs, attach)?;
+    let mounted = mounts::all(plan, &root, shim)?;
+    take_stdio(stdio, &root, mounted.devpts.as_ref(), shim)?;
+    protect::mask(&root, &plan.masked_paths)?;
+    protect::read_only(&root, &plan.readonly_paths)?;
+    if plan.rootfs_read_only {
+        mount::set_attributes(&root, mount::READ_ONLY, false).step("make the root read-only")?;
+    }
+    Ok(root)
+}
+
+fn take_stdio(
+    stdio: ProcessStdio,
+    root: &OwnedFd,
+    devpts: Option<&OwnedFd>,
+    shim: &ProcessEnd,
+) -> Result<(), Failure> {
+    match stdio {
+        ProcessStdio::Pipes { stdin, stdout, stderr } => {
+            let stdin = stdin.map_or_else(program::null, Ok)?;
+            program::place_stdio([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
+        }
+        ProcessStdio::Terminal { size } => {
+            let devpts = devpts.ok_or_else(|| Failure::own("terminal", "the plan has no devpts"))?;
+            let slave = open_terminal(devpts, size, shim)?;
+            dev::console(root, &slave)
+        }
+    }
+}
+
+/// Opens a terminal in a devpts, hands its master to the shim, and makes the slave stdio and controlling
+/// terminal of this session.
+pub(super) fn open_terminal(
+    devpts: &OwnedFd,
+    size: Option<(u16, u16)>,
+    shim: &ProcessEnd,
+) -> Result<OwnedFd, Failure> {
+    let master = pty::open_master(devpts).step("open a terminal")?;
+    let slave = pty::open_slave(&master).step("open a terminal")?;
+    if let Some((rows, cols)) = size {
+        let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+        rustix::termios::tcsetwinsize(&master, size).step("size the terminal")?;
+    }
+    pty::control(&slave).step("take the terminal")?;
+    program::place_stdio([slave.as_fd(), slave.as_fd(), slave.as_fd()])?;
+    shim.terminal(master).step("hand over the terminal")?;
+    Ok(slave)
+}
+
+/// Lowering the score needs a privilege that a user does not have on the host.
+fn oom_score(score: Option<i32>) -> Result<(), Failure> {
+    use std::io::Write;
+    let Some(score) = score else { return Ok(()) };
+    let path = "/proc/self/oom_score_adj";
+    let write = || -> sys::Result<()> {
+        let mut file = std::fs::OpenOptions::new().write(true).open(path).op_on("open", path)?;
+        file.write_all(score.to_string().as_bytes()).op_on("write", path)
+    };
+    write().map_err(|e| match e.errno() {
+        libc::EACCES | libc::EPERM => Failure::own(&format!("set --oom-score-adj {score}"), "permission denied")
+            .with_hint("only a privileged process may lower the score below its present one"),
+        _ => Failure::own("set --oom-score-adj", e),
+    })
+}
