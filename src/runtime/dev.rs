@@ -64,7 +64,10 @@ pub(super) fn host_device(name: &str, major: u32, minor: u32) -> Result<OwnedFd,
     if mounts::is_device(&device, major, minor) {
         Ok(device)
     } else {
-        Err(Failure::own("bind a device", format!("the host's {} is not the device {major}:{minor}", path.display())))
+        Err(Failure::own(
+            "bind a device",
+            format!("the host's {} is not the device {major}:{minor}", path.display()),
+        ))
     }
 }
 

@@ -16,8 +16,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys::socket::{self, Received};
 use crate::sys;
+use crate::sys::socket::{self, Received};
 
 /// Why the program does not run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -76,7 +76,8 @@ fn clone_flags(plan: &Plan) -> u64 {
         (n.uts, libc::CLONE_NEWUTS),
         (n.cgroup, libc::CLONE_NEWCGROUP),
     ];
-    let flags = wanted.iter().filter(|(n, _)| *n == Namespace::New).fold(libc::CLONE_NEWNS, |all, (_, f)| all | f);
+    let flags =
+        wanted.iter().filter(|(n, _)| *n == Namespace::New).fold(libc::CLONE_NEWNS, |all, (_, f)| all | f);
     u64::from(flags.cast_unsigned())
 }
 
@@ -121,7 +122,12 @@ fn name_and_network(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn build_root(plan: &Plan, attach: &Path, shim: &ProcessEnd, stdio: ProcessStdio) -> Result<OwnedFd, Failure> {
+fn build_root(
+    plan: &Plan,
+    attach: &Path,
+    shim: &ProcessEnd,
+    stdio: ProcessStdio,
+) -> Result<OwnedFd, Failure> {
     let root = rootfs::assemble(&plan.rootfs, attach)?;
     let mounted = mounts::all(plan, &root, shim)?;
     take_stdio(stdio, &root, mounted.devpts.as_ref(), shim)?;
@@ -181,8 +187,10 @@ fn oom_score(score: Option<i32>) -> Result<(), Failure> {
         file.write_all(score.to_string().as_bytes()).op_on("write", path)
     };
     write().map_err(|e| match e.errno() {
-        libc::EACCES | libc::EPERM => Failure::own(&format!("set --oom-score-adj {score}"), "permission denied")
-            .with_hint("only a privileged process may lower the score below its present one"),
+        libc::EACCES | libc::EPERM => {
+            Failure::own(&format!("set --oom-score-adj {score}"), "permission denied")
+                .with_hint("only a privileged process may lower the score below its present one")
+        }
         _ => Failure::own("set --oom-score-adj", e),
     })
 }

@@ -150,7 +150,8 @@ impl At<'_> {
         recursive: bool,
         propagation: Option<BindPropagation>,
     ) -> Result<(), Failure> {
-        let tree = mount::clone_tree(CWD, source, recursive).map_err(|e| explain_bind(&e, source, recursive))?;
+        let tree =
+            mount::clone_tree(CWD, source, recursive).map_err(|e| explain_bind(&e, source, recursive))?;
         let bits = attribute_bits(mount.flags);
         if bits != 0 {
             mount::set_attributes(&tree, bits, mount.flags.recursive).step("set the bind's options")?;

@@ -81,16 +81,17 @@ fn open_root() -> Result<OwnedFd, Failure> {
 fn enter_cwd(root: &OwnedFd, process: &Process) -> Result<(), Failure> {
     let cwd = process.cwd.as_path();
     let doing = format!("enter the working directory {}", cwd.display());
-    let found = if process.create_cwd {
-        path::make_in(root, cwd, Make::Directory)
-    } else {
-        path::find_in(root, cwd)
-    };
+    let found =
+        if process.create_cwd { path::make_in(root, cwd, Make::Directory) } else { path::find_in(root, cwd) };
     let dir = found.step(&doing).map_err(|f| f.with_hint("choose another one with -w"))?;
     rustix::process::fchdir(dir).step(&doing)?;
     // A directory outside the root has no path: the kernel says "(unreachable)".
     let real = rustix::process::getcwd(Vec::new()).step(&doing)?;
-    if real.as_bytes().starts_with(b"/") { Ok(()) } else { Err(Failure::own(&doing, "it is outside the root")) }
+    if real.as_bytes().starts_with(b"/") {
+        Ok(())
+    } else {
+        Err(Failure::own(&doing, "it is outside the root"))
+    }
 }
 
 fn limits(limits: &[Rlimit]) -> Result<(), Failure> {
@@ -109,7 +110,9 @@ fn own_stdio(identity: &Identity) {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Fifo => drop(rustix::fs::fchown(fd, uid, Some(Gid::from_raw(identity.gid)))),
             // The group of a terminal is tty's.
-            FileType::CharacterDevice if rustix::termios::isatty(fd) => drop(rustix::fs::fchown(fd, uid, None)),
+            FileType::CharacterDevice if rustix::termios::isatty(fd) => {
+                drop(rustix::fs::fchown(fd, uid, None))
+            }
             _ => {}
         }
     }
@@ -148,8 +151,9 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
 fn unmapped(error: rustix::io::Errno, what: &str, id: impl std::fmt::Display) -> Failure {
     match error {
         rustix::io::Errno::INVAL | rustix::io::Errno::PERM => {
-            Failure::own(&format!("become {what} {id}"), "not among the ids that you may map")
-                .with_hint("give yourself a larger range in /etc/subuid and /etc/subgid, then stop all containers")
+            Failure::own(&format!("become {what} {id}"), "not among the ids that you may map").with_hint(
+                "give yourself a larger range in /etc/subuid and /etc/subgid, then stop all containers",
+            )
         }
         e => Failure::own(&format!("become {what} {id}"), e),
     }
@@ -205,8 +209,12 @@ fn not_in_path(name: &CString) -> Failure {
 fn explain(name: &CString, errno: i32) -> Failure {
     let name_text = name.to_string_lossy();
     let (kind, reason) = match errno {
-        libc::ENOENT if path_exists(name) => (FailureKind::NotFound, "its interpreter does not exist".to_string()),
-        libc::ENOENT | libc::ENOTDIR => (FailureKind::NotFound, format!("stat {name_text}: no such file or directory")),
+        libc::ENOENT if path_exists(name) => {
+            (FailureKind::NotFound, "its interpreter does not exist".to_string())
+        }
+        libc::ENOENT | libc::ENOTDIR => {
+            (FailureKind::NotFound, format!("stat {name_text}: no such file or directory"))
+        }
         libc::EACCES if is_directory(name) => (FailureKind::CannotInvoke, "is a directory".to_string()),
         libc::EACCES => (FailureKind::CannotInvoke, "permission denied".to_string()),
         libc::ENOEXEC => (FailureKind::CannotInvoke, "exec format error".to_string()),
@@ -231,7 +239,8 @@ pub(super) fn place_stdio(fds: [BorrowedFd<'_>; 3]) -> Result<(), Failure> {
 /// `/dev/null` of the host, checked.
 pub(super) fn null() -> Result<OwnedFd, Failure> {
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let null = rustix::fs::open("/dev/null", flags, Mode::empty()).op_on("open", "/dev/null").step("stdio")?;
+    let null =
+        rustix::fs::open("/dev/null", flags, Mode::empty()).op_on("open", "/dev/null").step("stdio")?;
     if super::mounts::is_device(null.as_fd(), 1, 3) {
         Ok(null)
     } else {

@@ -20,7 +20,9 @@ pub(super) fn mask(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
         let Ok(target) = path::find_in(root, path) else { continue };
         let stat = rustix::fs::fstat(&target).step("mask a path")?;
         let cover = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => mounts::tmpfs(Some(0), 0o555)?.mount(mount::READ_ONLY).step("mask a path")?,
+            FileType::Directory => {
+                mounts::tmpfs(Some(0), 0o555)?.mount(mount::READ_ONLY).step("mask a path")?
+            }
             // The host's node, checked: an image's own /dev/null may be anything (CVE-2025-31133).
             _ => dev::host_device("null", 1, 3)?,
         };
@@ -70,6 +72,7 @@ fn set_sysctl(proc: &OwnedFd, name: &str, value: &str) -> sys::Result<()> {
     let relative = Path::new("sys").join(name.replace('.', "/"));
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(proc, &relative, flags, Mode::empty(), resolve).op_on("open", &relative)?;
+    let file =
+        rustix::fs::openat2(proc, &relative, flags, Mode::empty(), resolve).op_on("open", &relative)?;
     std::fs::File::from(file).write_all(value.as_bytes()).op_on("write", &relative)
 }

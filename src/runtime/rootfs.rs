@@ -124,7 +124,8 @@ impl Tree<'_> {
     fn entry(&self, entry: &HostEntry) -> Result<(), Failure> {
         match &entry.kind {
             HostEntryKind::Symlink(target) => {
-                rustix::fs::symlinkat(target.as_path(), self.root, Path::new(&entry.name)).step("link in the root")
+                rustix::fs::symlinkat(target.as_path(), self.root, Path::new(&entry.name))
+                    .step("link in the root")
             }
             HostEntryKind::MountPoint => self.make(&entry.name, Make::Directory).map(|_| ()),
             HostEntryKind::ReadOnlyBind => self.bind(&entry.name),

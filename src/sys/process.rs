@@ -300,7 +300,6 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
     fd.try_clone_to_owned().op("dup")
 }
 
-
 /// Closes every descriptor from `first` on. Only for a process that goes on without its owned descriptors and
 /// ends in [`exit_now`]: values that own one of them must never be used or dropped again.
 pub fn close_from(first: u32) -> Result<()> {

@@ -24,6 +24,7 @@ pub fn load_filter(filter: &[u8]) -> Result<()> {
         .collect();
     let program = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
     // SAFETY: program points to `len` instructions that outlive the call; the kernel only reads them.
-    let rc = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
+    let rc =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
     if rc == 0 { Ok(()) } else { Err(Error::last("seccomp")) }
 }
