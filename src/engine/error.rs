@@ -19,6 +19,9 @@ pub enum Error {
     Start { status: ExitStatus, message: String, hint: Option<String> },
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    /// A shim could not do what it was asked, or does not answer.
+    #[error(transparent)]
+    Shim(#[from] crate::shim::Error),
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -27,7 +30,7 @@ impl Error {
     /// The exit status that this failure calls for by itself; `None` leaves it to the command.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self {
-            Self::Start { status, .. } => Some(*status),
+            Self::Start { status, .. } | Self::Shim(crate::shim::Error::Refused { status, .. }) => Some(*status),
             _ => None,
         }
     }
@@ -38,6 +41,7 @@ impl Hint for Error {
         match self {
             Self::Conflict { hint, .. } | Self::Start { hint, .. } => hint.clone(),
             Self::Store(e) => e.hint(),
+            Self::Shim(e) => e.hint(),
             _ => None,
         }
     }

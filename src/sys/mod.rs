@@ -12,6 +12,7 @@ pub mod path;
 pub mod process;
 pub mod pty;
 pub mod seccomp;
+pub mod signal;
 pub mod socket;
 pub mod tree;
 pub mod userns;

@@ -129,8 +129,9 @@ pub fn receive(
         {
             Ok(message) => message,
             Err(Errno::AGAIN) if !wait => return Ok(None),
-            Err(Errno::CONNRESET) => return Ok(Some(Received::Closed)),
-            Err(Errno::INTR) => continue,
+            // The other end closed without having read all of ours. The kernel says so once, before it hands
+            // out what the other end had sent.
+            Err(Errno::CONNRESET | Errno::INTR) => continue,
             Err(e) => return Err(Error::new("recvmsg", e.raw_os_error())),
         };
         for part in control.drain() {

@@ -11,9 +11,18 @@
 //! [`MAX_CONTENT`] bytes of content and no line feed, so any record can be found from any offset. Times never
 //! go backwards within one run of the container, so that they can be searched.
 
+mod reader;
 mod writer;
 
+pub use reader::{Query, read};
+pub(super) use reader::{Record, blocks};
 pub use writer::Writer;
+
+/// The log's name in the container's directory.
+const FILE: &str = "log";
+
+/// The bytes before the content: time, stream, flag, and a space after each.
+const HEADER: usize = 40;
 
 /// The most content a record holds, in bytes.
 pub const MAX_CONTENT: usize = 16 * 1024;
@@ -23,4 +32,14 @@ pub const MAX_CONTENT: usize = 16 * 1024;
 pub enum Stream {
     Stdout,
     Stderr,
+}
+
+impl Stream {
+    /// As it stands in a record: six bytes.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
 }

@@ -1,11 +1,57 @@
 //! The shim's loop: output to log and clients, input from clients, signals, exec, and the end.
+//!
+//! # Theory of operation
+//!
+//! One thread, one poll(2), no descriptor that blocks. What the container prints is read a pipe's worth at a
+//! time into the one buffer there is, appended to the log, and offered to every attached client as one packet.
+//! A packet is taken whole or not at all. The client that has no room for it is *lagging*: from then on nothing
+//! is kept for it but the offset in the log where its gap begins. When its socket has room again it is sent the
+//! bounds of the gap and the log file itself, reads the missing output there, at its own pace, and is served
+//! live again. So a slow client loses nothing, costs no memory and holds up neither the container nor the others
+//! nor the shim's end: even one that stands still gets its last gap and the exit code into its socket, where
+//! room is kept for them, and finishes from the log file, which it holds open, after shim and container are gone.
+//! (What a full disk kept out of the log is lost for those who lag at that moment, and for nobody else.)
+//!
+//! Input is the other way round: a client sends one packet and waits until the container took it, so its own
+//! signals and sizes never queue behind a container that does not read.
+//!
+//! The end: when the first process has been reaped, the streams are read until end of file. Processes that
+//! survive it (they can where the pid namespace is shared) may keep them open, so that is waited for only for
+//! [`GRACE`].
+//!
+//! `exec` is not in the data path: its client holds the other ends of its pipes, or the pty master. The server
+//! watches the process and passes on its exit code. A terminal that its client left is read on, into nothing,
+//! lest the process stands still.
 
-use std::os::fd::OwnedFd;
+mod clients;
+mod execs;
+mod stdin;
+
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{WaitId, WaitIdOptions};
+
+use self::clients::{Client, Owed, Role, Token};
+use self::execs::Execs;
+use self::stdin::{Fate, Stdin};
 use super::error::Result;
-use super::log::Writer;
-use super::protocol::{Attach, Failure};
+use super::log::{Stream, Writer};
+use super::protocol::{self, Attach, Failure, MAX_DATA, MAX_PACKET, Reply, Request};
+use crate::sys::process::{self, WaitStatus};
+use crate::sys::socket::{self, Received};
+use crate::sys::{self, Context};
+
+/// How long output is waited for after the first process has ended.
+const GRACE: Duration = Duration::from_millis(200);
+
+/// How soon something that cannot be polled now is tried again: a terminal that nobody has open, a listener for
+/// whose next connection there is no descriptor.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The container's stdio, as its shim holds it.
 #[derive(Debug)]
@@ -23,12 +69,12 @@ pub struct FirstClient {
     pub attach: Attach,
 }
 
-/// A process that `exec` added. It must be a child of this process: the server reaps it through the pidfd.
+/// A process that `exec` added: a child of this process, which the server reaps.
 #[derive(Debug)]
 pub struct ExecStarted {
     pub pid: u32,
     pub pidfd: OwnedFd,
-    /// With a tty: goes to the client and is not kept.
+    /// With a tty.
     pub pty_master: Option<OwnedFd>,
 }
 
@@ -38,7 +84,7 @@ pub trait Handler {
     fn signal(&mut self, signal: i32) -> std::result::Result<(), Failure>;
 
     /// Starts one more process. `request` is the JSON that `client::exec_session` was given; `stdio` holds
-    /// stdin, stdout and stderr, or nothing when the request wants a tty. Close what is not the process's own.
+    /// stdin, stdout and stderr, or nothing when the request wants a tty.
     fn exec(&mut self, request: &[u8], stdio: Vec<OwnedFd>) -> std::result::Result<ExecStarted, Failure>;
 }
 
@@ -52,48 +98,394 @@ pub struct Running<'a> {
     pub first: Option<FirstClient>,
     pub log: Writer,
     pub handler: &'a mut dyn Handler,
-    /// The container's stdin ends with that of the first client that has one (pipes only).
+    /// The container's stdin ends with that of the first client that had it (pipes only).
     pub stdin_once: bool,
 }
 
-/// How the first process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WaitStatus {
-    Exited(i32),
-    Signaled(i32),
+impl fmt::Debug for Running<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("stdio", &self.stdio).finish_non_exhaustive()
+    }
 }
 
 /// The first process has ended and all output is in the log; the clients do not know yet.
 #[derive(Debug)]
 pub struct Ended {
     pub status: WaitStatus,
-}
-
-impl WaitStatus {
-    /// The exit code as a shell shows it: 128+n for death by signal n.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Exited(code) => u8::try_from(code & 0xff).unwrap_or(255),
-            Self::Signaled(signal) => u8::try_from(128 + (signal & 0x7f)).unwrap_or(255),
-        }
-    }
+    listener: OwnedFd,
+    clients: Vec<Client>,
+    log: Writer,
 }
 
 /// Makes `dir/shim.sock`, mode 0600, listening, close-on-exec. One that a dead shim left is replaced: call it with
 /// the life lock held.
-pub fn listen(_dir: &Path) -> Result<OwnedFd> {
-    todo!()
+pub fn listen(dir: &Path) -> Result<OwnedFd> {
+    Ok(socket::listen(dir, super::client::SOCKET)?)
 }
 
 /// Serves until the first process has ended, is reaped, and its output is read to the end (or, if somebody else
-/// keeps the pipes open, for a moment longer). Never waits for a client.
-pub fn serve(_running: Running<'_>) -> Result<Ended> {
-    todo!()
+/// keeps the pipes open, for a moment longer). Never waits for a client. SIGPIPE and SIGXFSZ must be ignored.
+pub fn serve(running: Running<'_>) -> Result<Ended> {
+    let mut server = Server::new(running)?;
+    let status = loop {
+        server.round()?;
+        if let Some((status, since)) = server.ended
+            && (server.nothing_to_come() || since.elapsed() > GRACE)
+        {
+            break status;
+        }
+    };
+    server.log.finish();
+    let Server { listener, clients, log, .. } = server;
+    Ok(Ended { status, listener, clients, log })
 }
 
 impl Ended {
-    /// Tells every client that is attached or waits, and closes their sockets. Does not wait for them.
-    pub fn tell(self, _code: u8) {
-        todo!()
+    /// Tells every client that is attached or waits, and closes their sockets. Does not wait for them. An exec'd
+    /// process that is not reaped yet was killed with its namespace.
+    pub fn tell(mut self, code: u8) {
+        while let Ok(Some(socket)) = socket::accept(&self.listener) {
+            // Whatever it came to ask, this is the answer.
+            if is_ours(&socket) {
+                self.clients.push(Client::new(0, socket, Role::New));
+            }
+        }
+        for client in &mut self.clients {
+            match client.role {
+                Role::Attached(_) => client.end(code, Some(&self.log)),
+                Role::New | Role::Waiting => client.end(code, None),
+                Role::Exec => client.end(WaitStatus::Signaled(libc::SIGKILL).code(), None),
+                Role::Served => {}
+            }
+        }
     }
 }
+
+/// Whether the other end belongs to the container's owner. In the user's namespace the owner is its root.
+fn is_ours(socket: &OwnedFd) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    socket::peer_uid(socket).is_ok_and(|uid| uid == own || uid == 0)
+}
+
+/// One of the container's output streams.
+#[derive(Debug)]
+struct Output {
+    stream: Stream,
+    fd: OwnedFd,
+    /// A terminal that nobody has open reads as an error until somebody opens it again.
+    asleep: bool,
+    ended: bool,
+}
+
+struct Server<'a> {
+    pidfd: OwnedFd,
+    /// Set when the first process has been reaped.
+    ended: Option<(WaitStatus, Instant)>,
+    outputs: Vec<Output>,
+    /// The terminal, for its size.
+    pty: Option<OwnedFd>,
+    stdin: Stdin,
+    stdin_once: bool,
+    listener: OwnedFd,
+    /// No connection can be accepted at the moment.
+    full: bool,
+    clients: Vec<Client>,
+    next_token: Token,
+    execs: Execs,
+    log: Writer,
+    handler: &'a mut dyn Handler,
+    /// One packet: its kind, then as much as one read brings. Made when first needed.
+    buffer: Vec<u8>,
+}
+
+/// What a ready descriptor stands for.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Pidfd,
+    Listener,
+    Output(usize),
+    Stdin,
+    Client(usize),
+    Exec(usize),
+}
+
+impl<'a> Server<'a> {
+    fn new(running: Running<'a>) -> Result<Self> {
+        let Running { pidfd, stdio, listener, first, log, handler, stdin_once } = running;
+        let output = |stream, fd| Output { stream, fd, asleep: false, ended: false };
+        let (outputs, pty, stdin) = match stdio {
+            Stdio::Pty { master, stdin } => {
+                let size = process::duplicate(master.as_fd())?;
+                let way =
+                    if stdin { Stdin::pty(process::duplicate(master.as_fd())?) } else { Stdin::pipe(None) };
+                (vec![output(Stream::Stdout, master)], Some(size), way)
+            }
+            Stdio::Pipes { stdin, stdout, stderr } => {
+                for fd in stdin.iter() {
+                    rustix::io::ioctl_fionbio(fd, true).op("FIONBIO")?;
+                }
+                let outputs = vec![output(Stream::Stdout, stdout), output(Stream::Stderr, stderr)];
+                (outputs, None, Stdin::pipe(stdin))
+            }
+        };
+        for output in &outputs {
+            rustix::io::ioctl_fionbio(&output.fd, true).op("FIONBIO")?;
+        }
+        let first = first.map(|f| Client::new(0, f.socket, Role::Attached(f.attach)));
+        Ok(Self {
+            pidfd,
+            ended: None,
+            outputs,
+            pty,
+            stdin,
+            stdin_once,
+            listener,
+            full: false,
+            clients: first.into_iter().collect(),
+            next_token: 1,
+            execs: Execs::default(),
+            log,
+            handler,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Whether the end of everything has been seen.
+    fn nothing_to_come(&self) -> bool {
+        self.outputs.iter().all(|o| o.ended) && self.execs.is_empty()
+    }
+
+    /// Waits until something happens, and deals with all that has.
+    fn round(&mut self) -> Result<()> {
+        for (source, events) in self.poll()? {
+            match source {
+                Source::Pidfd => self.reap()?,
+                Source::Listener => self.accept(),
+                Source::Output(at) => self.pump(at),
+                Source::Stdin => self.feed(),
+                Source::Client(at) => self.serve_client(at, events),
+                Source::Exec(at) => self.execs.ready(at, &mut self.clients)?,
+            }
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Everything that can happen now, and what it is watched for.
+    fn watched(&self) -> Vec<(Source, BorrowedFd<'_>, PollFlags)> {
+        let mut list = Vec::with_capacity(self.clients.len() + self.execs.len() + 5);
+        if self.ended.is_none() {
+            list.push((Source::Pidfd, self.pidfd.as_fd(), PollFlags::IN));
+        }
+        if !self.full {
+            list.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
+        }
+        let outputs = self.outputs.iter().enumerate().filter(|(_, o)| !o.ended && !o.asleep);
+        list.extend(outputs.map(|(at, o)| (Source::Output(at), o.fd.as_fd(), PollFlags::IN)));
+        list.extend(self.stdin.wants_room().map(|fd| (Source::Stdin, fd, PollFlags::OUT)));
+        for (at, client) in self.clients.iter().enumerate() {
+            let mut events = PollFlags::IN;
+            events.set(PollFlags::OUT, client.wants_room());
+            list.push((Source::Client(at), client.socket.as_fd(), events));
+        }
+        list.extend(self.execs.descriptors().map(|(at, fd)| (Source::Exec(at), fd, PollFlags::IN)));
+        list
+    }
+
+    fn poll(&mut self) -> Result<Vec<(Source, PollFlags)>> {
+        let asleep = self.full || self.outputs.iter().any(|o| o.asleep);
+        let left =
+            self.ended.map(|(_, since)| GRACE.saturating_sub(since.elapsed()) + Duration::from_millis(1));
+        let timeout = if asleep { Some(left.map_or(RETRY, |l| l.min(RETRY))) } else { left };
+        let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
+        let watched = self.watched();
+        let mut fds: Vec<_> =
+            watched.iter().map(|(_, fd, events)| PollFd::from_borrowed_fd(*fd, *events)).collect();
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(sys::Error::new("poll", e.raw_os_error()).into()),
+        }
+        let ready = watched.iter().zip(&fds).map(|((source, ..), fd)| (*source, fd.revents()));
+        let ready = ready.filter(|(_, events)| !events.is_empty()).collect();
+        if asleep {
+            self.full = false;
+            self.outputs.iter_mut().for_each(|o| o.asleep = false);
+        }
+        Ok(ready)
+    }
+
+    fn reap(&mut self) -> Result<()> {
+        if let Some(status) = reap(&self.pidfd)? {
+            self.ended = Some((status, Instant::now()));
+        }
+        Ok(())
+    }
+
+    /// Output: one read, one write to the log, one packet to each client.
+    fn pump(&mut self, at: usize) {
+        self.buffer.resize(MAX_PACKET, 0);
+        let output = &mut self.outputs[at];
+        let stream = output.stream;
+        let read = match rustix::io::read(&output.fd, &mut self.buffer[1..=MAX_DATA]) {
+            Ok(0) => {
+                output.ended = true;
+                return;
+            }
+            Ok(n) => n,
+            Err(Errno::AGAIN | Errno::INTR) => return,
+            // EIO: no process has the terminal open. While the first one lives, it may open it again.
+            Err(_) if self.ended.is_none() && self.pty.is_some() => {
+                output.asleep = true;
+                return;
+            }
+            Err(_) => {
+                output.ended = true;
+                return;
+            }
+        };
+        let logged = self.log.end();
+        self.log.write(stream, &self.buffer[1..=read]);
+        self.buffer[0] = protocol::output_kind(stream);
+        for client in &mut self.clients {
+            client.output(stream, &self.buffer[..=read], logged);
+        }
+    }
+
+    /// The container has room in its stdin.
+    fn feed(&mut self) {
+        let (clients, log) = (&mut self.clients, &self.log);
+        self.stdin.drain(|token, fate| {
+            if let Some(client) = clients.iter_mut().find(|c| c.token == token) {
+                client.owe(owed(fate), log);
+            }
+        });
+    }
+
+    fn accept(&mut self) {
+        loop {
+            match socket::accept(&self.listener) {
+                Ok(Some(socket)) => {
+                    if is_ours(&socket) {
+                        self.clients.push(Client::new(self.next_token, socket, Role::New));
+                        self.next_token += 1;
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.full = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn serve_client(&mut self, at: usize, events: PollFlags) {
+        if events.contains(PollFlags::OUT) {
+            self.clients[at].catch_up(&self.log);
+        }
+        if !events.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
+            return;
+        }
+        self.buffer.resize(MAX_PACKET, 0);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut fds = Vec::new();
+        match socket::receive(&self.clients[at].socket, &mut buffer, &mut fds, false) {
+            Ok(Some(Received::Packet(length))) => match Request::decode(&buffer[..length]) {
+                Ok(request) => self.request(at, &request, fds),
+                Err(_) => self.clients[at].gone = true,
+            },
+            Ok(Some(Received::Closed | Received::Truncated)) | Err(_) => self.clients[at].gone = true,
+            Ok(None) => {}
+        }
+        self.buffer = buffer;
+    }
+
+    /// One request. One that makes no sense from this client ends the conversation.
+    fn request(&mut self, at: usize, request: &Request<'_>, fds: Vec<OwnedFd>) {
+        let role = self.clients[at].role;
+        let client = &mut self.clients[at];
+        match (role, request) {
+            (Role::New, Request::Attach(attach)) => {
+                client.reply(&Reply::Attached { tty: self.pty.is_some() }, &[]);
+                client.role = Role::Attached(*attach);
+            }
+            (Role::New, Request::Wait) => client.role = Role::Waiting,
+            (Role::New, Request::Kill(signal)) => {
+                client.role = Role::Served;
+                match self.handler.signal(*signal) {
+                    Ok(()) => client.reply(&Reply::Done, &[]),
+                    Err(failure) => client.reply(&Reply::Failed(failure), &[]),
+                }
+            }
+            (Role::New, Request::Exec) => self.execs.start(client, fds, self.handler),
+            (Role::Attached(attach), Request::Stdin(bytes)) if attach.stdin => {
+                let token = client.token;
+                if self.stdin.holds(token) {
+                    // It did not wait for its turn.
+                    client.gone = true;
+                    return;
+                }
+                match self.stdin.push(token, bytes) {
+                    Fate::Waiting => {}
+                    fate => client.owe(owed(fate), &self.log),
+                }
+            }
+            (Role::Attached(attach), Request::StdinClosed) if attach.stdin => self.stdin_ended(),
+            (Role::Attached(_), Request::Resize { rows, cols }) => self.resize(*rows, *cols),
+            (Role::Attached(_), Request::Signal(signal)) => {
+                // There is nobody to tell: the process may just have ended.
+                let _ = self.handler.signal(*signal);
+            }
+            (Role::Exec, Request::Signal(signal)) => self.execs.signal(client.token, *signal),
+            _ => client.gone = true,
+        }
+    }
+
+    fn stdin_ended(&mut self) {
+        if self.stdin_once {
+            self.stdin.close();
+        }
+    }
+
+    fn resize(&self, rows: u16, cols: u16) {
+        if let Some(pty) = &self.pty {
+            let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+            // A terminal of the wrong size still works.
+            let _ = rustix::termios::tcsetwinsize(pty, size);
+        }
+    }
+
+    /// Lets go of clients that have left.
+    fn forget(&mut self) {
+        let mut stdin_left = false;
+        let execs = &mut self.execs;
+        execs.forget();
+        self.clients.retain(|client| {
+            if client.gone {
+                stdin_left |= matches!(client.role, Role::Attached(a) if a.stdin);
+                execs.client_left(client.token);
+            }
+            !client.gone
+        });
+        if stdin_left {
+            self.stdin_ended();
+        }
+    }
+}
+
+/// The end of a child, if it has ended; it is a zombie no more.
+fn reap(pidfd: &OwnedFd) -> Result<Option<WaitStatus>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    let Some(status) = rustix::process::waitid(WaitId::PidFd(pidfd.as_fd()), options).op("waitid")? else {
+        return Ok(None);
+    };
+    let exited = status.exit_status().map(|code| WaitStatus::Exited(u8::try_from(code).unwrap_or(255)));
+    Ok(exited.or_else(|| status.terminating_signal().map(WaitStatus::Signaled)))
+}
+
+fn owed(fate: Fate) -> Owed {
+    if fate == Fate::Gone { Owed::Gone } else { Owed::Taken }
+}
+
+#[cfg(test)]
+mod tests;

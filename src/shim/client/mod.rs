@@ -1,0 +1,98 @@
+//! The other end of a shim's socket: attach, wait, kill, exec, each from a process with one thread.
+
+mod attach;
+mod exec;
+mod session;
+mod sink;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use super::error::{Error, Result};
+use super::protocol::{self, Attach, Reply, Request};
+use super::terminal::DetachKeys;
+use crate::error::ExitStatus;
+use crate::sys::socket;
+
+pub use attach::attach_session;
+pub use exec::{exec_detached, exec_session};
+
+/// The socket's name in the container's directory.
+pub(super) const SOCKET: &str = "shim.sock";
+
+/// How this process takes part in the container's stdio.
+#[derive(Debug, Clone, Default)]
+pub struct AttachOptions {
+    pub stdin: bool,
+    pub stdout: bool,
+    pub stderr: bool,
+    /// The container has a terminal: ours goes into raw mode when stdin is one and taken, sizes are passed on, detach
+    /// keys are looked for.
+    pub tty: bool,
+    /// Signals that reach this process are sent on (without a tty).
+    pub sig_proxy: bool,
+    pub detach_keys: DetachKeys,
+}
+
+/// How a session came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The process ended with this code.
+    Exited(u8),
+    /// The user typed the detach keys; the process runs on.
+    Detached,
+    /// Nobody reads our stdout any more (`| head`); the process runs on. Time to go, without a word.
+    OutputClosed,
+}
+
+/// A connection to the shim of the container whose directory this is. [`Error::Gone`] when no shim listens.
+pub fn connect(container: &Path) -> Result<OwnedFd> {
+    socket::connect(container, SOCKET).map_err(protocol::gone)
+}
+
+/// Asks a shim for the streams in `options`. The first client of a container does not ask: it has them.
+pub fn request_attach(socket: &OwnedFd, options: &AttachOptions) -> Result<()> {
+    let Attach { stdin, stdout, stderr } = options.into();
+    send(socket, &Request::Attach(Attach { stdin, stdout, stderr }))
+}
+
+impl From<&AttachOptions> for Attach {
+    fn from(options: &AttachOptions) -> Self {
+        Self { stdin: options.stdin, stdout: options.stdout, stderr: options.stderr }
+    }
+}
+
+/// Waits for the container's end: its exit code.
+pub fn wait(socket: OwnedFd) -> Result<u8> {
+    // A shim that is just ending may close without reading, and has the answer sent all the same.
+    let _ = send(&socket, &Request::Wait);
+    let mut buffer = [0; 256];
+    match Reply::decode(protocol::receive(socket.as_fd(), &mut buffer, &mut Vec::new())?)? {
+        Reply::Exited { code } => Ok(code),
+        _ => Err(UNEXPECTED),
+    }
+}
+
+/// Sends a signal to the container's first process. [`Error::Gone`]: it has just ended.
+pub fn kill(socket: OwnedFd, signal: i32) -> Result<()> {
+    send(&socket, &Request::Kill(signal))?;
+    let mut buffer = vec![0; protocol::MAX_PACKET];
+    match Reply::decode(protocol::receive(socket.as_fd(), &mut buffer, &mut Vec::new())?)? {
+        Reply::Done => Ok(()),
+        Reply::Failed(failure) => Err(failure.into()),
+        Reply::Exited { .. } => Err(Error::Gone),
+        _ => Err(UNEXPECTED),
+    }
+}
+
+const UNEXPECTED: Error = Error::Protocol { peer: "the shim", reason: "an answer to another question" };
+
+/// Sends one request, waiting for room: a shim always reads.
+fn send(socket: &OwnedFd, request: &Request<'_>) -> Result<()> {
+    protocol::send(socket.as_fd(), request.encode(), &[], true).map(|_| ())
+}
+
+/// What exec on a container that has just ended comes to.
+fn not_running() -> Error {
+    Error::Refused { status: ExitStatus::Failed, message: "the container is not running".into(), hint: None }
+}
