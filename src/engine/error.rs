@@ -11,6 +11,9 @@ pub enum Error {
     /// A value that the user gave and that cannot be used.
     #[error("invalid {what} `{value}`: {reason}")]
     Invalid { what: &'static str, value: String, reason: String },
+    /// Neither the user nor the image names a program.
+    #[error("no command specified")]
+    NoCommand,
     /// The request contradicts the container's present state.
     #[error("cannot {verb} container {container}: {reason}")]
     Conflict { verb: &'static str, container: String, reason: String, hint: Option<String> },

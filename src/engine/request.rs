@@ -18,7 +18,8 @@ pub struct CreateRequest {
     pub command: Vec<String>,
     /// `Some(vec![])` is `--entrypoint ""`: the image's entry point is dropped.
     pub entrypoint: Option<Vec<String>>,
-    /// `KEY=VALUE`, files and host look-ups already resolved; later entries win.
+    /// `KEY=VALUE`, files and host look-ups already resolved; later entries win. A bare `KEY` takes the image's
+    /// entry of that name away.
     pub env: Vec<String>,
     pub workdir: Option<String>,
     pub user: Option<String>,
@@ -92,6 +93,9 @@ pub enum MountRequest {
         read_only: bool,
         /// Submounts come along (docker's default), and are read-only too when `read_only`.
         recursive: bool,
+        /// `bind-recursive=writable`: the submounts of a read-only bind stay as they are.
+        #[serde(default)]
+        writable_submounts: bool,
         propagation: Propagation,
         /// `-v` creates a missing source directory, `--mount` refuses.
         create_source: bool,

@@ -1,11 +1,57 @@
 //! The one function that turns a request and an image's config into an OCI runtime spec.
+//!
+//! Trust: the request is the user's word. From an image come `Env`, `Entrypoint`, `Cmd`, `WorkingDir` and `User`,
+//! and nothing else reaches the spec; its labels reach the record only, its `StopSignal` only the shim. `Volumes`
+//! make no volumes yet: those paths stay ordinary directories of the writable layer, so their data goes with the
+//! container. `ExposedPorts` and `Healthcheck` are shown by `inspect` and do nothing.
+//!
+//! What the OCI spec has no field for travels as annotations under `kelp.` (see [`annotation`]); an annotation of
+//! the user's with that prefix is refused, and an image's annotations are never read. The seccomp filter is not
+//! part of the spec: whoever starts the container compiles it from the request.
 
-use std::path::PathBuf;
+mod files;
+mod mounts;
+#[cfg(test)]
+mod tests;
 
-use oci_spec::runtime::Spec;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
 
-use super::Result;
-use super::request::CreateRequest;
+use oci_spec::image::Config;
+use oci_spec::runtime::{
+    Capability, Linux, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxNamespace, LinuxNamespaceBuilder,
+    LinuxNamespaceType, PosixRlimit, PosixRlimitBuilder, PosixRlimitType, Process, ProcessBuilder,
+    RootBuilder, Spec, SpecBuilder, UserBuilder,
+};
+
+use super::request::{CreateRequest, NamespaceMode, NetworkMode};
+use super::{Error, Result, options};
+use crate::runtime::capabilities;
+use crate::runtime::from_spec::annotation;
+
+pub use files::{hosts_file, resolv_conf};
+
+/// docker's PATH where neither image nor user sets one.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What docker hides.
+const MASKED_PATHS: [&str; 12] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// What docker makes read-only.
+const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What the spec needs to know of the container besides the request.
 #[derive(Debug, Clone, Default)]
@@ -14,46 +60,285 @@ pub struct Place {
     pub id: String,
     /// The container's directory, absolute: holds `hosts`, `hostname`, `resolv.conf`.
     pub directory: PathBuf,
+    /// The host's own name, for containers that share it.
+    pub host_name: String,
     /// `/proc/PID/ns/pid` of the container that `--pid container:X` named.
     pub join_pid: Option<PathBuf>,
+    /// `/proc/PID/ns/ipc`; the mount of `/dev/shm` comes from `/proc/PID/root/dev/shm`.
     pub join_ipc: Option<PathBuf>,
     pub join_uts: Option<PathBuf>,
+    /// The largest group id of the user's map: all up to it may `ping`.
+    pub largest_gid: Option<u32>,
 }
 
-/// Merges request and image config. From an image come `Env`, `Entrypoint`, `Cmd`, `WorkingDir` and `User`, and
-/// nothing else reaches the spec.
-pub fn build(
-    _request: &CreateRequest,
-    _image: Option<&oci_spec::image::Config>,
-    _place: &Place,
-) -> Result<Spec> {
-    todo!()
+impl Place {
+    /// A container that joins nothing, on this host.
+    pub fn new(id: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
+        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        Self {
+            id: id.into(),
+            directory: directory.into(),
+            host_name: host_name.trim_end().to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// Merges request and image config; see the top of this file for what an image may say.
+pub fn build(request: &CreateRequest, image: Option<&Config>, place: &Place) -> Result<Spec> {
+    options::check(request)?;
+    let mut builder = SpecBuilder::default()
+        .version("1.2.0".to_owned())
+        .root(built(RootBuilder::default().path("rootfs").readonly(request.read_only).build())?)
+        .mounts(mounts::mounts(request, place)?)
+        .process(process(request, image, place)?)
+        .annotations(annotations(request, image)?)
+        .linux(linux(request, place)?);
+    if request.uts == NamespaceMode::Private {
+        builder = builder.hostname(hostname(request, place));
+    }
+    let mut spec = built(builder.build())?;
+    if request.uts != NamespaceMode::Private {
+        spec.set_hostname(None);
+    }
+    Ok(spec)
+}
+
+/// A builder of oci-spec fails only where a field without default is missing.
+fn built<T>(result: std::result::Result<T, oci_spec::OciSpecError>) -> Result<T> {
+    result.map_err(|e| Error::Invalid { what: "OCI spec", value: String::new(), reason: e.to_string() })
 }
 
 /// Entry point and arguments after docker's merge rules; `no command specified` when nothing is left.
-pub fn command(_request: &CreateRequest, _image: Option<&oci_spec::image::Config>) -> Result<Vec<String>> {
-    todo!()
+pub fn command(request: &CreateRequest, image: Option<&Config>) -> Result<Vec<String>> {
+    let from_image =
+        |field: fn(&Config) -> &Option<Vec<String>>| image.and_then(|c| field(c).clone()).unwrap_or_default();
+    let (mut words, arguments) = match &request.entrypoint {
+        // A new entry point drops the image's arguments too: they were meant for the old one.
+        Some(entrypoint) => (entrypoint.clone(), request.command.clone()),
+        None if request.command.is_empty() => (from_image(Config::entrypoint), from_image(Config::cmd)),
+        None => (from_image(Config::entrypoint), request.command.clone()),
+    };
+    // `--entrypoint ""` is the empty list; images write it as one empty word.
+    if words == [""] {
+        words.clear();
+    }
+    words.extend(arguments);
+    if words.is_empty() {
+        return Err(Error::NoCommand);
+    }
+    Ok(words)
 }
 
-/// The container's host name: the one asked for, the host's with `--uts host`, else the short id.
-pub fn hostname(_request: &CreateRequest, _place: &Place) -> Option<String> {
-    todo!()
+/// The container's host name: the one asked for; the host's where UTS namespace or network are shared; else the
+/// short id.
+pub fn hostname(request: &CreateRequest, place: &Place) -> String {
+    match &request.hostname {
+        Some(name) => name.clone(),
+        None if request.uts == NamespaceMode::Host || request.network == NetworkMode::Host => {
+            place.host_name.clone()
+        }
+        None => place.id.chars().take(12).collect(),
+    }
 }
 
-/// `/etc/hosts` as docker writes it.
-pub fn hosts_file(_request: &CreateRequest, _place: &Place) -> String {
-    todo!()
-}
-
-/// `/etc/resolv.conf` from the host's (given as text) and the `--dns*` options.
-pub fn resolv_conf(_request: &CreateRequest, _host: &str) -> String {
-    todo!()
+/// The number of the signal that `stop` sends: the user's, else the image's if it is one, else SIGTERM.
+pub fn stop_signal(request: &CreateRequest, image: Option<&Config>) -> Result<i32> {
+    if let Some(text) = &request.stop_signal {
+        return options::signal(text);
+    }
+    let from_image = image.and_then(|c| c.stop_signal().as_deref());
+    Ok(from_image.and_then(|text| options::signal(text).ok()).unwrap_or(15))
 }
 
 /// The labels of the record: the image's, overridden by the user's. They reach nothing else.
-pub fn labels(
-    _request: &CreateRequest,
-    _image: Option<&oci_spec::image::Config>,
-) -> std::collections::BTreeMap<String, String> {
-    todo!()
+pub fn labels(request: &CreateRequest, image: Option<&Config>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    labels.extend(image.and_then(|c| c.labels().clone()).unwrap_or_default());
+    labels.extend(request.labels.clone());
+    labels
+}
+
+fn process(request: &CreateRequest, image: Option<&Config>, place: &Place) -> Result<Process> {
+    let mask =
+        capabilities::choose(&request.cap_add, &request.cap_drop, request.privileged).map_err(|e| {
+            Error::Invalid {
+                what: "capability",
+                value: e.0,
+                reason: "this kernel has none of that name".into(),
+            }
+        })?;
+    let set = capability_set(mask)?;
+    let capabilities = LinuxCapabilitiesBuilder::default()
+        .bounding(set.clone())
+        .permitted(set.clone())
+        .effective(set)
+        .inheritable(HashSet::new())
+        .ambient(HashSet::new());
+    let mut builder = ProcessBuilder::default()
+        .terminal(request.tty)
+        // The user is looked up in the finished root; see `annotation::USER`.
+        .user(built(UserBuilder::default().uid(0u32).gid(0u32).build())?)
+        .args(command(request, image)?)
+        .env(environment(request, image, place))
+        .cwd(working_directory(request, image))
+        .capabilities(built(capabilities.build())?)
+        .rlimits(request.ulimits.iter().map(rlimit).collect::<Result<Vec<_>>>()?)
+        .no_new_privileges(request.no_new_privileges);
+    if let Some(adjustment) = request.oom_score_adj {
+        builder = builder.oom_score_adj(adjustment);
+    }
+    built(builder.build())
+}
+
+fn capability_set(mask: u64) -> Result<HashSet<Capability>> {
+    let names = (0..64).filter(|n| mask & (1 << n) != 0).filter_map(capabilities::name);
+    names
+        .map(|name| {
+            // oci-spec parses the names without `CAP_`.
+            name[4..].parse().map_err(|_| Error::Invalid {
+                what: "capability",
+                value: name.to_owned(),
+                reason: "the OCI spec has no such name".to_owned(),
+            })
+        })
+        .collect()
+}
+
+fn rlimit(ulimit: &super::request::Ulimit) -> Result<PosixRlimit> {
+    let name = format!("\"RLIMIT_{}\"", ulimit.name.to_ascii_uppercase());
+    let kind: PosixRlimitType = serde_json::from_str(&name).map_err(|_| Error::Invalid {
+        what: "ulimit",
+        value: ulimit.name.clone(),
+        reason: "no such limit".to_owned(),
+    })?;
+    built(PosixRlimitBuilder::default().typ(kind).soft(ulimit.soft).hard(ulimit.hard).build())
+}
+
+/// docker's order: its own defaults, then the user's entries, then those of the image that the user did not touch;
+/// a later entry takes the place of an earlier one of its name. `HOME` is the first process's to add.
+fn environment(request: &CreateRequest, image: Option<&Config>, place: &Place) -> Vec<String> {
+    let key = |entry: &str| entry.split('=').next().unwrap_or_default().to_owned();
+    let mut list: Vec<String> =
+        vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={}", hostname(request, place))];
+    if request.tty {
+        list.push("TERM=xterm".to_owned());
+    }
+    let users: HashSet<String> = request.env.iter().map(|e| key(e)).collect();
+    let images = image.and_then(|c| c.env().clone()).unwrap_or_default();
+    let images = images.into_iter().filter(|e| !users.contains(&key(e)) && !e.starts_with('='));
+    for entry in request.env.iter().cloned().chain(images) {
+        let name = key(&entry);
+        let old = list.iter().position(|e| key(e) == name);
+        match (old, entry.contains('=')) {
+            (Some(at), true) => list[at] = entry,
+            (Some(at), false) => drop(list.remove(at)),
+            (None, true) => list.push(entry),
+            (None, false) => {}
+        }
+    }
+    list
+}
+
+/// The user's, else the image's, else `/`; cleaned as text, since docker's images say `app` and `/app/../x` too.
+fn working_directory(request: &CreateRequest, image: Option<&Config>) -> PathBuf {
+    let from_image = || image.and_then(|c| c.working_dir().clone());
+    clean(Path::new(&request.workdir.clone().or_else(from_image).unwrap_or_default()))
+}
+
+/// Absolute, without `.` and `..`.
+fn clean(path: &Path) -> PathBuf {
+    use std::path::Component;
+    let mut cleaned = PathBuf::from("/");
+    for part in path.components() {
+        match part {
+            Component::Normal(name) => cleaned.push(name),
+            Component::ParentDir => drop(cleaned.pop()),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    cleaned
+}
+
+fn annotations(request: &CreateRequest, image: Option<&Config>) -> Result<HashMap<String, String>> {
+    let mut all: HashMap<String, String> =
+        request.annotations.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    if let Some(name) = all.keys().find(|k| k.starts_with(annotation::PREFIX)) {
+        let reason = format!("names that begin with `{}` are kelp's own", annotation::PREFIX);
+        return Err(Error::Invalid { what: "annotation", value: name.clone(), reason });
+    }
+    let from_image = || image.and_then(|c| c.user().clone());
+    let user = request.user.clone().or_else(from_image).unwrap_or_default();
+    let groups = serde_json::Value::from(request.group_add.clone()).to_string();
+    all.insert(annotation::USER.to_owned(), user);
+    all.insert(annotation::GROUPS.to_owned(), groups);
+    all.insert(annotation::INIT.to_owned(), request.init.to_string());
+    all.insert(annotation::CREATE_CWD.to_owned(), true.to_string());
+    Ok(all)
+}
+
+fn linux(request: &CreateRequest, place: &Place) -> Result<Linux> {
+    let bare = request.privileged || request.unmask_system_paths;
+    let paths = |list: &[&str]| -> Vec<String> {
+        if bare { Vec::new() } else { list.iter().map(|p| (*p).to_owned()).collect() }
+    };
+    let mut linux = built(
+        LinuxBuilder::default()
+            .namespaces(namespaces(request, place)?)
+            .sysctl(sysctls(request, place))
+            .masked_paths(paths(&MASKED_PATHS))
+            .readonly_paths(paths(&READONLY_PATHS))
+            .build(),
+    )?;
+    // The builder fills in sections of its own invention; what is not meant must not be there.
+    linux.set_resources(None).set_rootfs_propagation(None).set_devices(None).set_cgroups_path(None);
+    linux.set_uid_mappings(None).set_gid_mappings(None).set_seccomp(None).set_personality(None);
+    Ok(linux)
+}
+
+/// docker's two defaults, where the network is the container's own, below what the user set.
+fn sysctls(request: &CreateRequest, place: &Place) -> HashMap<String, String> {
+    let mut all = HashMap::new();
+    if request.network != NetworkMode::Host {
+        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+        if let Some(largest) = place.largest_gid {
+            all.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {largest}"));
+        }
+    }
+    all.extend(request.sysctls.iter().map(|(k, v)| (k.clone(), v.clone())));
+    all
+}
+
+fn namespaces(request: &CreateRequest, place: &Place) -> Result<Vec<LinuxNamespace>> {
+    use LinuxNamespaceType as T;
+    let mut list = Vec::new();
+    let mut push = |kind: T, path: Option<PathBuf>| -> Result<()> {
+        let mut builder = LinuxNamespaceBuilder::default().typ(kind);
+        if let Some(path) = path {
+            builder = builder.path(path);
+        }
+        list.push(built(builder.build())?);
+        Ok(())
+    };
+    push(T::Mount, None)?;
+    push(T::Cgroup, None)?;
+    if request.network != NetworkMode::Host {
+        push(T::Network, None)?;
+    }
+    let modes = [
+        (T::Pid, &request.pid, &place.join_pid),
+        (T::Ipc, &request.ipc, &place.join_ipc),
+        (T::Uts, &request.uts, &place.join_uts),
+    ];
+    for (kind, mode, join) in modes {
+        match mode {
+            NamespaceMode::Private => push(kind, None)?,
+            NamespaceMode::Host => {}
+            NamespaceMode::Container(name) => {
+                let path = join.clone().ok_or_else(|| Error::NoSuchContainer(name.clone()))?;
+                push(kind, Some(path))?;
+            }
+        }
+    }
+    Ok(list)
 }

@@ -1,8 +1,43 @@
 //! An OCI runtime spec, checked and turned into a [`Plan`].
+//!
+//! Everything is decided and validated here: a field that kelp does not carry out is an error, a text too long for
+//! the kernel is an error with its limit, never cut. What the OCI spec has no field for comes as annotations of
+//! kelp's own ([`annotation`]), which neither images nor users can write: the one who builds specs refuses the
+//! prefix `kelp.` from both.
 
-use oci_spec::runtime::Spec;
+mod mounts;
+mod process;
+#[cfg(test)]
+mod tests;
 
-use super::plan::{Plan, Process, Rootfs};
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+
+use super::plan::{Namespace, Namespaces, Plan, Rootfs};
+use super::sysctl;
+
+pub use process::{ExecChanges, exec_process};
+
+/// Annotations that carry what the OCI spec has no field for.
+pub mod annotation {
+    /// The user string, unresolved; without it `process.user` counts.
+    pub const USER: &str = "kelp.user";
+    /// Names or numbers of additional groups, a JSON array of strings.
+    pub const GROUPS: &str = "kelp.groups";
+    /// `true`: a reaper is PID 1.
+    pub const INIT: &str = "kelp.init";
+    /// `true`: a missing working directory is made.
+    pub const CREATE_CWD: &str = "kelp.create-cwd";
+    /// What all of them begin with.
+    pub const PREFIX: &str = "kelp.";
+}
+
+/// Bytes of a path, without the final NUL: the kernel's `PATH_MAX`.
+const PATH_LIMIT: usize = 4095;
+/// Bytes of one argument or environment entry, without the final NUL: the kernel's `MAX_ARG_STRLEN`.
+const STRING_LIMIT: usize = 131_071;
 
 /// What the spec does not say.
 #[derive(Debug, Clone)]
@@ -17,11 +52,19 @@ pub struct Facts {
 /// Why a spec cannot be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A value that makes no sense or that the kernel would not take.
     #[error("{what}: {reason}")]
     Invalid { what: String, reason: String },
+    /// A field of the OCI spec that kelp does not carry out.
+    #[error("{0} is not built yet")]
+    NotBuilt(String),
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
+
+fn invalid(what: impl Into<String>, reason: impl Into<String>) -> Error {
+    Error::Invalid { what: what.into(), reason: reason.into() }
+}
 
 /// A plan, and what the user should be told about it (one line each).
 #[derive(Debug)]
@@ -31,26 +74,163 @@ pub struct Planned {
 }
 
 impl Plan {
-    /// Validates the whole spec and decides everything.
-    pub fn from_spec(_spec: &Spec, _facts: Facts) -> Result<Planned> {
-        todo!()
+    /// Validates the whole spec and decides everything. `root` of the spec says only whether the root is
+    /// read-only; what it is made of is [`Facts::rootfs`].
+    pub fn from_spec(spec: &Spec, facts: Facts) -> Result<Planned> {
+        let linux = spec.linux().as_ref().ok_or_else(|| invalid("linux", "the section is missing"))?;
+        refuse_unbuilt(spec, linux)?;
+        let namespaces = namespaces(linux)?;
+        let mut warnings = Vec::new();
+        let process = process::process(spec, facts.seccomp, &mut warnings)?;
+        let mut mounts = Vec::new();
+        for mount in spec.mounts().iter().flatten() {
+            mounts.push(mounts::mount(mount)?);
+        }
+        let hostname = spec.hostname().clone();
+        if let Some(name) = &hostname {
+            if namespaces.uts == Namespace::Host {
+                return Err(invalid("hostname", "it would be the host's: the UTS namespace is shared"));
+            }
+            if name.is_empty() || name.len() > 64 || name.contains('\0') {
+                return Err(invalid("hostname", "1 to 64 bytes are allowed"));
+            }
+        }
+        let plan = Plan {
+            hostname,
+            rootfs: facts.rootfs,
+            rootfs_read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+            mounts,
+            masked_paths: system_paths("maskedPaths", linux.masked_paths().as_deref())?,
+            readonly_paths: system_paths("readonlyPaths", linux.readonly_paths().as_deref())?,
+            sysctls: sysctls(linux, &namespaces)?,
+            tty_gid: facts.tty_gid,
+            process,
+            init: flag(spec, annotation::INIT)?,
+            namespaces,
+        };
+        Ok(Planned { plan, warnings })
     }
 }
 
-/// What `exec` changes against the container's first process.
-#[derive(Debug, Clone, Default)]
-pub struct ExecChanges {
-    /// Never empty.
-    pub args: Vec<String>,
-    /// Added to the first process's environment; later entries win.
-    pub env: Vec<String>,
-    pub user: Option<String>,
-    pub cwd: Option<String>,
-    pub privileged: bool,
-    pub terminal: bool,
+/// Nothing is accepted and ignored: every section that is not carried out is named.
+fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
+    let present = [
+        ("hooks", spec.hooks().is_some()),
+        ("domainname", spec.domainname().is_some()),
+        ("solaris", spec.solaris().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("vm", spec.vm().is_some()),
+        ("zos", spec.zos().is_some()),
+        ("linux.uidMappings", linux.uid_mappings().is_some()),
+        ("linux.gidMappings", linux.gid_mappings().is_some()),
+        ("linux.netDevices", linux.net_devices().is_some()),
+        ("linux.resources", linux.resources().is_some()),
+        ("linux.cgroupsPath", linux.cgroups_path().is_some()),
+        ("linux.devices", linux.devices().is_some()),
+        ("linux.seccomp", linux.seccomp().is_some()),
+        ("linux.rootfsPropagation", linux.rootfs_propagation().is_some()),
+        ("linux.mountLabel", linux.mount_label().is_some()),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+        ("linux.personality", linux.personality().is_some()),
+        ("linux.timeOffsets", linux.time_offsets().is_some()),
+    ];
+    match present.iter().find(|(_, present)| *present) {
+        Some((name, _)) => Err(Error::NotBuilt(format!("`{name}` of the OCI spec"))),
+        None => Ok(()),
+    }
 }
 
-/// The process that `exec` starts in a container made from `spec`: the first one's with `changes`.
-pub fn exec_process(_spec: &Spec, _changes: &ExecChanges, _seccomp: Option<Vec<u8>>) -> Result<Process> {
-    todo!()
+fn namespaces(linux: &Linux) -> Result<Namespaces> {
+    let host = Namespace::Host;
+    let mut found = Namespaces { network: host, pid: host, ipc: host, uts: host, cgroup: host };
+    let mut seen = Vec::new();
+    let mut own_mounts = false;
+    for namespace in linux.namespaces().iter().flatten() {
+        let kind = namespace.typ();
+        if seen.contains(&kind) {
+            return Err(invalid("linux.namespaces", format!("{kind:?} is listed twice")));
+        }
+        seen.push(kind);
+        let from = match namespace.path() {
+            None => Namespace::New,
+            Some(_) => Namespace::Joined,
+        };
+        match kind {
+            LinuxNamespaceType::Network => found.network = from,
+            LinuxNamespaceType::Pid => found.pid = from,
+            LinuxNamespaceType::Ipc => found.ipc = from,
+            LinuxNamespaceType::Uts => found.uts = from,
+            LinuxNamespaceType::Cgroup => found.cgroup = from,
+            LinuxNamespaceType::Mount => own_mounts = from == Namespace::New,
+            // Entered by the shim before any plan runs.
+            LinuxNamespaceType::User => {}
+            LinuxNamespaceType::Time => return Err(Error::NotBuilt("a time namespace".to_owned())),
+        }
+    }
+    if !own_mounts {
+        return Err(invalid("linux.namespaces", "a new mount namespace is needed"));
+    }
+    Ok(found)
+}
+
+fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
+    // Joined is shared, yet it is a container's, not the host's: setting it there harms no one outside.
+    let own = sysctl::Own {
+        network: namespaces.network != Namespace::Host,
+        ipc: namespaces.ipc != Namespace::Host,
+        uts: namespaces.uts != Namespace::Host,
+    };
+    let mut list = Vec::new();
+    for (name, value) in linux.sysctl().iter().flatten() {
+        let name =
+            sysctl::check(name, own).map_err(|e| invalid(format!("sysctl `{name}`"), e.to_string()))?;
+        if value.len() > PATH_LIMIT || value.contains('\0') {
+            return Err(invalid(format!("sysctl `{name}`"), format!("at most {PATH_LIMIT} bytes, no NUL")));
+        }
+        list.push((name, value.clone()));
+    }
+    // The spec's map has no order; two starts of one container must do the same.
+    list.sort();
+    Ok(list)
+}
+
+fn system_paths(what: &str, paths: Option<&[String]>) -> Result<Vec<PathBuf>> {
+    paths.unwrap_or_default().iter().map(|p| checked_path(what, Path::new(p))).collect()
+}
+
+/// A path inside the root: absolute, without `..`, within the kernel's limit.
+fn checked_path(what: &str, path: &Path) -> Result<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let bytes = path.as_os_str().as_bytes();
+    let shown = || {
+        let text: String = path.to_string_lossy().chars().take(80).collect();
+        format!("{what} `{text}`")
+    };
+    if bytes.len() > PATH_LIMIT {
+        let reason = format!("{} bytes, the limit is {PATH_LIMIT}", bytes.len());
+        return Err(invalid(format!("{}…", shown()), reason));
+    }
+    if bytes.contains(&0) {
+        return Err(invalid(shown(), "a path cannot contain a NUL byte"));
+    }
+    if !path.is_absolute() {
+        return Err(invalid(shown(), "the path must be absolute"));
+    }
+    if path.components().any(|c| c == Component::ParentDir) {
+        return Err(invalid(shown(), "the path must not contain `..`"));
+    }
+    Ok(path.to_owned())
+}
+
+fn annotations(spec: &Spec) -> Option<&HashMap<String, String>> {
+    spec.annotations().as_ref()
+}
+
+fn flag(spec: &Spec, name: &str) -> Result<bool> {
+    match annotations(spec).and_then(|a| a.get(name)).map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(other) => Err(invalid(name, format!("`{other}` is neither true nor false"))),
+    }
 }

@@ -15,6 +15,8 @@ pub mod plan;
 mod program;
 mod protect;
 mod reaper;
+pub mod rlimits;
 mod rootfs;
 pub mod seccomp;
+pub mod sysctl;
 pub mod user;

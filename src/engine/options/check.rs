@@ -1,9 +1,59 @@
 //! The rules that span several options.
 
+use super::invalid;
 use crate::engine::Result;
-use crate::engine::request::CreateRequest;
+use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource};
+use crate::runtime::sysctl;
 
 /// Checks a complete request; to be called once by `create`, before anything is made.
-pub fn check(_request: &CreateRequest) -> Result<()> {
-    todo!()
+pub fn check(request: &CreateRequest) -> Result<()> {
+    if let (Some(name), false) = (&request.hostname, request.uts == NamespaceMode::Private) {
+        return Err(invalid("hostname", name, "conflicting options: hostname and the UTS mode"));
+    }
+    if let RootfsSource::Directory { path, write_through: true } = &request.rootfs
+        && path.components().count() == 1
+    {
+        return Err(invalid(
+            "rootfs",
+            "/:rw",
+            "the host's own root is never written through; leave `:rw` out",
+        ));
+    }
+    // Joined is not the host's, so setting it harms no one outside.
+    let own = sysctl::Own {
+        network: request.network != NetworkMode::Host,
+        ipc: request.ipc != NamespaceMode::Host,
+        uts: request.uts != NamespaceMode::Host,
+    };
+    for name in request.sysctls.keys() {
+        sysctl::check(name, own).map_err(|e| invalid("sysctl", name, e.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_contradict_each_other() {
+        check(&CreateRequest::default()).unwrap();
+        let shared = CreateRequest {
+            hostname: Some("x".into()),
+            uts: NamespaceMode::Host,
+            ..CreateRequest::default()
+        };
+        assert!(check(&shared).unwrap_err().to_string().contains("UTS"));
+        let mut request = CreateRequest::default();
+        request.sysctls.insert("net.core.somaxconn".into(), "5".into());
+        check(&request).unwrap();
+        request.network = NetworkMode::Host;
+        assert!(check(&request).unwrap_err().to_string().contains("network namespace"));
+    }
+
+    #[test]
+    fn the_hosts_root_is_never_written_through() {
+        let rootfs = RootfsSource::Directory { path: "/".into(), write_through: true };
+        assert!(check(&CreateRequest { rootfs, ..CreateRequest::default() }).is_err());
+    }
 }

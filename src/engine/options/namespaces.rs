@@ -1,29 +1,83 @@
-//! `--network`, `--pid`, `--ipc`, `--uts`, `--userns`.
+//! `--network`, `--pid`, `--ipc`, `--uts`, `--userns`. A mode of docker's that is not built is an error saying so.
 
+use super::invalid;
 use crate::engine::Result;
 use crate::engine::request::{NamespaceMode, NetworkMode, UsernsMode};
 
 /// `none` or `host`.
-pub fn network(_mode: &str) -> Result<NetworkMode> {
-    todo!()
+pub fn network(mode: &str) -> Result<NetworkMode> {
+    match mode {
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        _ => Err(invalid("network", mode, "networks other than none and host are not built yet")),
+    }
+}
+
+fn container(what: &'static str, mode: &str) -> Option<Result<NamespaceMode>> {
+    let name = mode.strip_prefix("container:")?;
+    Some(match name {
+        "" => Err(invalid(what, mode, "the name of a container must follow `container:`")),
+        name => Ok(NamespaceMode::Container(name.to_owned())),
+    })
 }
 
 /// Empty, `host` or `container:NAME`.
-pub fn pid(_mode: &str) -> Result<NamespaceMode> {
-    todo!()
+pub fn pid(mode: &str) -> Result<NamespaceMode> {
+    match mode {
+        "" => Ok(NamespaceMode::Private),
+        "host" => Ok(NamespaceMode::Host),
+        _ => container("PID mode", mode)
+            .unwrap_or_else(|| Err(invalid("PID mode", mode, "host and container:NAME are allowed"))),
+    }
 }
 
-/// Empty, `private`, `shareable`, `host` or `container:NAME`.
-pub fn ipc(_mode: &str) -> Result<NamespaceMode> {
-    todo!()
+/// Empty, `private`, `shareable`, `host` or `container:NAME`. Every container's IPC namespace can be joined by the
+/// same user's other containers, so private and shareable are the same thing.
+pub fn ipc(mode: &str) -> Result<NamespaceMode> {
+    match mode {
+        "" | "private" | "shareable" => Ok(NamespaceMode::Private),
+        "host" => Ok(NamespaceMode::Host),
+        "none" => Err(invalid("IPC mode", mode, "a container without /dev/shm is not built yet")),
+        _ => container("IPC mode", mode).unwrap_or_else(|| {
+            Err(invalid("IPC mode", mode, "private, shareable, host and container:NAME are allowed"))
+        }),
+    }
 }
 
 /// Empty or `host`.
-pub fn uts(_mode: &str) -> Result<NamespaceMode> {
-    todo!()
+pub fn uts(mode: &str) -> Result<NamespaceMode> {
+    match mode {
+        "" => Ok(NamespaceMode::Private),
+        "host" => Ok(NamespaceMode::Host),
+        _ => Err(invalid("UTS mode", mode, "only host is allowed")),
+    }
 }
 
 /// Empty or `host`.
-pub fn userns(_mode: &str) -> Result<UsernsMode> {
-    todo!()
+pub fn userns(mode: &str) -> Result<UsernsMode> {
+    match mode {
+        "" | "host" => Ok(UsernsMode::Host),
+        _ => Err(invalid("USER mode", mode, "only host is allowed; other user namespaces are not built yet")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes() {
+        assert_eq!(network("host").unwrap(), NetworkMode::Host);
+        assert!(network("bridge").unwrap_err().to_string().contains("not built yet"));
+        assert!(network("container:x").is_err());
+        assert_eq!(pid("container:x").unwrap(), NamespaceMode::Container("x".into()));
+        assert_eq!(pid("").unwrap(), NamespaceMode::Private);
+        assert!(pid("private").is_err());
+        assert!(pid("container:").is_err());
+        assert_eq!(ipc("shareable").unwrap(), NamespaceMode::Private);
+        assert!(ipc("none").is_err());
+        assert!(uts("container:x").is_err());
+        assert_eq!(userns("host").unwrap(), UsernsMode::Host);
+        assert!(userns("keep-id").is_err());
+    }
 }

@@ -1,0 +1,80 @@
+//! What the container's `/etc/hosts` and `/etc/resolv.conf` say. Rendering only: reading and writing is the caller's.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use crate::engine::request::{CreateRequest, NetworkMode};
+
+/// docker's fixed lines.
+const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+                     ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
+
+/// `/etc/hosts`: docker's lines, or with the host's network its own file (`host`, as text); then `--add-host`.
+pub fn hosts_file(request: &CreateRequest, host: &str) -> String {
+    let mut text = if request.network == NetworkMode::Host { host.to_owned() } else { HOSTS.to_owned() };
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    for (name, address) in &request.add_hosts {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{address}\t{name}");
+    }
+    text
+}
+
+/// `/etc/resolv.conf` from the host's (given as text) and the `--dns*` options. Where the network is not the
+/// host's, name servers on loopback are left out: the host's loopback is not the container's. docker then puts in
+/// a public resolver; kelp does not send names to strangers unasked.
+pub fn resolv_conf(request: &CreateRequest, host: &str) -> String {
+    let shares_network = request.network == NetworkMode::Host;
+    if shares_network
+        && request.dns.is_empty()
+        && request.dns_search.is_empty()
+        && request.dns_options.is_empty()
+    {
+        return host.to_owned();
+    }
+    let values = |keyword: &str| -> Vec<String> {
+        let lines = host.lines().filter_map(|line| line.trim().strip_prefix(keyword));
+        lines.filter(|rest| rest.starts_with([' ', '\t'])).map(|rest| rest.trim().to_owned()).collect()
+    };
+    let words = |lines: Option<&String>| -> Vec<String> {
+        lines.map(|l| l.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
+    };
+    let reachable = |address: &String| shares_network || !is_loopback(address);
+    let servers = match request.dns.is_empty() {
+        true => values("nameserver").into_iter().filter(reachable).collect(),
+        false => request.dns.clone(),
+    };
+    // The last line counts, as the resolver has it.
+    let search = match request.dns_search.as_slice() {
+        [] => words(values("search").last().or(values("domain").last())),
+        // `--dns-search .` is docker's way to say none.
+        [dot] if dot == "." => Vec::new(),
+        given => given.to_vec(),
+    };
+    let options = match request.dns_options.is_empty() {
+        true => values("options").iter().flat_map(|line| words(Some(line))).collect(),
+        false => request.dns_options.clone(),
+    };
+    let mut text = String::new();
+    for server in servers {
+        let _ = writeln!(text, "nameserver {server}");
+    }
+    if !search.is_empty() {
+        let _ = writeln!(text, "search {}", search.join(" "));
+    }
+    if !options.is_empty() {
+        let _ = writeln!(text, "options {}", options.join(" "));
+    }
+    text
+}
+
+fn is_loopback(address: &str) -> bool {
+    // A link-local server may carry its interface: `fe80::1%eth0`.
+    let bare = address.split('%').next().unwrap_or(address);
+    bare.parse::<IpAddr>().is_ok_and(|ip| match ip {
+        IpAddr::V4(v4) => v4.is_loopback(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.to_ipv4_mapped().is_some_and(|v4| v4.is_loopback()),
+    })
+}

@@ -1,0 +1,144 @@
+//! The spec's mounts: type and options to a source and flags. An option that is not carried out is an error.
+
+use std::path::Path;
+
+use oci_spec::runtime as oci;
+
+use super::{Error, Result, checked_path, invalid};
+use crate::runtime::plan::{BindPropagation, Mount, MountFlags, MountSource, PropagationKind};
+
+/// Files of `/proc` that may be covered, as runc has them: what lxcfs and its like provide.
+const PROC_FILES: [&str; 11] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/net/dev",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+#[derive(Default)]
+struct Options {
+    flags: MountFlags,
+    recursive_bind: bool,
+    propagation: Option<BindPropagation>,
+    size: Option<u64>,
+    mode: Option<u32>,
+}
+
+pub(super) fn mount(mount: &oci::Mount) -> Result<Mount> {
+    let target = checked_path("mount target", mount.destination())?;
+    if target == Path::new("/") {
+        return Err(invalid("mount target `/`", "the root itself cannot be covered"));
+    }
+    let shown = target.display().to_string();
+    if mount.uid_mappings().is_some() || mount.gid_mappings().is_some() {
+        return Err(Error::NotBuilt(format!("an id-mapped mount (`{shown}`)")));
+    }
+    let names = mount.options().as_deref().unwrap_or_default();
+    let bind = names.iter().any(|o| o == "bind" || o == "rbind");
+    let kind = if bind { "bind" } else { mount.typ().as_deref().unwrap_or("bind") };
+    let options = options(&shown, kind, names)?;
+    refuse_covering(&target, kind)?;
+    let mut flags = options.flags;
+    let source = match kind {
+        "proc" => MountSource::Proc,
+        "sysfs" => MountSource::Sysfs,
+        "cgroup" | "cgroup2" => MountSource::Cgroup,
+        "mqueue" => MountSource::Mqueue,
+        "devpts" => MountSource::Devpts,
+        "tmpfs" if target == Path::new("/dev") => MountSource::Dev,
+        "tmpfs" => MountSource::Tmpfs { size: options.size, mode: options.mode.unwrap_or(0o1777) },
+        "bind" => {
+            let source = mount.source().as_ref();
+            let source =
+                source.ok_or_else(|| invalid(format!("mount `{shown}`"), "a bind needs a source"))?;
+            let source = checked_path("mount source", source)?;
+            MountSource::Bind { source, recursive: options.recursive_bind, propagation: options.propagation }
+        }
+        other => return Err(Error::NotBuilt(format!("a mount of type `{other}` (`{shown}`)"))),
+    };
+    if kind != "bind" && options.propagation.is_some() {
+        return Err(invalid(format!("mount `{shown}`"), "propagation is for binds"));
+    }
+    flags.recursive &= kind == "bind";
+    Ok(Mount { target, source, flags })
+}
+
+/// procfs is what runtime, security modules and container rely on: nothing may stand in for it, nor for sysfs.
+fn refuse_covering(target: &Path, kind: &str) -> Result<()> {
+    let clean: std::path::PathBuf = target.components().collect();
+    let what = || format!("mount target `{}`", target.display());
+    let below_proc = clean.starts_with("/proc");
+    let procfs = clean == Path::new("/proc") && kind == "proc";
+    if below_proc && !procfs && !PROC_FILES.iter().any(|f| clean == Path::new(f)) {
+        return Err(invalid(what(), "nothing can be mounted over /proc"));
+    }
+    if clean == Path::new("/sys") && kind != "sysfs" {
+        return Err(invalid(what(), "nothing can be mounted over /sys"));
+    }
+    Ok(())
+}
+
+fn options(shown: &str, kind: &str, names: &[String]) -> Result<Options> {
+    let mut o = Options::default();
+    for name in names {
+        let f = &mut o.flags;
+        match name.as_str() {
+            "ro" => f.read_only = true,
+            "rro" => (f.read_only, f.recursive) = (true, true),
+            "rw" => f.read_only = false,
+            "nosuid" => f.no_suid = true,
+            "suid" => f.no_suid = false,
+            "nodev" => f.no_dev = true,
+            "dev" => f.no_dev = false,
+            "noexec" => f.no_exec = true,
+            "exec" => f.no_exec = false,
+            // The kernel's default.
+            "relatime" => {}
+            "bind" => {}
+            "rbind" => o.recursive_bind = true,
+            // How kelp mounts every devpts.
+            "newinstance" | "ptmxmode=0666" | "mode=0620" if kind == "devpts" => {}
+            other => match (propagation(other), other.split_once('=')) {
+                (Some(p), _) => o.propagation = Some(p),
+                (None, Some(("size", size))) if kind == "tmpfs" => o.size = Some(tmpfs_size(shown, size)?),
+                (None, Some(("mode", mode))) if kind == "tmpfs" => o.mode = Some(tmpfs_mode(shown, mode)?),
+                _ => return Err(Error::NotBuilt(format!("mount option `{other}` (`{shown}`)"))),
+            },
+        }
+    }
+    Ok(o)
+}
+
+fn propagation(name: &str) -> Option<BindPropagation> {
+    let (kind, recursive) = match name {
+        "private" => (PropagationKind::Private, false),
+        "rprivate" => (PropagationKind::Private, true),
+        "slave" => (PropagationKind::Slave, false),
+        "rslave" => (PropagationKind::Slave, true),
+        "shared" => (PropagationKind::Shared, false),
+        "rshared" => (PropagationKind::Shared, true),
+        _ => return None,
+    };
+    Some(BindPropagation { kind, recursive })
+}
+
+fn tmpfs_size(shown: &str, text: &str) -> Result<u64> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1024),
+        None => (text, 1),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(unit));
+    size.ok_or_else(|| invalid(format!("tmpfs `{shown}`"), format!("`size={text}` is not a size in bytes")))
+}
+
+fn tmpfs_mode(shown: &str, text: &str) -> Result<u32> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|m| *m <= 0o7777);
+    mode.ok_or_else(|| invalid(format!("tmpfs `{shown}`"), format!("`mode={text}` is not an octal mode")))
+}
