@@ -1,109 +1,329 @@
-//! Blobs and layers on their way into the store: written in staging, verified, renamed, recorded.
+//! Blobs and layers on their way into the store: written in staging, verified, synced, renamed, recorded.
+//!
+//! What has a name is complete and on the disk. Nothing that an image or a container needs is ever deleted;
+//! what nobody needs goes only while nobody is adding content.
 
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use super::{Result, Store};
+use rusqlite::{Transaction, TransactionBehavior, params};
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use super::staging::{Entry, Kind};
+use super::{Error, Result, Store, atomic, crash, layout};
+use crate::sys::{self, Context};
+
+/// Layers on which neither an image nor a container stands.
+const UNREFERENCED_LAYERS: &str = "SELECT diff_id FROM layers WHERE diff_id NOT IN
+    (SELECT value FROM images, json_each(images.layers)
+     UNION SELECT value FROM containers, json_each(containers.layers))";
+
+/// Blobs that no image needs.
+const UNREFERENCED_BLOBS: &str = "SELECT digest FROM blobs WHERE digest NOT IN
+    (SELECT id FROM images UNION SELECT manifest FROM images
+     UNION SELECT value FROM images, json_each(images.blobs))";
 
 /// Held while content is being added and no image refers to it yet: nothing unreferenced is deleted meanwhile.
 #[derive(Debug)]
-pub struct ContentUse(#[allow(dead_code, reason = "held, not read")] std::os::fd::OwnedFd);
+pub struct ContentUse(#[allow(dead_code, reason = "held, not read")] OwnedFd);
 
 /// A blob being written. Dropped without `commit`, it is as if it had never been.
 #[derive(Debug)]
 pub struct BlobWriter<'a> {
     store: &'a Store,
+    entry: Entry,
+    file: File,
+    hash: Sha256,
+    size: u64,
 }
 
 impl Write for BlobWriter<'_> {
-    fn write(&mut self, _buf: &[u8]) -> io::Result<usize> {
-        todo!()
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        let n = self.file.write(buf)?;
+        self.hash.update(&buf[..n]);
+        self.size += n as u64;
+        Ok(n)
     }
+
     fn flush(&mut self) -> io::Result<()> {
-        todo!()
+        self.file.flush()
     }
 }
 
 impl BlobWriter<'_> {
-    /// Verifies, syncs and records the blob; `expected` is the digest it must have. Gives its digest and size.
-    pub fn commit(self, _expected: Option<&str>) -> Result<(String, u64)> {
-        let _ = self.store;
-        todo!()
+    /// Verifies, syncs and records the blob; `expected` is the digest it must have (`sha256:…`). Gives its digest
+    /// and its size in bytes. A blob that is there already is kept.
+    pub fn commit(self, expected: Option<&str>) -> Result<(String, u64)> {
+        let Self { store, entry, file, hash, size } = self;
+        let digest = format!("sha256:{}", hex(&hash.finalize()));
+        if let Some(expected) = expected.filter(|e| *e != digest) {
+            return Err(Error::DigestMismatch { expected: expected.into(), found: digest });
+        }
+        file.sync_all().op_on("sync", entry.object())?;
+        crash::point("blob: written");
+        let named = store.stage_clean(Kind::Blob, layout::file_name(&digest).as_str())?;
+        if !store.blob_exists(&digest)? {
+            fs::rename(entry.object(), named.object()).op_on("rename", entry.object())?;
+            named.publish(store)?;
+            atomic::sync_dir(&store.layout().blobs_dir())?;
+            crash::point("blob: published");
+            store.insert_content("INSERT OR IGNORE INTO blobs VALUES (?1, ?2)", &digest, size)?;
+        }
+        named.finish();
+        entry.finish();
+        Ok((digest, size))
     }
 }
 
-/// A layer being unpacked.
+/// A layer being unpacked. Dropped without `commit`, it is as if it had never been.
 #[derive(Debug)]
 pub struct LayerStage<'a> {
     store: &'a Store,
+    entry: Entry,
 }
 
 impl LayerStage<'_> {
     /// The empty directory to unpack into; it becomes the layer's root, with the mode and owner given to it.
     pub fn path(&self) -> &Path {
-        todo!()
+        self.entry.object()
     }
 
     /// Syncs the file system, gives the directory its name and records it. `size` is what its files hold, in
     /// bytes. A layer that somebody else recorded meanwhile is kept, and this one goes.
-    pub fn commit(self, _diff_id: &str, _size: u64) -> Result<()> {
-        let _ = self.store;
-        todo!()
+    pub fn commit(self, diff_id: &str, size: u64) -> Result<()> {
+        let Self { store, entry } = self;
+        let dir = fs::open(store.layout().layers_dir(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let dir = dir.op_on("open", store.layout().layers_dir())?;
+        fs::syncfs(&dir).op_on("sync", entry.object())?;
+        crash::point("layer: unpacked");
+        let key = layout::file_name(diff_id);
+        let named = if entry.is(Kind::Layer, &key) {
+            entry
+        } else {
+            let named = store.stage_clean(Kind::Layer, &key)?;
+            if store.layer_exists(diff_id)? {
+                named.finish();
+                return store.delete_tree(entry.object());
+            }
+            store.move_tree(entry.object(), named.object())?;
+            entry.finish();
+            named
+        };
+        named.publish(store)?;
+        fs::fsync(&dir).op_on("sync", store.layout().layers_dir())?;
+        crash::point("layer: published");
+        store.record_layer(diff_id, size)?;
+        named.finish();
+        Ok(())
     }
 }
 
 impl Store {
     /// To be held from the first blob or layer of an image until [`Store::add_image`].
     pub fn use_content(&self) -> Result<ContentUse> {
-        todo!()
+        self.lock_content(FlockOperation::LockShared).map(ContentUse)
+    }
+
+    /// The lock on all content together is a `flock` on `blobs/`.
+    fn lock_content(&self, operation: FlockOperation) -> Result<OwnedFd> {
+        let path = self.layout().root().join("blobs");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let dir = fs::open(&path, flags, Mode::empty()).op_on("open", &path)?;
+        fs::flock(&dir, operation).op_on("lock", &path)?;
+        Ok(dir)
     }
 
     pub fn blob_writer(&self) -> Result<BlobWriter<'_>> {
-        todo!()
+        let entry = self.layout().stage_scratch()?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file =
+            fs::open(entry.object(), flags, Mode::RUSR | Mode::WUSR).op_on("create", entry.object())?;
+        Ok(BlobWriter { store: self, entry, file: file.into(), hash: Sha256::new(), size: 0 })
     }
 
     /// Writes a small blob whole. Gives its digest.
-    pub fn put_blob(&self, _bytes: &[u8]) -> Result<String> {
-        todo!()
+    pub fn put_blob(&self, bytes: &[u8]) -> Result<String> {
+        let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
+        if self.blob_exists(&digest)? {
+            return Ok(digest);
+        }
+        let mut writer = self.blob_writer()?;
+        writer.write_all(bytes).op_on("write", self.layout().blob_path(&digest))?;
+        Ok(writer.commit(Some(&digest))?.0)
     }
 
-    pub fn blob_exists(&self, _digest: &str) -> Result<bool> {
-        todo!()
+    pub fn blob_exists(&self, digest: &str) -> Result<bool> {
+        Ok(self.one("SELECT 1 FROM blobs WHERE digest = ?1", [digest], |_| Ok(()))?.is_some())
     }
 
-    /// Reads a blob of at most `limit` bytes whole.
-    pub fn read_blob(&self, _digest: &str, _limit: u64) -> Result<Vec<u8>> {
-        todo!()
+    /// Opens a blob for reading. It was verified when it got its name. `MissingContent`.
+    pub fn open_blob(&self, digest: &str) -> Result<File> {
+        let path = self.layout().blob_path(digest);
+        match fs::open(&path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+            Err(Errno::NOENT) => Err(Error::MissingContent { what: "blob", digest: digest.into() }),
+            other => Ok(other.op_on("open", &path)?.into()),
+        }
     }
 
-    pub fn layer_exists(&self, _diff_id: &str) -> Result<bool> {
-        todo!()
+    /// Reads a blob of at most `limit` bytes whole. `MissingContent`; `Malformed` when it is larger.
+    pub fn read_blob(&self, digest: &str, limit: u64) -> Result<Vec<u8>> {
+        let path = self.layout().blob_path(digest);
+        let file = self.open_blob(digest)?;
+        let size = file.metadata().op_on("stat", &path)?.len();
+        if size > limit {
+            let reason = format!("it has {size} bytes where at most {limit} are sensible");
+            return Err(Error::Malformed { path, reason });
+        }
+        let mut bytes = Vec::new();
+        file.take(limit).read_to_end(&mut bytes).op_on("read", &path)?;
+        Ok(bytes)
+    }
+
+    pub fn layer_exists(&self, diff_id: &str) -> Result<bool> {
+        Ok(self.one("SELECT 1 FROM layers WHERE diff_id = ?1", [diff_id], |_| Ok(()))?.is_some())
+    }
+
+    /// What a layer's files hold, in bytes. `MissingContent`.
+    pub fn layer_size(&self, diff_id: &str) -> Result<u64> {
+        let size =
+            self.one("SELECT size FROM layers WHERE diff_id = ?1", [diff_id], |row| row.get::<_, i64>(0))?;
+        let size = size.ok_or_else(|| Error::MissingContent { what: "layer", digest: diff_id.into() })?;
+        Ok(u64::try_from(size).unwrap_or(0))
     }
 
     /// Begins a layer. With a `diff_id` it waits for whoever unpacks the same one, and gives `None` when the
     /// layer is there.
-    pub fn stage_layer(&self, _diff_id: Option<&str>) -> Result<Option<LayerStage<'_>>> {
-        todo!()
+    pub fn stage_layer(&self, diff_id: Option<&str>) -> Result<Option<LayerStage<'_>>> {
+        let entry = match diff_id {
+            None => self.layout().stage_scratch()?,
+            Some(diff_id) => {
+                if self.layer_exists(diff_id)? {
+                    return Ok(None);
+                }
+                let entry = self.stage_clean(Kind::Layer, &layout::file_name(diff_id))?;
+                if self.layer_exists(diff_id)? {
+                    entry.finish();
+                    return Ok(None);
+                }
+                entry
+            }
+        };
+        fs::mkdir(entry.object(), Mode::RWXU).op_on("create", entry.object())?;
+        Ok(Some(LayerStage { store: self, entry }))
     }
 
     /// Records a layer whose directory is in place already.
-    pub fn record_layer(&self, _diff_id: &str, _size: u64) -> Result<()> {
-        todo!()
+    pub fn record_layer(&self, diff_id: &str, size: u64) -> Result<()> {
+        self.insert_content("INSERT OR IGNORE INTO layers VALUES (?1, ?2)", diff_id, size)
+    }
+
+    fn insert_content(&self, sql: &str, digest: &str, size: u64) -> Result<()> {
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let inserted = self.db.prepare_cached(sql).and_then(|mut s| s.execute(params![digest, size]));
+        self.sql("record content", inserted).map(|_| ())
     }
 
     /// Diff-ids of the layers that neither an image nor a container stands on.
     pub fn unreferenced_layers(&self) -> Result<Vec<String>> {
-        todo!()
+        self.digests(UNREFERENCED_LAYERS)
     }
 
     /// Digests of the blobs that no image needs.
     pub fn unreferenced_blobs(&self) -> Result<Vec<String>> {
-        todo!()
+        self.digests(UNREFERENCED_BLOBS)
+    }
+
+    pub(super) fn digests(&self, sql: &str) -> Result<Vec<String>> {
+        let list = || self.db.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect();
+        self.sql("list content", list())
     }
 
     /// Deletes every unreferenced layer and blob, unless content is being added at this moment: then whoever
-    /// removes an image next does it. `delete` removes the staged tree of one layer. Gives what went.
-    pub fn remove_unreferenced(&self, _delete: impl FnMut(&Path) -> Result<()>) -> Result<Vec<String>> {
-        todo!()
+    /// removes an image next does it. `delete` removes the staged tree of one layer
+    /// ([`Store::delete_tree`] does). Gives the digests that went.
+    pub fn remove_unreferenced(&self, mut delete: impl FnMut(&Path) -> Result<()>) -> Result<Vec<String>> {
+        let _alone = match self.lock_content(FlockOperation::NonBlockingLockExclusive) {
+            Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut gone = Vec::new();
+        for diff_id in self.unreferenced_layers()? {
+            let sql = format!("DELETE FROM layers WHERE diff_id = ?1 AND diff_id IN ({UNREFERENCED_LAYERS})");
+            if self.remove_content(Kind::Layer, &sql, &diff_id, &mut delete)? {
+                gone.push(diff_id);
+            }
+        }
+        for digest in self.unreferenced_blobs()? {
+            let sql = format!("DELETE FROM blobs WHERE digest = ?1 AND digest IN ({UNREFERENCED_BLOBS})");
+            if self.remove_content(Kind::Blob, &sql, &digest, &mut |path| self.delete_tree(path))? {
+                gone.push(digest);
+            }
+        }
+        Ok(gone)
     }
+
+    /// `false` when somebody needs it by now: the statement asks again.
+    fn remove_content(
+        &self,
+        kind: Kind,
+        sql: &str,
+        digest: &str,
+        delete: &mut dyn FnMut(&Path) -> Result<()>,
+    ) -> Result<bool> {
+        let entry = self.stage_clean(kind, &layout::file_name(digest))?;
+        let forgotten = self.db.prepare_cached(sql).and_then(|mut s| s.execute([digest]));
+        if self.sql("forget content", forgotten)? == 0 {
+            entry.finish();
+            return Ok(false);
+        }
+        crash::point("content: forgotten");
+        entry.withdraw(self)?;
+        crash::point("content: withdrawn");
+        delete(entry.object())?;
+        entry.finish();
+        Ok(true)
+    }
+
+    /// Runs `work` in one transaction that is on the disk when it returns, as everything about images is.
+    pub(super) fn durably<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce() -> rusqlite::Result<Result<T>>,
+    ) -> Result<T> {
+        self.sql(doing, self.db.execute_batch("PRAGMA synchronous = FULL"))?;
+        let run = || -> rusqlite::Result<Result<T>> {
+            let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+            let result = work()?;
+            if result.is_ok() {
+                transaction.commit()?;
+            }
+            Ok(result)
+        };
+        let result = self.sql(doing, run());
+        self.sql(doing, self.db.execute_batch("PRAGMA synchronous = NORMAL"))?;
+        result?
+    }
+}
+
+/// Reads to the end; gives the digest and how much was read.
+pub(super) fn digest_of(mut file: File) -> sys::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0u8; 128 << 10];
+    let mut size = 0;
+    loop {
+        let n = file.read(&mut buffer).op("read")?;
+        if n == 0 {
+            return Ok((format!("sha256:{}", hex(&hash.finalize())), size));
+        }
+        hash.update(&buffer[..n]);
+        size += n as u64;
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

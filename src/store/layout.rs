@@ -66,6 +66,19 @@ impl Layout {
     }
 }
 
+impl Layout {
+    /// The directories that every store has, outer ones first.
+    pub(super) fn directories(&self) -> [PathBuf; 5] {
+        [
+            self.staging_dir(),
+            self.containers_dir(),
+            self.layers_dir(),
+            self.root.join("blobs"),
+            self.blobs_dir(),
+        ]
+    }
+}
+
 /// The hex digits of a digest. Whatever is no hex digit becomes `_`, so that a digest nobody has parsed names
 /// nothing, and nothing elsewhere.
 pub(super) fn file_name(digest: &str) -> String {

@@ -1,12 +1,24 @@
 //! The locks of an object: who lives, and who is busy with it.
+//!
+//! The life lock is an open-file-description lock (`F_OFD_SETLK`) on `containers/<id>/lock`. Like `flock` it
+//! belongs to the open file and so passes to the shim with the descriptor; unlike `flock` it can be asked about
+//! without being taken (`F_OFD_GETLK`), so that a `ps` never makes a `start` fail. The operation lock is a `flock`
+//! on the container's directory. Both vanish with their holder, however it ends.
 
-use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::id::ContainerId;
-use super::{Layout, Result};
+use super::{Error, Layout, Result};
+use crate::sys::Context;
 
-/// Held for as long as a container's shim lives; the descriptor is handed down to it. Taken by whoever starts.
+/// Held for as long as a container's shim lives; the descriptor (close-on-exec) is handed down to it. Taken by
+/// whoever starts the container.
 #[derive(Debug)]
 pub struct LifeLock(OwnedFd);
 
@@ -20,29 +32,107 @@ impl From<LifeLock> for OwnedFd {
     }
 }
 
+impl AsFd for LifeLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
 impl Layout {
     /// Takes the life lock. `None` when a shim holds it.
-    pub fn life_lock(&self, _id: &ContainerId) -> Result<Option<LifeLock>> {
-        todo!()
+    pub fn life_lock(&self, id: &ContainerId) -> Result<Option<LifeLock>> {
+        let path = self.life_lock_path(id);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match fs::open(&path, flags, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::NOENT) => return Err(Error::NoSuchContainer(id.to_string())),
+            other => other.op_on("open", &path)?,
+        };
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+            Ok(_) => Ok(Some(LifeLock(file))),
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
+            Err(e) => Ok(Err(e).op_on("lock", &path)?),
+        }
     }
 
     /// Whether a shim holds the life lock. Asks without taking, so it never gets in the way of a start.
-    pub fn life_lock_held(&self, _id: &ContainerId) -> Result<bool> {
-        todo!()
+    pub fn life_lock_held(&self, id: &ContainerId) -> Result<bool> {
+        let path = self.life_lock_path(id);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match fs::open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(false),
+            other => other.op_on("open", &path)?,
+        };
+        let mut question = whole_file();
+        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut question)).op_on("ask for the lock of", &path)?;
+        Ok(i32::from(question.l_type) != libc::F_UNLCK)
     }
 
     /// Waits until the shim is gone, and takes the lock. `None` when `patience` ends first.
-    pub fn wait_life_lock(&self, _id: &ContainerId, _patience: Duration) -> Result<Option<LifeLock>> {
-        todo!()
+    pub fn wait_life_lock(&self, id: &ContainerId, patience: Duration) -> Result<Option<LifeLock>> {
+        // The kernel has no waiting with a limit here, and a shim is seldom waited for longer than its clearing up.
+        let begun = Instant::now();
+        let mut pause = Duration::from_micros(200);
+        loop {
+            if let Some(lock) = self.life_lock(id)? {
+                return Ok(Some(lock));
+            }
+            let Some(left) = patience.checked_sub(begun.elapsed()).filter(|d| !d.is_zero()) else {
+                return Ok(None);
+            };
+            std::thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(10));
+        }
     }
 
     /// Waits for whoever is busy with the container. `NoSuchContainer` when it is gone by then.
-    pub fn operation_lock(&self, _id: &ContainerId) -> Result<OperationLock> {
-        todo!()
+    pub fn operation_lock(&self, id: &ContainerId) -> Result<OperationLock> {
+        let lock = lock_dir(&self.container_dir(id), FlockOperation::LockExclusive)?;
+        lock.map(OperationLock).ok_or_else(|| Error::NoSuchContainer(id.to_string()))
     }
 
     /// As [`Layout::operation_lock`], but `None` at once when somebody is busy.
-    pub fn try_operation_lock(&self, _id: &ContainerId) -> Result<Option<OperationLock>> {
-        todo!()
+    pub fn try_operation_lock(&self, id: &ContainerId) -> Result<Option<OperationLock>> {
+        match lock_dir(&self.container_dir(id), FlockOperation::NonBlockingLockExclusive) {
+            Ok(Some(fd)) => Ok(Some(OperationLock(fd))),
+            Ok(None) => Err(Error::NoSuchContainer(id.to_string())),
+            Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn life_lock_path(&self, id: &ContainerId) -> std::path::PathBuf {
+        self.container_dir(id).join("lock")
+    }
+}
+
+fn whole_file() -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
+
+/// Locks the directory at `path`, and makes sure that it is still the one at `path` once the lock is held. `None`
+/// when there is none (any more). `EWOULDBLOCK` when it is held and the operation does not wait.
+pub(super) fn lock_dir(path: &Path, operation: FlockOperation) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = match fs::open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.op_on("open", path)?,
+    };
+    loop {
+        match fs::flock(&dir, operation) {
+            Err(Errno::INTR) => {}
+            other => break other.op_on("lock", path)?,
+        }
+    }
+    let held = fs::fstat(&dir).op_on("stat", path)?;
+    match fs::lstat(path) {
+        Ok(there) if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino) => Ok(Some(dir)),
+        Ok(_) | Err(Errno::NOENT) => Ok(None),
+        Err(e) => Ok(Err(e).op_on("stat", path)?),
     }
 }

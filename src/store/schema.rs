@@ -1,1 +1,73 @@
-//! The tables and how they came to be.
+//! The tables, and the way from each version of them to the next.
+//!
+//! The version is SQLite's `user_version`: the number of [`MIGRATIONS`] that were applied. A migration that was
+//! ever released is never edited; a change is one more. A database of a higher version is not touched.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+/// Each brings the schema from version n (its index) to n+1.
+///
+/// Times are nanoseconds since the epoch; lists and maps are JSON. What `ps` does not need of a container
+/// stands in a table of its own, so that a thousand rows are few pages.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE containers (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        started INTEGER,
+        finished INTEGER,
+        phase TEXT NOT NULL,
+        exit_code INTEGER,
+        oom_killed INTEGER NOT NULL,
+        error TEXT NOT NULL,
+        auto_remove INTEGER NOT NULL,
+        image TEXT NOT NULL,
+        image_id TEXT,
+        command TEXT NOT NULL,
+        layers TEXT NOT NULL,
+        labels TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE requests (seq INTEGER PRIMARY KEY, request TEXT NOT NULL) STRICT;
+    CREATE TABLE images (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        manifest TEXT NOT NULL,
+        created INTEGER,
+        size INTEGER NOT NULL,
+        layers TEXT NOT NULL,
+        blobs TEXT NOT NULL,
+        config TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE tags (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE layers (diff_id TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+"];
+
+/// The version that this kelp reads and writes.
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
+
+pub(super) fn version(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Applies what is missing, all or nothing. Several processes may try at once.
+pub(super) fn migrate(db: &Connection) -> rusqlite::Result<()> {
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    let from = usize::try_from(version(db)?).unwrap_or(0);
+    for migration in MIGRATIONS.iter().skip(from) {
+        db.execute_batch(migration)?;
+    }
+    db.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+pub(super) fn store_id(db: &Connection) -> rusqlite::Result<String> {
+    db.query_row("SELECT value FROM meta WHERE key = 'store'", [], |row| row.get(0))
+}
+
+pub(super) fn set_store_id(db: &Connection, id: &str) -> rusqlite::Result<()> {
+    db.execute("INSERT INTO meta VALUES ('store', ?1) ON CONFLICT (key) DO NOTHING", [id])?;
+    Ok(())
+}

@@ -1,6 +1,7 @@
 //! Container records: the row in the database, the shim's state file beside it, and what the two say together.
 
 mod lifecycle;
+pub(super) mod row;
 mod state;
 mod truth;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use super::Store;
 use super::id::{ContainerId, Name};
+pub use state::{boot_id, process_start};
 
 /// A container as the database knows it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,22 +1,68 @@
-//! The state file.
+//! `state.json`: what the shim says of itself, and what else the kernel knows of a process.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::ShimState;
 use crate::store::id::ContainerId;
-use crate::store::{Layout, Result};
+use crate::store::{Error, Layout, Result, atomic};
+use crate::sys::Context;
+
+/// The state is a dozen short fields.
+const LIMIT: u64 = 64 << 10;
 
 impl Layout {
     /// Replaces `state.json`. For the container's shim alone.
-    pub fn write_state(&self, _id: &ContainerId, _state: &ShimState) -> Result<()> {
-        todo!()
+    pub fn write_state(&self, id: &ContainerId, state: &ShimState) -> Result<()> {
+        let path = self.state_path(id);
+        let bytes = serde_json::to_vec(state)
+            .map_err(|e| Error::Malformed { path: path.clone(), reason: e.to_string() })?;
+        atomic::write(&path, &bytes)
     }
 
-    /// `None` when the container has never run since its last `mark_launched`.
-    pub fn read_state(&self, _id: &ContainerId) -> Result<Option<ShimState>> {
-        todo!()
+    /// `None` when the container has not run since its last `mark_launched`.
+    pub fn read_state(&self, id: &ContainerId) -> Result<Option<ShimState>> {
+        let path = self.state_path(id);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = match fs::open(&path, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(None),
+            other => std::fs::File::from(other.op_on("open", &path)?),
+        };
+        let mut bytes = Vec::with_capacity(1024);
+        file.take(LIMIT).read_to_end(&mut bytes).op_on("read", &path)?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Malformed { path, reason: e.to_string() })
+    }
+
+    pub(super) fn forget_state(&self, id: &ContainerId) -> Result<()> {
+        let path = self.state_path(id);
+        match fs::unlink(&path) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Ok(Err(e).op_on("remove", &path)?),
+        }
+    }
+
+    fn state_path(&self, id: &ContainerId) -> PathBuf {
+        self.container_dir(id).join("state.json")
     }
 }
 
 /// The kernel's id of this boot.
 pub fn boot_id() -> Result<String> {
-    todo!()
+    let path = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(path).op_on("read", path)?.trim().to_owned())
+}
+
+/// When a process began: clock ticks since boot, field 22 of `/proc/PID/stat`. With the pid it names one process
+/// for good. `None` when there is no such process, or only its remains.
+pub fn process_start(pid: u32) -> Option<u64> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    // The name in field 2 may hold blanks and parentheses of its own.
+    let after_name = stat.iter().rposition(|b| *b == b')')? + 1;
+    let fields = std::str::from_utf8(&stat[after_name..]).ok()?;
+    let mut fields = fields.split_ascii_whitespace();
+    let alive = !matches!(fields.next()?, "Z" | "X");
+    fields.nth(18)?.parse().ok().filter(|_| alive)
 }

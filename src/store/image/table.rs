@@ -1,40 +1,137 @@
-//! Images and their references in the database.
+//! Images and their references in the database. Every change is on the disk when its function returns.
+
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::ImageRecord;
-use crate::store::{Result, Store};
+use crate::store::container::row::{json, nanos, time, to_json};
+use crate::store::{Error, Result, Store};
+
+const SELECT: &str = "SELECT id, manifest, created, size, layers, blobs, config,
+    (SELECT json_group_array(reference ORDER BY reference) FROM tags WHERE image_id = images.id) FROM images";
+
+/// What an image needs and the store does not have: `layer` or `blob`, and the digest.
+const MISSING: &str =
+    "SELECT 'layer', value FROM json_each(?1) WHERE value NOT IN (SELECT diff_id FROM layers)
+    UNION ALL SELECT 'blob', value FROM json_each(?2) WHERE value NOT IN (SELECT digest FROM blobs)
+    UNION ALL SELECT 'blob', ?3 WHERE ?3 NOT IN (SELECT digest FROM blobs)
+    UNION ALL SELECT 'blob', ?4 WHERE ?4 NOT IN (SELECT digest FROM blobs) LIMIT 1";
+
+const TAG: &str = "INSERT INTO tags VALUES (?1, ?2)
+    ON CONFLICT (reference) DO UPDATE SET image_id = excluded.image_id";
+
+fn record(row: &Row<'_>) -> rusqlite::Result<ImageRecord> {
+    Ok(ImageRecord {
+        id: row.get(0)?,
+        manifest: row.get(1)?,
+        created: time(row, 2)?,
+        size: u64::try_from(row.get::<_, i64>(3)?).unwrap_or(0),
+        layers: json(row, 4)?,
+        blobs: json(row, 5)?,
+        config: row.get(6)?,
+        references: json(row, 7)?,
+    })
+}
 
 impl Store {
     /// Records an image whose layers and blobs are in place (`MissingContent` otherwise), and what else it is
-    /// called: `reference` moves here from whatever had it. An image that is there already gains the reference.
-    /// Durable when it returns.
-    pub fn add_image(&self, _image: &ImageRecord, _reference: Option<&str>) -> Result<()> {
-        todo!()
+    /// called: `reference` moves here from whatever had it, `image.references` is not looked at. An image that
+    /// is there already gains the reference. Durable when it returns.
+    pub fn add_image(&self, image: &ImageRecord, reference: Option<&str>) -> Result<()> {
+        self.durably("record the image", || {
+            let (layers, blobs) = (to_json(&image.layers)?, to_json(&image.blobs)?);
+            let missing: Option<(String, String)> = self
+                .db
+                .prepare_cached(MISSING)?
+                .query_row([&layers, &blobs, &image.manifest, &image.id], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()?;
+            if let Some((what, digest)) = missing {
+                let what = if what == "layer" { "layer" } else { "blob" };
+                return Ok(Err(Error::MissingContent { what, digest }));
+            }
+            self.db
+                .prepare_cached(
+                    "INSERT OR IGNORE INTO images (id, manifest, created, size, layers, blobs, config)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                )?
+                .execute(params![
+                    image.id,
+                    image.manifest,
+                    image.created.map(nanos),
+                    i64::try_from(image.size).unwrap_or(i64::MAX),
+                    layers,
+                    blobs,
+                    image.config,
+                ])?;
+            if let Some(reference) = reference {
+                self.db.prepare_cached(TAG)?.execute([reference, &image.id])?;
+            }
+            Ok(Ok(()))
+        })
     }
 
     /// All images, newest first.
     pub fn images(&self) -> Result<Vec<ImageRecord>> {
-        todo!()
+        self.list_images(&format!("{SELECT} ORDER BY created DESC, seq DESC"), [])
     }
 
     /// By full reference, by id, or by the beginning of an id that no other shares, with or without `sha256:`.
     /// The caller has normalised references. `NoSuchImage`, `AmbiguousPrefix`.
-    pub fn find_image(&self, _name_or_id: &str) -> Result<ImageRecord> {
-        todo!()
+    pub fn find_image(&self, name_or_id: &str) -> Result<ImageRecord> {
+        let none = || Error::NoSuchImage(name_or_id.into());
+        let by_reference = format!("{SELECT} WHERE id = (SELECT image_id FROM tags WHERE reference = ?1)");
+        if let Some(image) = self.one(&by_reference, [name_or_id], record)? {
+            return Ok(image);
+        }
+        let digits = name_or_id.strip_prefix("sha256:").unwrap_or(name_or_id);
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if digits.is_empty() || digits.len() > 64 || !digits.bytes().all(hex) {
+            return Err(none());
+        }
+        let by_prefix = format!("{SELECT} WHERE id >= ?1 AND id < ?1 || 'g' LIMIT 2");
+        let mut found = self.list_images(&by_prefix, [format!("sha256:{digits}")])?;
+        match (found.pop(), found.is_empty()) {
+            (Some(only), true) => Ok(only),
+            (None, _) => Err(none()),
+            (Some(_), false) => Err(Error::AmbiguousPrefix { what: "image", prefix: name_or_id.into() }),
+        }
     }
 
-    /// `reference` names the image `id` from here on, and no other.
-    pub fn tag(&self, _id: &str, _reference: &str) -> Result<()> {
-        todo!()
+    /// `reference` names the image `id` from here on, and no other. `NoSuchImage`.
+    pub fn tag(&self, id: &str, reference: &str) -> Result<()> {
+        self.durably("tag the image", || {
+            if !self.db.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?.exists([id])? {
+                return Ok(Err(Error::NoSuchImage(id.into())));
+            }
+            self.db.prepare_cached(TAG)?.execute([reference, id])?;
+            Ok(Ok(()))
+        })
     }
 
     /// Whether there was such a reference.
-    pub fn untag(&self, _reference: &str) -> Result<bool> {
-        todo!()
+    pub fn untag(&self, reference: &str) -> Result<bool> {
+        self.durably("untag the image", || {
+            let gone =
+                self.db.prepare_cached("DELETE FROM tags WHERE reference = ?1")?.execute([reference])?;
+            Ok(Ok(gone > 0))
+        })
     }
 
     /// Forgets the image and its references. Containers keep their layers; what nobody needs any more goes with
-    /// [`Store::remove_unreferenced`].
-    pub fn remove_image(&self, _id: &str) -> Result<()> {
-        todo!()
+    /// [`Store::remove_unreferenced`]. `NoSuchImage`.
+    pub fn remove_image(&self, id: &str) -> Result<()> {
+        self.durably("forget the image", || {
+            self.db.prepare_cached("DELETE FROM tags WHERE image_id = ?1")?.execute([id])?;
+            match self.db.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id])? {
+                0 => Ok(Err(Error::NoSuchImage(id.into()))),
+                _ => Ok(Ok(())),
+            }
+        })
+    }
+
+    fn list_images(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<ImageRecord>> {
+        let list = || self.db.prepare_cached(sql)?.query_map(params, record)?.collect();
+        self.sql("list images", list())
     }
 }
