@@ -56,15 +56,7 @@ impl Layout {
 
     /// Whether a shim holds the life lock. Asks without taking, so it never gets in the way of a start.
     pub fn life_lock_held(&self, id: &ContainerId) -> Result<bool> {
-        let path = self.life_lock_path(id);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match fs::open(&path, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(false),
-            other => other.op_on("open", &path)?,
-        };
-        let mut question = whole_file();
-        fcntl(&file, FcntlArg::F_OFD_GETLK(&mut question)).op_on("ask for the lock of", &path)?;
-        Ok(i32::from(question.l_type) != libc::F_UNLCK)
+        held(&self.life_lock_path(id))
     }
 
     /// Waits until the shim is gone, and takes the lock. `None` when `patience` ends first.
@@ -103,6 +95,18 @@ impl Layout {
     pub(super) fn life_lock_path(&self, id: &ContainerId) -> std::path::PathBuf {
         self.container_dir(id).join("lock")
     }
+}
+
+/// Whether the lock file at `path` is locked.
+pub(super) fn held(path: &Path) -> Result<bool> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match fs::open(path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(false),
+        other => other.op_on("open", path)?,
+    };
+    let mut question = whole_file();
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut question)).op_on("ask for the lock of", path)?;
+    Ok(i32::from(question.l_type) != libc::F_UNLCK)
 }
 
 fn whole_file() -> libc::flock {

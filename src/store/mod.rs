@@ -22,6 +22,8 @@ pub mod names;
 mod open;
 mod schema;
 pub mod staging;
+#[cfg(test)]
+mod tests;
 pub mod userns;
 
 use std::ops::Deref;

@@ -1,0 +1,74 @@
+//! The store as its users see it: real files, real locks, real deaths.
+
+mod content;
+mod crashes;
+mod opening;
+mod rows;
+mod truth;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::check::CheckOptions;
+use super::container::{ContainerRecord, Phase};
+use super::id::ContainerId;
+use super::{Result, Store};
+
+/// A directory for a store, which is not there yet.
+fn place() -> (TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("kelp");
+    (dir, root)
+}
+
+fn store() -> (TempDir, Store) {
+    let (dir, root) = place();
+    let store = Store::open(&root).unwrap();
+    (dir, store)
+}
+
+fn record(name: &str) -> ContainerRecord {
+    ContainerRecord {
+        id: ContainerId::random().unwrap(),
+        name: name.parse().unwrap(),
+        created: Timestamp::now(),
+        started: None,
+        finished: None,
+        phase: Phase::Created,
+        exit_code: None,
+        oom_killed: false,
+        error: String::new(),
+        auto_remove: false,
+        image: "debian".into(),
+        image_id: None,
+        command: vec!["sh".into(), "-c".into(), "true".into()],
+        layers: Vec::new(),
+        labels: BTreeMap::from([("a".into(), "b".into())]),
+        request: format!("{{\"name\":\"{name}\"}}"),
+    }
+}
+
+fn fill(dir: &Path) -> Result<()> {
+    std::fs::create_dir(dir.join("upper")).unwrap();
+    std::fs::File::create(dir.join("config.json")).unwrap();
+    Ok(())
+}
+
+fn create(store: &Store, name: &str) -> ContainerRecord {
+    let record = record(name);
+    store.create_container(&record, fill).unwrap();
+    record
+}
+
+/// Nothing is wrong, and nothing is under way.
+fn assert_sound(store: &Store) {
+    assert_eq!(store.check(CheckOptions { blobs: true }).unwrap(), []);
+    assert_eq!(std::fs::read_dir(store.staging_dir()).unwrap().count(), 0);
+}
+
+fn event_actions(store: &Store) -> Vec<String> {
+    store.read_events(None, None).unwrap().into_iter().map(|e| e.action).collect()
+}
