@@ -118,8 +118,7 @@ fn join_any(root: &Path) -> Result<bool> {
 
 /// The shim of a container whose life lock is held.
 fn live_shim(dir: &Path) -> Option<Holder> {
-    let lock = rustix::fs::open(dir.join("lock"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared).is_ok() {
+    if !super::lock::held(&dir.join("lock")).ok()? {
         return None;
     }
     let state: ShimState = serde_json::from_slice(&std::fs::read(dir.join("state.json")).ok()?).ok()?;

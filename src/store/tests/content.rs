@@ -180,10 +180,11 @@ fn many_unpackers_of_one_layer_unpack_it_once() {
     let (_dir, store) = store();
     let unpacked = std::sync::atomic::AtomicUsize::new(0);
     let diff_id = format!("sha256:{:064x}", 5);
+    let root = store.root();
     std::thread::scope(|scope| {
         for _ in 0..6 {
             scope.spawn(|| {
-                let store = Store::open(store.root()).unwrap();
+                let store = Store::open(root).unwrap();
                 if let Some(stage) = store.stage_layer(Some(&diff_id)).unwrap() {
                     unpacked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                     std::thread::sleep(std::time::Duration::from_millis(20));

@@ -151,10 +151,11 @@ fn many_observers_tell_one_death() {
     let (record, life) = launched(&store);
     store.write_state(&record.id, &state(true, None)).unwrap();
     drop(life);
+    let root = store.root();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
-                let store = Store::open(store.root()).unwrap();
+                let store = Store::open(root).unwrap();
                 assert_eq!(store.observe(&record).unwrap().exit_code, Some(137));
             });
         }
@@ -184,10 +185,10 @@ fn asking_never_stops_a_start() {
     let (_dir, store) = store();
     let made = create(&store, "asked");
     let stop = std::sync::atomic::AtomicBool::new(false);
+    let layout = store.layout();
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                let layout = store_layout(store.root());
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     layout.life_lock_held(&made.id).unwrap();
                 }
@@ -197,10 +198,6 @@ fn asking_never_stops_a_start() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(taken, 2000);
     });
-}
-
-fn store_layout(root: &Path) -> crate::store::Layout {
-    crate::store::Layout::new(root)
 }
 
 #[test]
