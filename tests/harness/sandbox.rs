@@ -306,7 +306,7 @@ impl Sandbox {
     }
 
     /// Kills whatever of this sandbox is alive, and removes its files, whatever state they are in.
-    fn wipe(&self) {
+    pub fn wipe(&self) {
         for process in self.processes() {
             if let Some(pid) = rustix::process::Pid::from_raw(process.pid) {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
