@@ -187,7 +187,6 @@ fn truncated_and_lying_archives_are_refused() {
     let s = Sandbox::new();
     let whole = fs::read(s.busybox_tar()).unwrap();
     s.kelp("import - x").stdin(&whole[..whole.len() / 2]).exits(1);
-    s.kelp("import - x").stdin("").exits(1);
     let mut archive = Image::busybox().docker_archive("x");
     let at = archive.windows(9).position(|w| w == b"root:x:0:").unwrap();
     archive[at] = b'R';

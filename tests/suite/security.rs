@@ -247,7 +247,7 @@ fn the_store_is_the_users_alone() {
 #[test]
 fn names_are_checked_everywhere() {
     let s = Sandbox::new().busybox();
-    for name in ["../x", "a/b", ".hidden", "_x", "a b", "a\nb", "", "ä", &"x".repeat(300)] {
+    for name in ["../x", "a/b", ".hidden", "_x", "a b", "a\nb", "ä", &"x".repeat(300)] {
         let option = format!("--name={name}");
         s.exits(125, ["run", "--rm", &option, "busybox", "true"]);
         s.exits(1, ["create", &option, "busybox", "true"]);
