@@ -7,6 +7,8 @@ mod fixtures;
 mod image;
 mod processes;
 mod sandbox;
+#[cfg(test)]
+mod selftest;
 mod terminal;
 
 pub use fixtures::Release;
@@ -58,10 +60,4 @@ pub fn split(line: &str) -> Vec<String> {
         words.push(word);
     }
     words
-}
-
-#[test]
-fn words_are_split_as_a_shell_does() {
-    assert_eq!(split("a  'b c' \"d 'e'\" '' f"), ["a", "b c", "d 'e'", "", "f"]);
-    assert_eq!(split("--x='y z'w"), ["--x=y zw"]);
 }
