@@ -20,6 +20,16 @@ pub enum Error {
     /// The container's process could not be started; `status` is 126, 127 or 125.
     #[error("{message}")]
     Start { status: ExitStatus, message: String, hint: Option<String> },
+    #[error("image {image} is for {found}, not for the wanted {wanted}")]
+    Platform { image: String, found: String, wanted: String },
+    /// The image is in use, or has other names. The words are docker's.
+    #[error("conflict: {0}")]
+    ImageConflict(String),
+    /// Binary data would go to a terminal, or is expected from one.
+    #[error("{0}")]
+    Terminal(&'static str),
+    #[error(transparent)]
+    Image(#[from] crate::image::Error),
     #[error(transparent)]
     Store(#[from] crate::store::Error),
     /// A shim could not do what it was asked, or does not answer.
@@ -33,7 +43,9 @@ impl Error {
     /// The exit status that this failure calls for by itself; `None` leaves it to the command.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self {
-            Self::Start { status, .. } | Self::Shim(crate::shim::Error::Refused { status, .. }) => Some(*status),
+            Self::Start { status, .. } | Self::Shim(crate::shim::Error::Refused { status, .. }) => {
+                Some(*status)
+            }
             _ => None,
         }
     }
@@ -43,6 +55,11 @@ impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Conflict { hint, .. } | Self::Start { hint, .. } => hint.clone(),
+            Self::NoSuchImage(_) => Some(
+                "there is no registry client yet: bring the image in with `kelp load` or `kelp import` first"
+                    .into(),
+            ),
+            Self::Image(e) => e.hint(),
             Self::Store(e) => e.hint(),
             Self::Shim(e) => e.hint(),
             _ => None,

@@ -1,3 +1,17 @@
 //! Content: archives to layers, layers to images, images to archives.
+//!
+//! A blob is stored as it was received, under its digest, before anything is made of it; a layer is unpacked
+//! from its stored blob, once for each diff-id, and is recorded only when its uncompressed bytes have that
+//! digest. Decompression happens in this process: no program is started, least of all one from an image.
 
+pub mod archive;
+pub mod blob;
+mod compression;
+mod error;
+pub mod layer;
+pub mod record;
+pub mod source;
 pub mod unpack;
+
+pub use compression::Compression;
+pub use error::{Error, Result};

@@ -83,6 +83,19 @@ pub struct Manifest {
     pub annotations: BTreeMap<String, String>,
 }
 
+impl Manifest {
+    /// An OCI manifest.
+    pub fn new(config: Descriptor, layers: Vec<Descriptor>) -> Self {
+        let media_type = Some(media_type::MANIFEST.into());
+        Self { schema_version: 2, media_type, config, layers, annotations: BTreeMap::new() }
+    }
+
+    /// The document; the same manifest always gives the same bytes.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("strings and maps of strings are always JSON")
+    }
+}
+
 /// Several manifests: one for each platform, or one for each image of a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

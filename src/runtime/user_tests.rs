@@ -35,10 +35,16 @@ fn dockers_forms() {
 
 #[test]
 fn numbers_never_wrap_nor_become_names() {
-    for bad in ["4294967296", "4294967295", "2147483648", "-1", "99999999999999999999", "0:4294967296", "0:-5"] {
+    for bad in
+        ["4294967296", "4294967295", "2147483648", "-1", "99999999999999999999", "0:4294967296", "0:-5"]
+    {
         assert!(matches!(who(bad, &[]), Err(Error::OutOfRange(_))), "{bad}");
     }
-    assert_eq!(who("1000", &[]).unwrap(), identity(1000, 0, &[0], "/"), "the line named 1000 is not user 1000");
+    assert_eq!(
+        who("1000", &[]).unwrap(),
+        identity(1000, 0, &[0], "/"),
+        "the line named 1000 is not user 1000"
+    );
     assert_eq!(who("1:77", &[]).unwrap().gid, 77, "the group named 77 is not group 77");
     for absent in ["root1", "0x1", "٣", "wrap", "neg", "plus", "short", " root", "1e3"] {
         assert!(matches!(who(absent, &[]), Err(Error::NoSuchUser(_))), "{absent}");
@@ -76,7 +82,10 @@ fn files_are_read_inside_the_root() {
     std::os::unix::fs::symlink("/real", dir.path().join("etc/passwd")).unwrap();
     assert_eq!(resolve(&handle, "web", &[]).unwrap().uid, 33, "an absolute link stays inside");
     std::os::unix::fs::symlink("../../../../../../../../etc/group", dir.path().join("etc/group")).unwrap();
-    assert!(matches!(resolve(&handle, "web:root", &[]), Err(Error::File { .. })), "a link to itself, not the host's");
+    assert!(
+        matches!(resolve(&handle, "web:root", &[]), Err(Error::File { .. })),
+        "a link to itself, not the host's"
+    );
 }
 
 #[test]

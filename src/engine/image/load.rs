@@ -1,13 +1,18 @@
 //! `load`: the images of an archive (OCI layout or docker's) come into the store.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use crate::engine::{Engine, Result};
+use super::resolve;
+use crate::engine::{Engine, Error, Result};
+use crate::image::archive::{self, Found};
+use crate::image::source;
+use crate::store::events::Event;
 
 /// What `load` was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct LoadRequest {
-    /// `None` reads stdin.
+    /// `None` reads stdin, which must not be a terminal.
     pub input: Option<PathBuf>,
     /// `os/arch[/variant]`: which manifest of a multi-platform image; the host's unless given.
     pub platform: Option<String>,
@@ -31,6 +36,32 @@ impl std::fmt::Display for Loaded {
     }
 }
 
-pub fn load(_engine: &Engine, _request: &LoadRequest) -> Result<Vec<Loaded>> {
-    todo!()
+/// What was loaded, in the archive's order. The calling process must have one thread.
+pub fn load(engine: &Engine, request: &LoadRequest) -> Result<Vec<Loaded>> {
+    let platform = request.platform.as_deref().map(resolve::platform).transpose()?;
+    let (what, archive) = match &request.input {
+        Some(path) => (path.display().to_string(), source::file(path)?),
+        None if std::io::stdin().is_terminal() => {
+            return Err(Error::Terminal("requested load from stdin, but stdin is a terminal"));
+        }
+        None => ("stdin".into(), source::stdin()),
+    };
+    let _in_use = engine.store.use_content()?;
+    let found = archive::read(&engine.store, &what, archive, platform.as_ref())?;
+    let mut lines = Vec::new();
+    for Found { image, references } in found {
+        let names: Vec<String> = references.iter().map(crate::oci::Reference::familiar).collect();
+        let name = names.first().cloned().unwrap_or_else(|| image.id.clone());
+        engine.store.append_event(&Event::new(
+            "image",
+            "load",
+            &image.id,
+            [("name".to_string(), name)].into(),
+        ))?;
+        if names.is_empty() {
+            lines.push(Loaded::Id(image.id));
+        }
+        lines.extend(names.into_iter().map(Loaded::Image));
+    }
+    Ok(lines)
 }

@@ -1,15 +1,64 @@
 //! From a word to an image: a reference, an id, or the beginning of an id.
 
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Error, Result};
+use crate::oci::{ImageConfig, Platform, Reference};
+use crate::store;
 use crate::store::image::ImageRecord;
 
 /// The image that `name` means. There is no registry client: what is not here must be imported or loaded, and
-/// the error says so.
-pub fn resolve(_engine: &Engine, _name: &str) -> Result<ImageRecord> {
-    todo!()
+/// the error's hint says so.
+pub fn resolve(engine: &Engine, name: &str) -> Result<ImageRecord> {
+    // A name goes before the beginning of an id, as with docker.
+    let reference = name.parse::<Reference>();
+    if let Ok(reference) = &reference {
+        match engine.store.find_image(&reference.to_string()) {
+            Err(store::Error::NoSuchImage(_)) => {}
+            other => return Ok(other?),
+        }
+    }
+    match engine.store.find_image(name) {
+        Err(store::Error::NoSuchImage(_)) => match reference {
+            Ok(reference) => Err(Error::NoSuchImage(reference.familiar())),
+            Err(_) if is_id(name) => Err(Error::NoSuchImage(name.into())),
+            Err(e) => Err(Error::Invalid { what: "image", value: name.into(), reason: e.to_string() }),
+        },
+        other => Ok(other?),
+    }
+}
+
+fn is_id(name: &str) -> bool {
+    let digits = name.strip_prefix("sha256:").unwrap_or(name);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// Fails unless `image` is for the platform `wanted` (`os/arch[/variant]`).
-pub fn require_platform(_image: &ImageRecord, _name: &str, _wanted: &str) -> Result<()> {
-    todo!()
+pub fn require_platform(image: &ImageRecord, name: &str, wanted: &str) -> Result<()> {
+    let wanted = platform(wanted)?;
+    let config = config(image)?;
+    let found = config.platform();
+    if found.satisfies(&wanted) {
+        return Ok(());
+    }
+    Err(Error::Platform { image: name.into(), found: found.to_string(), wanted: wanted.to_string() })
+}
+
+/// `--platform` as typed.
+pub(super) fn platform(text: &str) -> Result<Platform> {
+    text.parse().map_err(|reason| Error::Invalid { what: "platform", value: text.into(), reason })
+}
+
+/// A reference as typed.
+pub(super) fn reference(text: &str) -> Result<Reference> {
+    let reason = |e: crate::oci::InvalidReference| e.to_string();
+    text.parse().map_err(|e| Error::Invalid { what: "image name", value: text.into(), reason: reason(e) })
+}
+
+/// The record's config, read.
+pub(super) fn config(image: &ImageRecord) -> Result<ImageConfig> {
+    Ok(ImageConfig::parse(image.config.as_bytes()).map_err(crate::image::Error::from)?)
+}
+
+/// The record's names, read. The store holds nothing that is not a reference.
+pub(super) fn references(image: &ImageRecord) -> Vec<Reference> {
+    image.references.iter().filter_map(|r| r.parse().ok()).collect()
 }

@@ -1,8 +1,15 @@
 //! `save`: images into one archive that docker, podman and skopeo read.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
-use crate::engine::{Engine, Result};
+use super::resolve;
+use crate::engine::{Engine, Error, Result};
+use crate::image::Error as ImageError;
+use crate::image::archive::{self, Format, Named};
+use crate::oci::Reference;
 
 /// The layout of the archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +31,90 @@ pub struct SaveRequest {
     pub format: ArchiveFormat,
 }
 
-pub fn save(_engine: &Engine, _request: &SaveRequest) -> Result<()> {
-    todo!()
+pub fn save(engine: &Engine, request: &SaveRequest) -> Result<()> {
+    // Nothing that is being saved may be collected.
+    let _in_use = engine.store.use_content()?;
+    let mut images: Vec<Named> = Vec::new();
+    for name in &request.images {
+        for named in select(engine, name)? {
+            match images.iter_mut().find(|known| known.image.id == named.image.id) {
+                Some(known) => {
+                    known.references.extend(named.references);
+                    known.references.sort();
+                    known.references.dedup();
+                }
+                None => images.push(named),
+            }
+        }
+    }
+    let format = match request.format {
+        ArchiveFormat::DockerArchive => Format::Docker,
+        ArchiveFormat::OciArchive => Format::Oci,
+    };
+    match &request.output {
+        Some(path) => to_file(path, |out| Ok(archive::write(&engine.store, &images, format, out)?)),
+        None => {
+            let stdout = std::io::stdout();
+            if stdout.is_terminal() {
+                return Err(Error::Terminal(
+                    "cowardly refusing to save to a terminal. Use the -o flag or redirect",
+                ));
+            }
+            let mut out = BufWriter::with_capacity(256 << 10, stdout.lock());
+            Ok(archive::write(&engine.store, &images, format, &mut out)?)
+        }
+    }
+}
+
+/// The images that one word means: `alpine` is every tag of alpine, as with docker.
+fn select(engine: &Engine, name: &str) -> Result<Vec<Named>> {
+    if let Ok(reference) = name.parse::<Reference>() {
+        let bare = name
+            .parse::<Reference>()
+            .is_ok_and(|r| r.familiar_repository() == name || r.repository() == name);
+        if bare {
+            let mut all = Vec::new();
+            for image in engine.store.images()? {
+                let mut references = resolve::references(&image);
+                references.retain(|r| r.repository() == reference.repository());
+                if !references.is_empty() {
+                    all.push(Named { image, references });
+                }
+            }
+            if !all.is_empty() {
+                return Ok(all);
+            }
+        }
+        let image = resolve::resolve(engine, name)?;
+        let references = resolve::references(&image).into_iter().filter(|r| *r == reference).collect();
+        return Ok(vec![Named { image, references }]);
+    }
+    Ok(vec![Named { image: resolve::resolve(engine, name)?, references: Vec::new() }])
+}
+
+/// Writes beside `path` and renames, so that a file of that name is whole. What is no file (a pipe, a device) is
+/// written to directly.
+fn to_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+    let what = path.display().to_string();
+    let failed = |source| ImageError::Write { what: what.clone(), source };
+    let special = std::fs::metadata(path).is_ok_and(|m| !m.is_file());
+    if special {
+        let mut out = BufWriter::new(OpenOptions::new().write(true).open(path).map_err(failed)?);
+        return write(&mut out);
+    }
+    let Some(name) = path.file_name() else {
+        return Err(failed(std::io::ErrorKind::IsADirectory.into()).into());
+    };
+    let mut temporary = name.to_os_string();
+    temporary.push(format!(".kelp-{}", std::process::id()));
+    let temporary = path.with_file_name(temporary);
+    let file: File =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+    let result = write(&mut BufWriter::with_capacity(256 << 10, file))
+        .and_then(|()| Ok(std::fs::rename(&temporary, path).map_err(failed)?));
+    if result.is_err() {
+        // The error that is told is the first one.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    result
 }

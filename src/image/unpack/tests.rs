@@ -356,16 +356,14 @@ fn the_extended_size_hides_no_entries() {
 fn damage_is_refused() {
     let good = Archive::default().file("a", b"hello").0;
     for cut in [1, 511, 513, 600] {
-        let mut archive = Archive::default();
-        archive.0 = good[..cut].to_vec();
+        let archive = Archive(good[..cut].to_vec());
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits { entries: 10, bytes: 1 << 20 };
         let result =
             unpack(Cursor::new(archive.0), std::fs::File::open(&dir).unwrap().into(), &single(), limits);
         assert!(matches!(result, Err(Error::Malformed(_))), "cut at {cut}");
     }
-    let mut bad = Archive::default();
-    bad.0 = good;
+    let mut bad = Archive(good);
     bad.0[0] ^= 1;
     assert!(matches!(bad.refused(), Error::Malformed(_)));
     let mut directory = Archive::default();

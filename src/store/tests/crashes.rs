@@ -22,12 +22,8 @@ fn die_at(point: &'static str, root: &Path, work: impl FnOnce(&Store) + Send) {
 
 #[test]
 fn a_creator_killed_anywhere_leaves_all_or_nothing() {
-    let points = [
-        ("create: entry", 0),
-        ("create: filled", 0),
-        ("create: published", 0),
-        ("create: recorded", 1),
-    ];
+    let points =
+        [("create: entry", 0), ("create: filled", 0), ("create: published", 0), ("create: recorded", 1)];
     for (point, survivors) in points {
         let (_dir, root) = place();
         let made = record("mortal");
@@ -45,12 +41,8 @@ fn a_creator_killed_anywhere_leaves_all_or_nothing() {
 
 #[test]
 fn a_remover_killed_anywhere_leaves_all_or_nothing() {
-    let points = [
-        ("remove: entry", 1),
-        ("remove: forgotten", 0),
-        ("remove: withdrawn", 0),
-        ("remove: deleted", 0),
-    ];
+    let points =
+        [("remove: entry", 1), ("remove: forgotten", 0), ("remove: withdrawn", 0), ("remove: deleted", 0)];
     for (point, survivors) in points {
         let (_dir, root) = place();
         let made = create(&Store::open(&root).unwrap(), "mortal");
@@ -127,7 +119,8 @@ fn the_work_of_another_process_is_left_until_it_dies() {
     std::fs::create_dir_all(entry.join("object/upper")).unwrap();
     std::fs::create_dir(&object).unwrap();
     // `-F`: the sleeper itself has the descriptor.
-    let mut maker = std::process::Command::new("flock").arg("-F").arg(&entry).args(["sleep", "60"]).spawn().unwrap();
+    let mut maker =
+        std::process::Command::new("flock").arg("-F").arg(&entry).args(["sleep", "60"]).spawn().unwrap();
     while lock_dir(&entry, FlockOperation::NonBlockingLockExclusive).is_ok() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }

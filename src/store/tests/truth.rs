@@ -86,7 +86,8 @@ fn a_recycled_pid_is_nobodys_orphan() {
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     let me = std::process::id();
-    let recycled = ShimState { init_pid: me, init_start: process_start(me).unwrap() + 1, ..state(true, None) };
+    let recycled =
+        ShimState { init_pid: me, init_start: process_start(me).unwrap() + 1, ..state(true, None) };
     store.write_state(&record.id, &recycled).unwrap();
     drop(life);
     assert_eq!(store.observe(&record).unwrap().lost_init, None);

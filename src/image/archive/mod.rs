@@ -1,0 +1,7 @@
+//! Archives of images: OCI layouts and docker's, read and written.
+
+mod read;
+mod write;
+
+pub use read::{Found, read};
+pub use write::{Format, Named, write};

@@ -1,0 +1,169 @@
+//! One stored blob to one unpacked layer, in a child that is root of the user namespace.
+//!
+//! In that child one thread reads, decompresses and hashes while the other writes to disk, a few chunks apart.
+
+use std::fs::File;
+use std::io::{self, BufRead, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+use rustix::fs::{Mode, OFlags};
+use serde::{Deserialize, Serialize};
+
+use super::unpack::{self, Limits};
+use super::{Compression, Error, Result};
+use crate::error::chain;
+use crate::oci::{Digest, Hasher};
+use crate::store::{Store, userns};
+use crate::sys::userns::IdMap;
+
+const CHUNK: usize = 256 << 10;
+/// Chunks between the two threads.
+const AHEAD: usize = 8;
+/// Beyond this many bytes a layer must not expand to more than [`MAX_RATIO`] times what was received.
+const FREE_EXPANSION: u64 = 1 << 30;
+const MAX_RATIO: u64 = 250;
+
+/// An unpacked layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    pub diff_id: Digest,
+    /// Bytes of content of its files.
+    pub size: u64,
+}
+
+/// Makes sure that the layer in `blob` is unpacked. With `expected`, a layer that is there already is taken, and
+/// content of another digest is refused. The calling process must have one thread.
+pub fn ensure(store: &Store, blob: &Digest, expected: Option<&Digest>) -> Result<Layer> {
+    let Some(stage) = store.stage_layer(expected.map(Digest::as_str))? else {
+        let diff_id = expected.expect("only a layer with a diff-id can be there already").clone();
+        let size = store.layer_size(diff_id.as_str())?;
+        return Ok(Layer { diff_id, size });
+    };
+    let ids = userns::id_map(store)?;
+    let file = store.open_blob(blob.as_str())?;
+    let (dir, root) = (stage.path(), store.root());
+    let layer: Layer = userns::run_inside(store, || unpack_into(file, dir, &ids, root))?;
+    if let Some(expected) = expected.filter(|e| **e != layer.diff_id) {
+        return Err(Error::DiffId { expected: expected.clone(), found: layer.diff_id });
+    }
+    stage.commit(layer.diff_id.as_str(), layer.size)?;
+    Ok(layer)
+}
+
+/// The job of the child. Its error text is what the user reads.
+fn unpack_into(blob: File, dir: &Path, ids: &IdMap, store: &Path) -> std::result::Result<Layer, String> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root =
+        rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| format!("open {}: {e}", dir.display()))?;
+    let limits = Limits::for_disk(&root).map_err(|e| chain(&e))?;
+    let received = Arc::new(AtomicU64::new(0));
+    let counted = Counted { inner: blob, count: Arc::clone(&received) };
+    let (compression, source) = Compression::detect("the layer", counted).map_err(|e| chain(&e))?;
+    let plain = compression.decoder(source).map_err(|e| format!("cannot decompress the layer: {e}"))?;
+    std::thread::scope(|scope| {
+        let (sender, receiver) = sync_channel(AHEAD);
+        let (back, spare) = channel();
+        let pump = scope.spawn(move || pump(plain, &received, &sender, &spare));
+        let chunks = Chunks { receiver, back, piece: Vec::new(), used: 0 };
+        // The receiver goes with `chunks` on an error, which ends the pump.
+        let done = unpack::unpack(chunks, root, ids, limits).map_err(|e| explain(&e, store))?;
+        let diff_id = pump.join().map_err(|_| "the thread that decompresses has died".to_string())?;
+        Ok(Layer { diff_id, size: done.size })
+    })
+}
+
+fn explain(error: &unpack::Error, store: &Path) -> String {
+    let full = matches!(error, unpack::Error::Sys { source, .. } if source.is(libc::ENOSPC) || source.is(libc::EDQUOT));
+    if full {
+        return format!("the file system of {} is full: {}", store.display(), chain(error));
+    }
+    chain(error)
+}
+
+type Piece = io::Result<Vec<u8>>;
+
+/// Reads to the end; hands the pieces over and gives the digest of all of them.
+fn pump(
+    mut plain: impl Read,
+    received: &AtomicU64,
+    sender: &SyncSender<Piece>,
+    spare: &Receiver<Vec<u8>>,
+) -> Digest {
+    let mut hasher = Hasher::default();
+    let mut total = 0u64;
+    loop {
+        let mut piece = spare.try_recv().unwrap_or_default();
+        piece.clear();
+        let read = plain.by_ref().take(CHUNK as u64).read_to_end(&mut piece);
+        total += piece.len() as u64;
+        let bomb = total > FREE_EXPANSION && total / MAX_RATIO > received.load(Ordering::Relaxed);
+        let message = match read {
+            Ok(0) => break,
+            Ok(_) if bomb => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("it expands to more than {MAX_RATIO} times its size"),
+            )),
+            Ok(_) => {
+                hasher.update(&piece);
+                Ok(piece)
+            }
+            Err(e) => Err(e),
+        };
+        let failed = message.is_err();
+        if sender.send(message).is_err() || failed {
+            break;
+        }
+    }
+    hasher.finish()
+}
+
+struct Counted<R> {
+    inner: R,
+    count: Arc<AtomicU64>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.count.fetch_add(n as u64, Ordering::Relaxed);
+        Ok(n)
+    }
+}
+
+/// The other end of the pump.
+struct Chunks {
+    receiver: Receiver<Piece>,
+    back: Sender<Vec<u8>>,
+    piece: Vec<u8>,
+    used: usize,
+}
+
+impl BufRead for Chunks {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.used == self.piece.len() {
+            let next = self.receiver.recv().unwrap_or_else(|_| Ok(Vec::new()))?;
+            let old = std::mem::replace(&mut self.piece, next);
+            self.used = 0;
+            // The pump may have ended.
+            let _ = self.back.send(old);
+        }
+        Ok(&self.piece[self.used..])
+    }
+
+    fn consume(&mut self, bytes: usize) {
+        self.used += bytes;
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = self.fill_buf()?;
+        let n = piece.len().min(buffer.len());
+        buffer[..n].copy_from_slice(&piece[..n]);
+        self.consume(n);
+        Ok(n)
+    }
+}
