@@ -1,8 +1,60 @@
 //! The command line: clap types, one file per command; tables, templates, error text, completion, man pages.
+//!
+//! The only room that prints and that chooses exit statuses. A command's file holds its words, its help, its
+//! examples and its printing; what it does is the engine's. Data goes to stdout, everything else to stderr, and
+//! nothing that an image, a registry or another program wrote reaches a terminal unescaped.
+//!
+//! `kelp run` is the hot path: of all the commands, only the one that was called is ever built ([`dispatch`]).
+
+mod attach;
+mod command;
+mod complete;
+mod completion;
+mod container_options;
+mod context;
+mod create;
+mod dispatch;
+mod escape;
+mod exec;
+mod failure;
+mod human;
+mod images;
+mod import;
+mod info;
+mod inspect;
+mod kill;
+mod load;
+mod logs;
+mod man;
+mod output;
+mod ps;
+mod restart;
+mod rm;
+mod rmi;
+mod run;
+mod save;
+mod start;
+mod stop;
+mod system;
+mod table;
+mod template;
+mod tree;
+mod unbuilt;
+mod version;
+mod wait;
 
 use std::process::ExitCode;
 
-/// Runs one command.
+pub use completion::{Shell, script as completion_script};
+pub use man::{Page, pages as man_pages};
+pub use tree::full as command_tree;
+
+/// Runs one command: the whole process, after `main` has seen that it is no shim.
 pub fn main() -> ExitCode {
-    ExitCode::FAILURE
+    if let Some(shell) = crate::config::completion_shell() {
+        complete::answer(&shell);
+        return ExitCode::SUCCESS;
+    }
+    let status = dispatch::run(std::env::args_os().skip(1).collect());
+    ExitCode::from(status.code())
 }

@@ -4,10 +4,12 @@ pub mod container;
 mod error;
 pub mod exec;
 pub mod image;
+pub mod info;
 pub mod options;
 pub mod request;
 pub mod spec;
 pub mod system;
+pub mod version;
 
 pub use error::{Error, Result};
 
@@ -19,4 +21,17 @@ use crate::store::Store;
 pub struct Engine {
     pub config: Config,
     pub store: Store,
+}
+
+impl Engine {
+    /// Opens the store that `config` names, making it when nothing is there.
+    pub fn open(config: Config) -> Result<Self> {
+        let store = Store::open(&config.store)?;
+        Ok(Self { config, store })
+    }
+
+    /// Opens for looking only: changes nothing on disk. `None` where there is no store.
+    pub fn open_read_only(config: Config) -> Result<Option<Self>> {
+        Ok(Store::open_read_only(&config.store)?.map(|store| Self { config, store }))
+    }
 }

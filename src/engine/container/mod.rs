@@ -2,8 +2,10 @@
 
 pub mod attach;
 pub mod create;
+pub mod inspect;
 pub mod kill;
 pub mod logs;
+pub mod ps;
 pub mod rm;
 pub mod run;
 pub mod start;

@@ -1,0 +1,58 @@
+//! `kelp attach`.
+
+use clap::Args;
+
+use super::command::{Exit, Verb, switch};
+use super::context::Context;
+use super::failure::Outcome;
+use super::{complete, unbuilt};
+use crate::engine;
+use crate::engine::container::attach::{self, Ending};
+use crate::error::ExitStatus;
+
+#[derive(Debug, Args)]
+pub(super) struct Attach {
+    /// Keys that detach, instead of the container's own
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Leave stdin alone
+    #[arg(long)]
+    no_stdin: bool,
+    /// Send signals on to the container
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_parser = switch)]
+    sig_proxy: bool,
+    /// Name or id of a container
+    #[arg(value_name = "CONTAINER", add = complete::running())]
+    container: String,
+}
+
+impl Verb for Attach {
+    const ABOUT: &'static str = "Join this terminal to a running container";
+    const USAGE: &'static str = "[OPTIONS] CONTAINER";
+    const DESCRIPTION: &'static str =
+        "ctrl-p ctrl-q (see --detach-keys) leaves again, the container runs on.";
+    const EXAMPLES: &'static [(&'static str, &'static str)] =
+        &[("Look without taking part", "kelp attach --no-stdin --sig-proxy=false web")];
+    const EXIT: Exit = Exit::Verb;
+    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::LATEST;
+
+    fn run(self, context: &Context) -> Outcome {
+        let detach_keys = match self.detach_keys {
+            Some(keys) => keys,
+            None => context.config()?.detach_keys.clone(),
+        };
+        engine::options::detach_keys(&detach_keys)?;
+        let how = attach::Attach {
+            stdin: !self.no_stdin,
+            stdout: true,
+            stderr: true,
+            sig_proxy: self.sig_proxy,
+            detach_keys,
+        };
+        match attach::attach(context.engine()?, &self.container, &how)? {
+            Ending::Exited(code) => Ok(ExitStatus::Container(code)),
+            Ending::Detached => Ok(ExitStatus::Success),
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! What the TAB key offers. Runs at every TAB: reads the store without making, repairs or records anything, and
+//! says nothing when it cannot.
+
+use std::io::Write;
+
+use clap::Arg;
+use clap::builder::StyledStr;
+use clap_complete::CompleteEnv;
+use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+
+use super::{escape, tree};
+use crate::config::{self, Config};
+use crate::engine::Engine;
+use crate::engine::container::ps::{self, Status, Summary};
+use crate::engine::image::images::{self as listing, ImagesQuery};
+
+/// Answers the shell that set the variable.
+pub(super) fn answer(_shell: &str) {
+    let cwd = std::env::current_dir().ok();
+    let _ = CompleteEnv::with_factory(tree_for_completion)
+        .var(config::COMPLETION_VARIABLE)
+        .bin("kelp")
+        .completer("kelp")
+        .try_complete(std::env::args_os(), cwd.as_deref());
+    let _ = std::io::stdout().flush();
+}
+
+/// The tree, with the image (or container) and the command behind it told apart: only the former has candidates.
+fn tree_for_completion() -> clap::Command {
+    fn split(command: clap::Command) -> clap::Command {
+        let mut command = command.mut_subcommands(split);
+        if command.get_arguments().any(|a| a.get_id() == "words") {
+            command = command
+                .mut_arg("words", |a| a.num_args(1).trailing_var_arg(false).action(clap::ArgAction::Set))
+                .arg(Arg::new("command").num_args(0..).trailing_var_arg(true).allow_hyphen_values(true));
+        }
+        command
+    }
+    split(tree::full())
+}
+
+fn engine() -> Option<Engine> {
+    Engine::open_read_only(Config::load().ok()?).ok()?
+}
+
+fn containers_that(wanted: impl Fn(&Summary) -> bool) -> Vec<CompletionCandidate> {
+    let query = ps::Query { all: true, ..ps::Query::default() };
+    let rows = engine().and_then(|engine| ps::list(&engine, &query).ok()).unwrap_or_default();
+    rows.iter()
+        .filter(|row| wanted(row))
+        .map(|row| {
+            let help = escape::line(&row.image).into_owned();
+            CompletionCandidate::new(row.name.as_str()).help(Some(StyledStr::from(help)))
+        })
+        .collect()
+}
+
+pub(super) fn containers() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| containers_that(|_| true))
+}
+
+pub(super) fn running() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| containers_that(|row| row.status == Status::Running))
+}
+
+pub(super) fn stopped() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| containers_that(|row| matches!(row.status, Status::Created | Status::Exited)))
+}
+
+fn image_names() -> Vec<String> {
+    let rows = engine().and_then(|engine| listing::images(&engine, &ImagesQuery::default()).ok());
+    rows.unwrap_or_default()
+        .into_iter()
+        .filter_map(|row| Some(format!("{}:{}", row.repository?, row.tag?)))
+        .collect()
+}
+
+pub(super) fn images() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| image_names().into_iter().map(CompletionCandidate::new).collect())
+}
+
+/// Containers first, then images.
+pub(super) fn objects() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let mut all = containers_that(|_| true);
+        all.extend(image_names().into_iter().map(CompletionCandidate::new));
+        all
+    })
+}
+
+fn words(words: &'static [&'static str]) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || words.iter().map(|w| CompletionCandidate::new(*w)).collect())
+}
+
+pub(super) fn networks() -> ArgValueCandidates {
+    words(&["none", "host"])
+}
+
+pub(super) fn userns() -> ArgValueCandidates {
+    words(&["host"])
+}
+
+pub(super) fn uts() -> ArgValueCandidates {
+    words(&["host"])
+}
+
+fn modes(fixed: &'static [&'static str]) -> ArgValueCandidates {
+    ArgValueCandidates::new(move || {
+        let running = containers_that(|row| row.status == Status::Running);
+        let joined = running.into_iter().map(|c| c.add_prefix("container:"));
+        fixed.iter().map(|w| CompletionCandidate::new(*w)).chain(joined).collect()
+    })
+}
+
+pub(super) fn pid() -> ArgValueCandidates {
+    modes(&["host"])
+}
+
+pub(super) fn ipc() -> ArgValueCandidates {
+    modes(&["private", "shareable", "host"])
+}
+
+pub(super) fn security_options() -> ArgValueCandidates {
+    words(&["no-new-privileges", "seccomp=unconfined", "seccomp=", "systempaths=unconfined"])
+}
+
+pub(super) fn ulimits() -> ArgValueCandidates {
+    words(&[
+        "as=",
+        "core=",
+        "cpu=",
+        "data=",
+        "fsize=",
+        "locks=",
+        "memlock=",
+        "msgqueue=",
+        "nice=",
+        "nofile=",
+        "nproc=",
+        "rss=",
+        "rtprio=",
+        "rttime=",
+        "sigpending=",
+        "stack=",
+    ])
+}
+
+pub(super) fn container_filters() -> ArgValueCandidates {
+    words(&[
+        "ancestor=",
+        "before=",
+        "exited=",
+        "id=",
+        "label=",
+        "name=",
+        "since=",
+        "status=created",
+        "status=exited",
+        "status=running",
+    ])
+}
+
+pub(super) fn image_filters() -> ArgValueCandidates {
+    words(&["before=", "dangling=false", "dangling=true", "label=", "reference=", "since="])
+}
+
+pub(super) fn signals() -> ArgValueCandidates {
+    words(&[
+        "TERM", "KILL", "HUP", "INT", "QUIT", "USR1", "USR2", "STOP", "CONT", "WINCH", "ABRT", "ALRM",
+        "CHLD", "PIPE", "TSTP", "TTIN", "TTOU",
+    ])
+}
+
+pub(super) fn capabilities() -> ArgValueCandidates {
+    words(&[
+        "ALL",
+        "AUDIT_CONTROL",
+        "AUDIT_READ",
+        "AUDIT_WRITE",
+        "BLOCK_SUSPEND",
+        "BPF",
+        "CHECKPOINT_RESTORE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "DAC_READ_SEARCH",
+        "FOWNER",
+        "FSETID",
+        "IPC_LOCK",
+        "IPC_OWNER",
+        "KILL",
+        "LEASE",
+        "LINUX_IMMUTABLE",
+        "MAC_ADMIN",
+        "MAC_OVERRIDE",
+        "MKNOD",
+        "NET_ADMIN",
+        "NET_BIND_SERVICE",
+        "NET_BROADCAST",
+        "NET_RAW",
+        "PERFMON",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_ADMIN",
+        "SYS_BOOT",
+        "SYS_CHROOT",
+        "SYS_MODULE",
+        "SYS_NICE",
+        "SYS_PACCT",
+        "SYS_PTRACE",
+        "SYS_RAWIO",
+        "SYS_RESOURCE",
+        "SYS_TIME",
+        "SYS_TTY_CONFIG",
+        "SYSLOG",
+        "WAKE_ALARM",
+    ])
+}

@@ -1,0 +1,239 @@
+//! The options that `run` and `create` share, and the request they add up to.
+//!
+//! Values are kept as typed here; what they mean is read by `engine::options`, flag by flag.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::complete;
+use super::context::Context;
+use super::failure::Failure;
+use crate::engine::options;
+use crate::engine::request::{CreateRequest, RootfsSource};
+
+/// Flags of docker's, in the order of its help. Lists may be given several times.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct ContainerOptions {
+    /// Add a line to /etc/hosts
+    #[arg(long, value_name = "HOST:IP")]
+    add_host: Vec<String>,
+    /// Add an annotation to the container's OCI spec
+    #[arg(long, value_name = "KEY=VALUE")]
+    annotation: Vec<String>,
+    /// Attach to stdin, stdout or stderr
+    #[arg(short, long, value_name = "STREAM", value_parser = ["stdin", "stdout", "stderr"], ignore_case = true)]
+    pub(super) attach: Vec<String>,
+    /// Add a Linux capability
+    #[arg(long, value_name = "CAP", add = complete::capabilities())]
+    cap_add: Vec<String>,
+    /// Drop a Linux capability
+    #[arg(long, value_name = "CAP", add = complete::capabilities())]
+    cap_drop: Vec<String>,
+    /// Write the container's id to a file, which must not exist yet
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(super) cidfile: Option<PathBuf>,
+    /// Ask this name server
+    #[arg(long, value_name = "IP")]
+    dns: Vec<String>,
+    /// Set an option of resolv.conf
+    #[arg(long, visible_alias = "dns-opt", value_name = "OPTION")]
+    dns_option: Vec<String>,
+    /// Search this domain
+    #[arg(long, value_name = "DOMAIN")]
+    dns_search: Vec<String>,
+    /// Replace the image's entry point; an empty text drops it
+    #[arg(long, value_name = "COMMAND")]
+    entrypoint: Option<String>,
+    /// Set an environment variable, or hand on the caller's
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    env: Vec<String>,
+    /// Read environment variables from a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    env_file: Vec<PathBuf>,
+    /// Add the process to one more group
+    #[arg(long, value_name = "GROUP")]
+    group_add: Vec<String>,
+    /// Set the container's host name
+    #[arg(short = 'h', long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Run an init that forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+    /// Keep stdin open
+    #[arg(short, long)]
+    pub(super) interactive: bool,
+    /// IPC namespace: private, shareable, host or container:NAME
+    #[arg(long, value_name = "MODE", add = complete::ipc())]
+    ipc: Option<String>,
+    /// Set a label
+    #[arg(short, long, value_name = "KEY[=VALUE]")]
+    label: Vec<String>,
+    /// Read labels from a file
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    label_file: Vec<PathBuf>,
+    /// Mount a directory of the host, or a tmpfs: type=bind,src=…,dst=…[,ro] or type=tmpfs,dst=…
+    #[arg(long, value_name = "OPTIONS")]
+    mount: Vec<String>,
+    /// Name the container
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Network: none (default) or host
+    #[arg(long, visible_alias = "net", value_name = "NETWORK", add = complete::networks())]
+    network: Option<String>,
+    /// Change the preference of the kernel's OOM killer, -1000 to 1000
+    #[arg(long, value_name = "N")]
+    oom_score_adj: Option<String>,
+    /// PID namespace: host or container:NAME
+    #[arg(long, value_name = "MODE", add = complete::pid())]
+    pid: Option<String>,
+    /// Platform of the image: OS[/ARCH[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Give all capabilities that the user namespace has, and unmask /proc and /sys
+    #[arg(long)]
+    privileged: bool,
+    /// Make the root file system read-only
+    #[arg(long)]
+    read_only: bool,
+    /// Take the first word as a directory to run in, read-only unless :rw is added, instead of an image
+    #[arg(long)]
+    rootfs: bool,
+    /// seccomp=FILE|unconfined, no-new-privileges, systempaths=unconfined
+    #[arg(long, value_name = "OPTION", add = complete::security_options())]
+    security_opt: Vec<String>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    shm_size: Option<String>,
+    /// Signal that `stop` sends
+    #[arg(long, value_name = "SIGNAL", add = complete::signals())]
+    stop_signal: Option<String>,
+    /// Seconds that `stop` waits before it kills; -1 waits for ever
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64))]
+    stop_timeout: Option<i64>,
+    /// Set a kernel parameter of the container's own namespaces
+    #[arg(long, value_name = "NAME=VALUE")]
+    sysctl: Vec<String>,
+    /// Mount a tmpfs: PATH[:OPTIONS]
+    #[arg(long, value_name = "PATH")]
+    tmpfs: Vec<String>,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    pub(super) tty: bool,
+    /// Set a resource limit: NAME=SOFT[:HARD]
+    #[arg(long, value_name = "LIMIT", add = complete::ulimits())]
+    ulimit: Vec<String>,
+    /// Run as this user: NAME|UID[:GROUP|GID]
+    #[arg(short, long, value_name = "USER")]
+    user: Option<String>,
+    /// User namespace: host (default), the one that all of your containers share
+    #[arg(long, value_name = "MODE", add = complete::userns())]
+    userns: Option<String>,
+    /// UTS namespace: host
+    #[arg(long, value_name = "MODE", add = complete::uts())]
+    uts: Option<String>,
+    /// Mount a directory or file of the host: SOURCE:TARGET[:OPTIONS]
+    #[arg(short, long, value_name = "MOUNT", value_hint = ValueHint::AnyPath)]
+    volume: Vec<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Image (or directory, with --rootfs), then the command and its arguments
+    #[arg(
+        required = true,
+        num_args = 1..,
+        trailing_var_arg = true,
+        value_name = "IMAGE",
+        add = complete::images()
+    )]
+    words: Vec<String>,
+}
+
+impl ContainerOptions {
+    /// What the engine is asked for. `detach_keys` were checked by the caller.
+    pub(super) fn request(&self, context: &Context) -> Result<CreateRequest, Failure> {
+        let config = context.config()?;
+        let cwd = context.cwd()?;
+        let lookup = |name: &str| config.variable(name);
+        let (image, command) =
+            self.words.split_first().ok_or_else(|| Failure::Usage("an image is needed".into()))?;
+        let security = options::security_opts(&self.security_opt)?;
+
+        let mut mounts = Vec::with_capacity(self.volume.len() + self.mount.len() + self.tmpfs.len());
+        for spec in &self.volume {
+            mounts.push(options::volume(spec, &cwd)?);
+        }
+        for spec in &self.mount {
+            mounts.push(options::mount(spec, &cwd)?);
+        }
+        for spec in &self.tmpfs {
+            mounts.push(options::tmpfs(spec)?);
+        }
+
+        Ok(CreateRequest {
+            name: self.name.clone(),
+            rootfs: if self.rootfs {
+                options::rootfs(image, &cwd)?
+            } else {
+                RootfsSource::Image(image.clone())
+            },
+            command: command.to_vec(),
+            entrypoint: self.entrypoint.as_ref().map(|e| if e.is_empty() { vec![] } else { vec![e.clone()] }),
+            env: options::env(&self.env_file, &self.env, &lookup)?,
+            workdir: self.workdir.as_deref().map(options::workdir).transpose()?,
+            user: self.user.as_deref().map(options::user).transpose()?,
+            group_add: self.group_add.clone(),
+            hostname: self.hostname.as_deref().map(options::hostname).transpose()?,
+            labels: options::labels(&self.label_file, &self.label)?,
+            annotations: options::annotations(&self.annotation)?,
+            mounts,
+            read_only: self.read_only,
+            cap_add: options::capabilities(&self.cap_add)?,
+            cap_drop: options::capabilities(&self.cap_drop)?,
+            seccomp: security.seccomp,
+            no_new_privileges: security.no_new_privileges,
+            unmask_system_paths: security.unmask_system_paths,
+            privileged: self.privileged,
+            ulimits: all(&self.ulimit, options::ulimit)?,
+            sysctls: options::sysctls(&self.sysctl)?,
+            shm_size: self.shm_size.as_deref().map(options::shm_size).transpose()?,
+            init: self.init,
+            network: option(self.network.as_deref(), options::network)?,
+            pid: option(self.pid.as_deref(), options::pid)?,
+            ipc: option(self.ipc.as_deref(), options::ipc)?,
+            uts: option(self.uts.as_deref(), options::uts)?,
+            userns: option(self.userns.as_deref(), options::userns)?,
+            stop_signal: self.stop_signal.as_deref().map(options::stop_signal).transpose()?,
+            stop_timeout: self.stop_timeout,
+            platform: self.platform.as_deref().map(options::platform).transpose()?,
+            add_hosts: all(&self.add_host, options::add_host)?,
+            dns: all(&self.dns, options::dns)?,
+            dns_search: all(&self.dns_search, options::dns_search)?,
+            dns_options: all(&self.dns_option, options::dns_option)?,
+            oom_score_adj: self.oom_score_adj.as_deref().map(options::oom_score_adj).transpose()?,
+            tty: self.tty,
+            interactive: self.interactive,
+            ..CreateRequest::default()
+        })
+    }
+
+    /// Whether `--attach` names the stream; `default` when there is no `--attach` at all.
+    pub(super) fn attaches(&self, stream: &str, default: bool) -> bool {
+        if self.attach.is_empty() {
+            default
+        } else {
+            self.attach.iter().any(|a| a.eq_ignore_ascii_case(stream))
+        }
+    }
+}
+
+fn all<T>(values: &[String], read: fn(&str) -> crate::engine::Result<T>) -> crate::engine::Result<Vec<T>> {
+    values.iter().map(|v| read(v)).collect()
+}
+
+fn option<T: Default>(
+    value: Option<&str>,
+    read: fn(&str) -> crate::engine::Result<T>,
+) -> crate::engine::Result<T> {
+    value.map_or_else(|| Ok(T::default()), read)
+}

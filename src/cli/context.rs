@@ -1,0 +1,45 @@
+//! What commands share: the settings and the open store, each made when it is first asked for.
+
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+use super::failure::Failure;
+use crate::config::Config;
+use crate::engine::Engine;
+
+/// Lives until the process ends. The store in it is never closed: SQLite needs no goodbye, and one would cost the
+/// path of `run` a checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Context {
+    config: OnceCell<Config>,
+    engine: OnceCell<Engine>,
+}
+
+impl Context {
+    pub(super) fn config(&self) -> Result<&Config, Failure> {
+        match self.config.get() {
+            Some(config) => Ok(config),
+            None => {
+                let config = Config::load()?;
+                Ok(self.config.get_or_init(|| config))
+            }
+        }
+    }
+
+    /// Opens the store, making it when there is none.
+    pub(super) fn engine(&self) -> Result<&Engine, Failure> {
+        match self.engine.get() {
+            Some(engine) => Ok(engine),
+            None => {
+                let engine = Engine::open(self.config()?.clone())?;
+                Ok(self.engine.get_or_init(|| engine))
+            }
+        }
+    }
+
+    /// Where relative paths of the command line begin.
+    pub(super) fn cwd(&self) -> Result<PathBuf, Failure> {
+        std::env::current_dir()
+            .map_err(|source| Failure::Io { doing: "read the current directory".into(), source })
+    }
+}

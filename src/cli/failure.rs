@@ -1,0 +1,198 @@
+//! How a command fails: what is printed, once, and the exit status that follows.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::io;
+
+use super::command::Exit;
+use super::escape;
+use crate::error::{ExitStatus, Hint};
+use crate::{config, engine};
+
+/// What a command ends with.
+pub(super) type Outcome = Result<ExitStatus, Failure>;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The command line makes no sense, in a way that clap cannot see.
+    #[error("{0}")]
+    Usage(String),
+    /// Likewise, with advice.
+    #[error("{message}")]
+    Unbuilt { message: String, hint: String },
+    #[error(transparent)]
+    Clap(#[from] clap::Error),
+    #[error("invalid template")]
+    Template(#[from] gotmpl::TemplateError),
+    #[error("cannot {doing}")]
+    Io { doing: String, source: io::Error },
+    /// Everything has been said on stderr; only the status is left.
+    #[error("")]
+    Reported(ExitStatus),
+}
+
+impl Failure {
+    /// A failed write to stdout. A reader that went away is not worth a word.
+    pub(super) fn stdout(source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::BrokenPipe {
+            Self::Reported(ExitStatus::Success)
+        } else {
+            Self::Io { doing: "write to standard output".into(), source }
+        }
+    }
+
+    /// The exit status: the error's own where it has one, 125 for bad usage, else what the command's kind says.
+    pub(super) fn status(&self, exit: Exit) -> ExitStatus {
+        let own = match exit {
+            Exit::Container => ExitStatus::Own,
+            Exit::Verb => ExitStatus::Failed,
+        };
+        match self {
+            Self::Engine(e) => e.exit_status().unwrap_or(own),
+            Self::Usage(_) | Self::Unbuilt { .. } | Self::Config(_) => ExitStatus::Own,
+            Self::Clap(e) if e.use_stderr() => ExitStatus::Own,
+            Self::Clap(_) => ExitStatus::Success,
+            Self::Reported(status) => *status,
+            Self::Template(_) | Self::Io { .. } => own,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Engine(e) => e.hint(),
+            Self::Config(e) => e.hint(),
+            Self::Unbuilt { hint, .. } if !hint.is_empty() => Some(hint.clone()),
+            _ => None,
+        }
+    }
+
+    /// The error and all that caused it, each said once, then the hint.
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("kelp: {}", escape::line(&chain(self)));
+        if let Some(hint) = self.hint() {
+            let _ = write!(text, "\nhint: {}", escape::line(&hint));
+        }
+        text.push('\n');
+        text
+    }
+
+    /// Prints it, if there is anything to print.
+    pub(super) fn report(&self) {
+        match self {
+            Self::Reported(_) => {}
+            Self::Clap(e) => report_clap(e),
+            _ => complain(&self.text()),
+        }
+    }
+}
+
+/// Outermost first, joined by colons. A text that repeats what stands before it is left out.
+fn chain(failure: &Failure) -> String {
+    let mut text = failure.to_string();
+    let mut cause = failure.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !next.is_empty() && !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Help and version to stdout; errors to stderr, beginning like all others.
+fn report_clap(error: &clap::Error) {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return;
+    }
+    let rendered = error.render().to_string();
+    complain(&format!("kelp: {}", rendered.strip_prefix("error: ").unwrap_or(&rendered)));
+}
+
+/// Writes to stderr. Nobody can be told when that fails.
+pub(super) fn complain(text: &str) {
+    let _ = io::Write::write_all(&mut io::stderr().lock(), text.as_bytes());
+}
+
+/// A line for the user that is no error.
+pub(super) fn notice(text: &str) {
+    complain(&format!("kelp: {}\n", escape::line(text)));
+}
+
+/// Does `job` for each of `names`, reports what fails and goes on, as docker does; the status says whether all went
+/// well.
+pub(super) fn each(names: &[String], mut job: impl FnMut(&str) -> Result<(), Failure>) -> Outcome {
+    let mut failed = false;
+    for name in names {
+        match job(name) {
+            Ok(()) => {}
+            Err(reported @ Failure::Reported(_)) => return Err(reported),
+            Err(failure) => {
+                failure.report();
+                failed = true;
+            }
+        }
+    }
+    Ok(if failed { ExitStatus::Failed } else { ExitStatus::Success })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_each_cause_once_and_escapes_what_others_wrote() {
+        let failure = Failure::Io {
+            doing: "read `a\u{1b}[31mb`".into(),
+            source: io::Error::from_raw_os_error(libc::ENOENT),
+        };
+        let text = failure.text();
+        assert_eq!(text, "kelp: cannot read `a\\x1b[31mb`: No such file or directory (os error 2)\n");
+    }
+
+    #[test]
+    fn gives_dockers_statuses() {
+        let usage = Failure::Usage("no".into());
+        assert_eq!(usage.status(Exit::Verb), ExitStatus::Own);
+        let missing = Failure::Engine(engine::Error::NoSuchContainer("x".into()));
+        assert_eq!(missing.status(Exit::Verb), ExitStatus::Failed);
+        assert_eq!(missing.status(Exit::Container), ExitStatus::Own);
+        let start = Failure::Engine(engine::Error::Start {
+            status: ExitStatus::NotFound,
+            message: "m".into(),
+            hint: Some("h".into()),
+        });
+        assert_eq!(start.status(Exit::Container), ExitStatus::NotFound);
+        assert_eq!(start.text(), "kelp: m\nhint: h\n");
+        let pipe = Failure::stdout(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(pipe.status(Exit::Verb), ExitStatus::Success);
+    }
+
+    #[test]
+    fn goes_on_after_a_failure() {
+        let mut seen = Vec::new();
+        let names = ["a".to_owned(), "b".to_owned()];
+        let status = each(&names, |name| {
+            seen.push(name.to_owned());
+            if name == "a" { Err(Failure::Reported(ExitStatus::Failed)) } else { Ok(()) }
+        });
+        assert!(status.is_err());
+        seen.clear();
+        let status = each(&names, |name| {
+            seen.push(name.to_owned());
+            if name == "a" {
+                Err(Failure::Engine(engine::Error::NoSuchContainer("a".into())))
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!(status.ok(), Some(ExitStatus::Failed));
+        assert_eq!(seen, ["a", "b"]);
+    }
+}

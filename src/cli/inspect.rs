@@ -1,0 +1,170 @@
+//! `kelp inspect`, `kelp container inspect`, `kelp image inspect`.
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::ser::PrettyFormatter;
+
+use super::command::{Exit, Verb};
+use super::context::Context;
+use super::failure::{Failure, Outcome, complain};
+use super::template;
+use super::{complete, escape, output, unbuilt};
+use crate::engine::{self, Engine};
+use crate::error::ExitStatus;
+
+/// How objects are printed.
+#[derive(Debug, Args)]
+struct Form {
+    /// Print with a Go template, or as `json`
+    #[arg(short, long, value_name = "TEMPLATE")]
+    format: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Inspect {
+    #[command(flatten)]
+    form: Form,
+    /// Add the sizes of a container
+    #[arg(short, long)]
+    size: bool,
+    /// Look only for this kind
+    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image"])]
+    kind: Option<String>,
+    /// Names or ids of containers or images
+    #[arg(required = true, value_name = "NAME|ID", add = complete::objects())]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectContainer {
+    #[command(flatten)]
+    form: Form,
+    /// Add the sizes
+    #[arg(short, long)]
+    size: bool,
+    /// Names or ids of containers
+    #[arg(required = true, value_name = "CONTAINER", add = complete::containers())]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct InspectImage {
+    #[command(flatten)]
+    form: Form,
+    /// Names or ids of images
+    #[arg(required = true, value_name = "IMAGE", add = complete::images())]
+    names: Vec<String>,
+}
+
+/// One object in docker's shape.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Object {
+    Container(Box<engine::container::inspect::Container>),
+    Image(serde_json::Value),
+}
+
+impl Verb for Inspect {
+    const ABOUT: &'static str = "Show everything about containers and images";
+    const USAGE: &'static str = "[OPTIONS] NAME|ID [NAME|ID...]";
+    const DESCRIPTION: &'static str =
+        "A JSON list in docker's shape. A name that means both is the container.";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("Is it running?", "kelp inspect -f '{{.State.Running}}' web"),
+        ("Where is the log?", "kelp inspect -f '{{.LogPath}}' web"),
+    ];
+    const EXIT: Exit = Exit::Verb;
+    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::LATEST;
+
+    fn run(self, context: &Context) -> Outcome {
+        let engine = context.engine()?;
+        let (size, kind) = (self.size, self.kind.as_deref());
+        print(&self.names, &self.form, |name| {
+            if kind != Some("image") {
+                match container(engine, name, size) {
+                    Err(engine::Error::NoSuchContainer(_)) if kind.is_none() => {}
+                    other => return Ok(Some(other?)),
+                }
+            }
+            match image(engine, name) {
+                Err(engine::Error::NoSuchImage(_)) if kind.is_none() => Ok(None),
+                other => Ok(Some(other?)),
+            }
+        })
+    }
+}
+
+impl Verb for InspectContainer {
+    const ABOUT: &'static str = "Show everything about containers";
+    const USAGE: &'static str = "[OPTIONS] CONTAINER [CONTAINER...]";
+    const EXAMPLES: &'static [(&'static str, &'static str)] =
+        &[("Its process, as the host sees it", "kelp container inspect -f '{{.State.Pid}}' web")];
+    const EXIT: Exit = Exit::Verb;
+
+    fn run(self, context: &Context) -> Outcome {
+        let engine = context.engine()?;
+        print(&self.names, &self.form, |name| Ok(Some(container(engine, name, self.size)?)))
+    }
+}
+
+impl Verb for InspectImage {
+    const ABOUT: &'static str = "Show everything about images";
+    const USAGE: &'static str = "[OPTIONS] IMAGE [IMAGE...]";
+    const EXAMPLES: &'static [(&'static str, &'static str)] =
+        &[("What does it run?", "kelp image inspect -f '{{json .Config.Cmd}}' debian")];
+    const EXIT: Exit = Exit::Verb;
+
+    fn run(self, context: &Context) -> Outcome {
+        let engine = context.engine()?;
+        print(&self.names, &self.form, |name| Ok(Some(image(engine, name)?)))
+    }
+}
+
+fn container(engine: &Engine, name: &str, size: bool) -> engine::Result<Object> {
+    Ok(Object::Container(Box::new(engine::container::inspect::container(engine, name, size)?)))
+}
+
+fn image(engine: &Engine, name: &str) -> engine::Result<Object> {
+    Ok(Object::Image(engine::image::inspect::inspect(engine, name)?))
+}
+
+/// Prints what was found, then says what was not, as docker does. `None` is an object of no kind.
+fn print(
+    names: &[String],
+    form: &Form,
+    mut find: impl FnMut(&str) -> Result<Option<Object>, Failure>,
+) -> Outcome {
+    let mut found = Vec::new();
+    let mut complaints = Vec::new();
+    for name in names {
+        match find(name) {
+            Ok(Some(object)) => found.push(object),
+            Ok(None) => complaints.push(format!("Error: No such object: {}\n", escape::line(name))),
+            Err(failure) => complaints.push(failure.text()),
+        }
+    }
+    match form.format.as_deref() {
+        Some(format) if format.trim() != "json" => {
+            let mut text = String::new();
+            for object in &found {
+                text += &template::one(format, &serde_json::to_value(object).unwrap_or_default())?;
+            }
+            output::foreign(&text)?;
+        }
+        Some(_) => output::raw(&format!("{}\n", serde_json::to_string(&found).unwrap_or_default()))?,
+        None => output::raw(&pretty(&found))?,
+    }
+    complain(&complaints.concat());
+    Ok(if complaints.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
+}
+
+/// Indented by four, as docker prints it.
+fn pretty(objects: &[Object]) -> String {
+    let mut text = Vec::new();
+    let mut serializer =
+        serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));
+    // Maps with string keys and plain values: there is nothing that could fail.
+    let _ = objects.serialize(&mut serializer);
+    text.push(b'\n');
+    String::from_utf8_lossy(&text).into_owned()
+}

@@ -1,0 +1,70 @@
+//! `kelp logs`.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::command::{Exit, Verb};
+use super::context::Context;
+use super::failure::{Failure, Outcome};
+use super::{complete, unbuilt};
+use crate::engine::container::logs::{self, LogsOptions, Stream};
+use crate::error::ExitStatus;
+
+#[derive(Debug, Args)]
+pub(super) struct Logs {
+    /// Go on until the container ends
+    #[arg(short, long)]
+    follow: bool,
+    /// Nothing older than this: a time, Unix seconds, or a duration back from now (42m)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only so many lines from the end, or all
+    #[arg(short = 'n', long, value_name = "LINES", default_value = "all")]
+    tail: String,
+    /// Begin each line with its time
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Nothing younger than this
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Name or id of a container
+    #[arg(value_name = "CONTAINER", add = complete::containers())]
+    container: String,
+}
+
+impl Verb for Logs {
+    const ABOUT: &'static str = "Print what a container has written";
+    const USAGE: &'static str = "[OPTIONS] CONTAINER";
+    const DESCRIPTION: &'static str =
+        "What the container wrote to its stdout goes to stdout, the rest to stderr.";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("The last ten lines, and what follows", "kelp logs -f -n 10 web"),
+        ("The last hour, with times", "kelp logs -t --since 1h web"),
+    ];
+    const EXIT: Exit = Exit::Verb;
+    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::LOGS;
+
+    fn run(self, context: &Context) -> Outcome {
+        let options = LogsOptions {
+            follow: self.follow,
+            timestamps: self.timestamps,
+            tail: tail(&self.tail),
+            since: self.since.as_deref().map(|t| logs::parse_time("--since", t)).transpose()?,
+            until: self.until.as_deref().map(|t| logs::parse_time("--until", t)).transpose()?,
+        };
+        let mut stdout = io::stdout().lock();
+        let mut stderr = io::stderr().lock();
+        logs::logs(context.engine()?, &self.container, &options, &mut |stream, bytes| match stream {
+            Stream::Stdout => stdout.write_all(bytes).and_then(|()| stdout.flush()),
+            Stream::Stderr => stdout.flush().and_then(|()| stderr.write_all(bytes)),
+        })?;
+        stdout.flush().map_err(Failure::stdout)?;
+        Ok(ExitStatus::Success)
+    }
+}
+
+/// docker's reading of `--tail`: what is no number, or a negative one, means all.
+fn tail(text: &str) -> Option<u64> {
+    text.parse().ok()
+}

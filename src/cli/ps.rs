@@ -1,0 +1,241 @@
+//! `kelp ps`.
+
+use clap::Args;
+use gotmpl::Value;
+use jiff::Timestamp;
+
+use super::command::{Exit, Verb};
+use super::context::Context;
+use super::failure::{Failure, Outcome};
+use super::table::{Column, Listing};
+use super::{complete, human, images, output, template, unbuilt};
+use crate::engine::container::ps::{self, Query, Status, Summary};
+use crate::error::ExitStatus;
+
+#[derive(Debug, Args)]
+pub(super) struct Ps {
+    /// Show all containers, not only running ones
+    #[arg(short, long)]
+    all: bool,
+    /// Show only what matches: ancestor, before, exited, id, label, name, since, status
+    #[arg(short, long, value_name = "KEY=VALUE", add = complete::container_filters())]
+    filter: Vec<String>,
+    /// Print with a Go template, as `table TEMPLATE` or as `json`
+    #[arg(long, value_name = "TEMPLATE")]
+    format: Option<String>,
+    /// Show the newest N containers in any state
+    #[arg(short = 'n', long, value_name = "N", default_value = "-1", hide_default_value = true,
+        value_parser = clap::value_parser!(i64))]
+    last: i64,
+    /// Show the newest container in any state
+    #[arg(short, long)]
+    latest: bool,
+    /// Show whole ids and commands
+    #[arg(long)]
+    no_trunc: bool,
+    /// Show ids only
+    #[arg(short, long)]
+    quiet: bool,
+    /// Show sizes
+    #[arg(short, long)]
+    size: bool,
+}
+
+const COLUMNS: &[Column] = &[
+    Column { field: "ID", header: "CONTAINER ID" },
+    Column { field: "Image", header: "IMAGE" },
+    Column { field: "Command", header: "COMMAND" },
+    Column { field: "CreatedAt", header: "CREATED AT" },
+    Column { field: "RunningFor", header: "CREATED" },
+    Column { field: "Ports", header: "PORTS" },
+    Column { field: "State", header: "STATE" },
+    Column { field: "Status", header: "STATUS" },
+    Column { field: "Size", header: "SIZE" },
+    Column { field: "Names", header: "NAMES" },
+    Column { field: "Labels", header: "LABELS" },
+    Column { field: "Mounts", header: "MOUNTS" },
+    Column { field: "LocalVolumes", header: "LOCAL VOLUMES" },
+    Column { field: "Networks", header: "NETWORKS" },
+];
+const TABLE: &str =
+    "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}";
+const SIZED: &str = "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}\\t{{.Size}}";
+
+impl Verb for Ps {
+    const ABOUT: &'static str = "List containers";
+    const USAGE: &'static str = "[OPTIONS]";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("All, with sizes", "kelp ps -as"),
+        ("Names and states, for a script", "kelp ps -a --format '{{.Names}} {{.State}}'"),
+        ("What failed", "kelp ps -a --filter exited=1"),
+    ];
+    const EXIT: Exit = Exit::Verb;
+    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::PS;
+
+    fn run(self, context: &Context) -> Outcome {
+        let default = if self.size { SIZED } else { TABLE };
+        let format = match self.format.as_deref() {
+            Some(format) => format,
+            None if self.quiet => "{{.ID}}",
+            None => default,
+        };
+        let listing = Listing::parse(format, default, COLUMNS)?;
+        let json = matches!(listing, Listing::Json);
+        let names = |field: &str| format.contains(field);
+        let query = Query {
+            all: self.all,
+            last: if self.latest { Some(1) } else { usize::try_from(self.last).ok().filter(|n| *n > 0) },
+            filters: self.filter.iter().map(|f| images::pair(f)).collect::<Result<_, _>>()?,
+            details: json || names("Mounts") || names("Networks") || names("json"),
+            size: self.size || names(".Size"),
+        };
+        let rows = ps::list(context.engine()?, &query)?;
+        let now = Timestamp::now();
+        let text = listing.render(rows.iter().map(|row| value(row, self.no_trunc, now)))?;
+        output::foreign(&text).map_err(Failure::from)?;
+        Ok(ExitStatus::Success)
+    }
+}
+
+fn value(row: &Summary, no_trunc: bool, now: Timestamp) -> Value {
+    let cut = |text: String, length: usize| if no_trunc { text } else { ellipsis(&text, length) };
+    let id = if no_trunc { row.id.as_str() } else { row.id.short() };
+    let labels: Vec<String> = row.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let mounts: Vec<String> = row.mounts.iter().map(|m| cut(m.clone(), 15)).collect();
+    let fields = vec![
+        ("ID", id.to_owned()),
+        ("Image", row.image.clone()),
+        ("Command", format!("\"{}\"", cut(row.command.join(" "), 20))),
+        ("CreatedAt", human::go_time(row.created)),
+        ("RunningFor", format!("{} ago", human::since(row.created, now))),
+        ("Ports", String::new()),
+        ("State", state(row.status).to_owned()),
+        ("Status", status(row, now)),
+        ("Size", size(row)),
+        ("Names", row.name.to_string()),
+        ("Labels", labels.join(",")),
+        ("Mounts", mounts.join(",")),
+        ("LocalVolumes", "0".into()),
+        ("Networks", row.network.clone()),
+    ];
+    template::map_with_labels(fields, row.labels.clone())
+}
+
+/// At most `length` characters, the last one an ellipsis where something was cut off.
+fn ellipsis(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    text.chars().take(length - 1).chain(['…']).collect()
+}
+
+fn state(status: Status) -> &'static str {
+    match status {
+        Status::Created => "created",
+        Status::Running => "running",
+        Status::Paused => "paused",
+        Status::Restarting => "restarting",
+        Status::Exited => "exited",
+        Status::Dead => "dead",
+    }
+}
+
+/// docker's STATUS column.
+fn status(row: &Summary, now: Timestamp) -> String {
+    let ago = |time: Option<Timestamp>| time.map_or_else(|| "N/A".to_owned(), |t| human::since(t, now));
+    let code = row.exit_code.unwrap_or_default();
+    match row.status {
+        Status::Created => "Created".into(),
+        Status::Dead => "Dead".into(),
+        Status::Running => format!("Up {}", ago(row.started)),
+        Status::Paused => format!("Up {} (Paused)", ago(row.started)),
+        Status::Restarting => format!("Restarting ({code}) {} ago", ago(row.finished)),
+        Status::Exited => format!("Exited ({code}) {} ago", ago(row.finished)),
+    }
+}
+
+fn size(row: &Summary) -> String {
+    match row.size {
+        None => "0B".into(),
+        Some(size) => format!("{} (virtual {})", human::size(size.writable), human::size(size.total)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(status: Status) -> Summary {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        Summary {
+            id: "0123456789abcdef".repeat(4).parse().unwrap(),
+            name: "quiet_kelp".parse().unwrap(),
+            image: "debian".into(),
+            image_id: None,
+            command: vec!["sh".into(), "-c".into(), "while sleep 1; do date; done".into()],
+            created: at("2026-11-21T09:00:00Z"),
+            status,
+            started: Some(at("2026-11-21T11:57:00Z")),
+            finished: Some(at("2026-11-21T10:00:00Z")),
+            exit_code: Some(3),
+            labels: [("com.x".to_owned(), "y".to_owned())].into(),
+            mounts: vec!["/home/somebody/project".into()],
+            network: "none".into(),
+            size: Some(ps::Size { writable: 1090, total: 117_000_000 }),
+        }
+    }
+
+    fn print(format: &str, status: Status, no_trunc: bool) -> String {
+        let now = "2026-11-21T12:00:00Z".parse().unwrap();
+        Listing::parse(format, TABLE, COLUMNS)
+            .unwrap()
+            .render([value(&row(status), no_trunc, now)].into_iter())
+            .unwrap()
+    }
+
+    #[test]
+    fn looks_like_dockers_table() {
+        let expected = "\
+CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS         PORTS     NAMES
+0123456789ab   debian    \"sh -c while sleep 1…\"   3 hours ago   Up 3 minutes             quiet_kelp
+";
+        assert_eq!(print("table", Status::Running, false), expected);
+    }
+
+    #[test]
+    fn words_states_as_docker_does() {
+        let cases = [
+            (Status::Created, "created Created\n"),
+            (Status::Running, "running Up 3 minutes\n"),
+            (Status::Paused, "paused Up 3 minutes (Paused)\n"),
+            (Status::Exited, "exited Exited (3) 2 hours ago\n"),
+            (Status::Restarting, "restarting Restarting (3) 2 hours ago\n"),
+            (Status::Dead, "dead Dead\n"),
+        ];
+        for (status, text) in cases {
+            assert_eq!(print("{{.State}} {{.Status}}", status, false), text);
+        }
+    }
+
+    #[test]
+    fn answers_dockers_usual_formats() {
+        let cases = [
+            ("{{.Names}}", "quiet_kelp\n"),
+            ("{{.Label \"com.x\"}}|{{.Labels}}", "y|com.x=y\n"),
+            ("{{.Size}}", "1.09kB (virtual 117MB)\n"),
+            ("{{.Mounts}} {{.Networks}}", "/home/somebody… none\n"),
+            ("{{.CreatedAt}}", "2026-11-21 09:00:00 +0000 UTC\n"),
+            ("table {{.Names}}\\t{{.State}}", "NAMES        STATE\nquiet_kelp   running\n"),
+            ("table {{.Label \"com.x\"}}\\t{{.ID}}", "x         CONTAINER ID\ny         0123456789ab\n"),
+            ("{{json .Names}}", "\"quiet_kelp\"\n"),
+        ];
+        for (format, text) in cases {
+            assert_eq!(print(format, Status::Running, false), text, "{format}");
+        }
+        assert_eq!(print("{{.Command}}", Status::Running, true), "\"sh -c while sleep 1; do date; done\"\n");
+        let json: serde_json::Value = serde_json::from_str(&print("json", Status::Running, false)).unwrap();
+        assert_eq!(json["ID"], "0123456789ab");
+        assert_eq!(json["LocalVolumes"], "0");
+        assert_eq!(json.as_object().unwrap().len(), COLUMNS.len());
+    }
+}

@@ -1,0 +1,116 @@
+//! `kelp run`.
+
+use std::io::IsTerminal;
+
+use clap::Args;
+
+use super::command::{Exit, Verb, switch};
+use super::container_options::ContainerOptions;
+use super::context::Context;
+use super::create::CidFile;
+use super::failure::{Failure, Outcome, notice};
+use super::{output, unbuilt};
+use crate::engine;
+use crate::engine::container::attach::{Attach, Ending};
+use crate::engine::container::run::RunOptions;
+use crate::error::ExitStatus;
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Run in the background and print the container's id
+    #[arg(short, long)]
+    detach: bool,
+    /// Keys that detach: a letter, or ctrl- and one of a-z @ [ \ ] ^ _, separated by commas
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Remove the container when it has ended
+    #[arg(long)]
+    rm: bool,
+    /// Send signals on to the container
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_parser = switch)]
+    sig_proxy: bool,
+    #[command(flatten)]
+    container: ContainerOptions,
+}
+
+impl Verb for Run {
+    const ABOUT: &'static str = "Create a container and run a command in it";
+    const USAGE: &'static str = "[OPTIONS] IMAGE [COMMAND] [ARG...]";
+    const DESCRIPTION: &'static str = "Creates a container from IMAGE, starts it, and stays attached until it ends, \
+        unless -d is given.\n\n\
+        Options end at the image: everything behind it belongs to the command. With --rootfs the first word is a \
+        directory of the host, which the container sees under a throw-away writable layer; `/` is allowed.";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("A shell that leaves nothing behind", "kelp run -it --rm debian bash"),
+        ("In the background, then in the log", "kelp run -d --name job -v ./data:/data debian /data/job.sh"),
+        ("", "kelp logs -f job"),
+        ("A sandbox of this very machine; what it writes is thrown away", "kelp run -it --rm --rootfs / sh"),
+        (
+            "As yourself in the image, with a limit and a read-only root",
+            "kelp run --rm -u 1000:1000 --read-only --tmpfs /tmp --ulimit nofile=1024 debian id",
+        ),
+    ];
+    const EXIT: Exit = Exit::Container;
+    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::CREATE;
+
+    fn run(self, context: &Context) -> Outcome {
+        let options = &self.container;
+        if self.detach && !options.attach.is_empty() {
+            return Err(Failure::Usage("--attach and --detach contradict each other".into()));
+        }
+        let attach = if self.detach { None } else { Some(self.attach(context)?) };
+        if options.tty && !self.detach && options.interactive && !std::io::stdin().is_terminal() {
+            return Err(Failure::Usage(
+                "the input device is not a TTY: leave out -t, or run kelp in a terminal".into(),
+            ));
+        }
+        let mut request = options.request(context)?;
+        request.auto_remove = self.rm;
+        request.stdin_once = options.interactive && !self.detach;
+        request.detach_keys.clone_from(&self.detach_keys);
+
+        let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
+        let mut id = String::new();
+        let ending = engine::container::run::run(
+            context.engine()?,
+            request,
+            RunOptions { attach },
+            &mut |created, warnings| {
+                for warning in warnings {
+                    notice(&format!("warning: {warning}"));
+                }
+                created.as_str().clone_into(&mut id);
+                cidfile.as_mut().map_or(Ok(()), |file| file.write(created.as_str()))
+            },
+        )?;
+        match ending {
+            Ending::Exited(code) => Ok(ExitStatus::Container(code)),
+            Ending::Detached => {
+                if self.detach {
+                    output::line(&id)?;
+                }
+                Ok(ExitStatus::Success)
+            }
+        }
+    }
+}
+
+impl Run {
+    /// docker's rule: stdout and stderr unless `-a` says otherwise, stdin with `-i`.
+    fn attach(&self, context: &Context) -> Result<Attach, Failure> {
+        let keys = match &self.detach_keys {
+            Some(keys) => keys.clone(),
+            None => context.config()?.detach_keys.clone(),
+        };
+        engine::options::detach_keys(&keys)?;
+        let options = &self.container;
+        Ok(Attach {
+            stdin: options.interactive && options.attaches("stdin", true),
+            stdout: options.attaches("stdout", true),
+            stderr: options.attaches("stderr", true),
+            sig_proxy: self.sig_proxy,
+            detach_keys: keys,
+        })
+    }
+}

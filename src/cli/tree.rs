@@ -1,0 +1,131 @@
+//! All commands, by name.
+
+use clap::Command;
+
+use super::command::{Spec, Verb, with_help};
+use super::{
+    attach, completion, create, dispatch, exec, images, import, info, inspect, kill, load, logs, man, ps,
+    restart, rm, rmi, run, save, start, stop, system, version, wait,
+};
+
+/// One name under which a command can be called.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) aliases: &'static [&'static str],
+    pub(super) spec: &'static Spec,
+    pub(super) hidden: bool,
+}
+
+/// A word that only leads to others: `kelp container …`.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+    pub(super) entries: &'static [Entry],
+}
+
+/// Carries one `Spec` per command type, so that all its names share it.
+struct Of<V>(std::marker::PhantomData<V>);
+
+impl<V: Verb + 'static> Of<V> {
+    const SPEC: &'static Spec = &Spec::of::<V>();
+}
+
+const fn entry<V: Verb + 'static>(name: &'static str, aliases: &'static [&'static str]) -> Entry {
+    Entry { name, aliases, spec: Of::<V>::SPEC, hidden: false }
+}
+
+const fn hidden<V: Verb + 'static>(name: &'static str) -> Entry {
+    Entry { name, aliases: &[], spec: Of::<V>::SPEC, hidden: true }
+}
+
+pub(super) static COMMANDS: &[Entry] = &[
+    entry::<run::Run>("run", &[]),
+    entry::<create::Create>("create", &[]),
+    entry::<start::Start>("start", &[]),
+    entry::<stop::Stop>("stop", &[]),
+    entry::<restart::Restart>("restart", &[]),
+    entry::<kill::Kill>("kill", &[]),
+    entry::<rm::Rm>("rm", &[]),
+    entry::<ps::Ps>("ps", &[]),
+    entry::<logs::Logs>("logs", &[]),
+    entry::<inspect::Inspect>("inspect", &[]),
+    entry::<wait::Wait>("wait", &[]),
+    entry::<exec::Exec>("exec", &[]),
+    entry::<attach::Attach>("attach", &[]),
+    entry::<images::Images>("images", &[]),
+    entry::<rmi::Rmi>("rmi", &[]),
+    entry::<import::Import>("import", &[]),
+    entry::<load::Load>("load", &[]),
+    entry::<save::Save>("save", &[]),
+    entry::<version::Version>("version", &[]),
+    entry::<info::Info>("info", &[]),
+    entry::<completion::Completion>("completion", &[]),
+    hidden::<man::Man>("man"),
+];
+
+pub(super) static GROUPS: &[Group] = &[
+    Group { name: "container", about: "Manage containers", entries: CONTAINER },
+    Group { name: "image", about: "Manage images", entries: IMAGE },
+    Group { name: "system", about: "Look after kelp itself", entries: SYSTEM },
+];
+
+static CONTAINER: &[Entry] = &[
+    entry::<run::Run>("run", &[]),
+    entry::<create::Create>("create", &[]),
+    entry::<start::Start>("start", &[]),
+    entry::<stop::Stop>("stop", &[]),
+    entry::<restart::Restart>("restart", &[]),
+    entry::<kill::Kill>("kill", &[]),
+    entry::<rm::Rm>("rm", &["remove"]),
+    entry::<ps::Ps>("ls", &["list", "ps"]),
+    entry::<logs::Logs>("logs", &[]),
+    entry::<inspect::InspectContainer>("inspect", &[]),
+    entry::<wait::Wait>("wait", &[]),
+    entry::<exec::Exec>("exec", &[]),
+    entry::<attach::Attach>("attach", &[]),
+];
+
+static IMAGE: &[Entry] = &[
+    entry::<images::Images>("ls", &["list"]),
+    entry::<rmi::Rmi>("rm", &["remove"]),
+    entry::<import::Import>("import", &[]),
+    entry::<load::Load>("load", &[]),
+    entry::<save::Save>("save", &[]),
+    entry::<inspect::InspectImage>("inspect", &[]),
+];
+
+static SYSTEM: &[Entry] = &[entry::<system::Check>("check", &[]), entry::<info::Info>("info", &[])];
+
+/// The entry that answers to `word`.
+pub(super) fn find(entries: &'static [Entry], word: &str) -> Option<&'static Entry> {
+    entries.iter().find(|e| e.name == word || e.aliases.contains(&word))
+}
+
+fn build(entry: &Entry, path: &str) -> Command {
+    entry.spec.build(entry.name, path).visible_aliases(entry.aliases.iter().copied()).hide(entry.hidden)
+}
+
+/// The whole tree as clap knows it: for help, completion, man pages and tests.
+pub fn full() -> Command {
+    let mut top = dispatch::top();
+    for entry in COMMANDS {
+        top = top.subcommand(build(entry, &format!("kelp {}", entry.name)));
+    }
+    for group in GROUPS {
+        let mut command = Command::new(group.name)
+            .about(group.about)
+            .bin_name(format!("kelp {}", group.name))
+            .disable_help_flag(true)
+            .disable_help_subcommand(true)
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .override_usage(format!("kelp {} COMMAND", group.name));
+        for entry in group.entries {
+            command = command.subcommand(build(entry, &format!("kelp {} {}", group.name, entry.name)));
+        }
+        top = top.subcommand(with_help(command));
+    }
+    top
+}

@@ -1,0 +1,416 @@
+//! `inspect`: everything that is known of a container, in docker's shape and order.
+//!
+//! Fields of docker's that mean nothing here are left out, never made up.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::ps::{self, Size};
+use crate::engine::request::{
+    CreateRequest, MountRequest, NamespaceMode, Propagation, RootfsSource, SeccompChoice,
+};
+use crate::engine::{Engine, Error, Result};
+use crate::store::container::{ContainerRecord, Observed, Status};
+use crate::store::userns;
+
+/// One element of the list that `docker container inspect` prints.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Container {
+    pub id: String,
+    pub created: String,
+    pub path: String,
+    pub args: Vec<String>,
+    pub state: State,
+    pub image: String,
+    pub resolv_conf_path: String,
+    pub hostname_path: String,
+    pub hosts_path: String,
+    pub log_path: String,
+    /// With docker's slash.
+    pub name: String,
+    pub restart_count: u32,
+    pub driver: &'static str,
+    pub platform: &'static str,
+    pub host_config: HostConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size_rw: Option<u64>,
+    #[serde(rename = "SizeRootFs", skip_serializing_if = "Option::is_none")]
+    pub size_root_fs: Option<u64>,
+    pub mounts: Vec<Mount>,
+    pub config: Config,
+    pub network_settings: NetworkSettings,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct State {
+    pub status: &'static str,
+    pub running: bool,
+    pub paused: bool,
+    pub restarting: bool,
+    #[serde(rename = "OOMKilled")]
+    pub oom_killed: bool,
+    pub dead: bool,
+    /// On the host; 0 when it does not run.
+    pub pid: u32,
+    pub exit_code: i32,
+    pub error: String,
+    pub started_at: String,
+    pub finished_at: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct HostConfig {
+    pub binds: Vec<String>,
+    pub network_mode: &'static str,
+    pub auto_remove: bool,
+    pub annotations: BTreeMap<String, String>,
+    pub cap_add: Vec<String>,
+    pub cap_drop: Vec<String>,
+    pub dns: Vec<String>,
+    pub dns_options: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub extra_hosts: Vec<String>,
+    pub group_add: Vec<String>,
+    pub ipc_mode: String,
+    pub oom_score_adj: i32,
+    pub pid_mode: String,
+    pub privileged: bool,
+    pub readonly_rootfs: bool,
+    pub security_opt: Vec<String>,
+    pub tmpfs: Vec<String>,
+    #[serde(rename = "UTSMode")]
+    pub uts_mode: String,
+    pub userns_mode: &'static str,
+    /// Bytes.
+    pub shm_size: u64,
+    pub sysctls: BTreeMap<String, String>,
+    pub ulimits: Vec<Ulimit>,
+    pub init: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ulimit {
+    pub name: String,
+    /// -1 is unlimited, as docker prints it.
+    pub hard: i64,
+    pub soft: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Mount {
+    #[serde(rename = "Type")]
+    pub kind: &'static str,
+    pub source: String,
+    pub destination: String,
+    pub mode: String,
+    #[serde(rename = "RW")]
+    pub rw: bool,
+    pub propagation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Config {
+    pub hostname: String,
+    pub user: String,
+    pub attach_stdin: bool,
+    pub tty: bool,
+    pub open_stdin: bool,
+    pub stdin_once: bool,
+    pub env: Vec<String>,
+    pub cmd: Option<Vec<String>>,
+    pub image: String,
+    pub working_dir: String,
+    pub entrypoint: Option<Vec<String>>,
+    pub labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_timeout: Option<i64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct NetworkSettings {
+    pub ports: BTreeMap<String, Vec<String>>,
+    #[serde(rename = "IPAddress")]
+    pub ip_address: &'static str,
+    pub networks: BTreeMap<&'static str, Network>,
+}
+
+/// A network without addresses: `none` and `host` have none of their own.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Network {
+    #[serde(rename = "IPAddress")]
+    pub ip_address: &'static str,
+    pub gateway: &'static str,
+    pub mac_address: &'static str,
+}
+
+/// Everything about one container; `with_size` walks its writable layer.
+pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Container> {
+    let row = engine.store.find_container(name)?;
+    let seen = engine.store.observe(&row)?;
+    let request = request(&row)?;
+    let size = if with_size { Some(size(engine, &row)?) } else { None };
+    let dir = engine.store.container_dir(&row.id);
+    let file = |name: &str| dir.join(name).display().to_string();
+    let (path, args) =
+        row.command.split_first().map_or_else(Default::default, |(p, a)| (p.clone(), a.to_vec()));
+    Ok(Container {
+        id: row.id.to_string(),
+        created: row.created.to_string(),
+        path,
+        args,
+        state: state(&seen),
+        image: row.image_id.clone().unwrap_or_default(),
+        resolv_conf_path: file("resolv.conf"),
+        hostname_path: file("hostname"),
+        hosts_path: file("hosts"),
+        log_path: file("log"),
+        name: format!("/{}", row.name),
+        restart_count: 0,
+        driver: "overlay",
+        platform: "linux",
+        host_config: host_config(&request),
+        size_rw: size.map(|s| s.writable),
+        size_root_fs: size.map(|s| s.total),
+        mounts: request.mounts.iter().map(mount).collect(),
+        config: config(engine, &row, &request),
+        network_settings: network_settings(&request),
+    })
+}
+
+/// The create request of a full record.
+pub(super) fn request(row: &ContainerRecord) -> Result<CreateRequest> {
+    serde_json::from_str(&row.request).map_err(|e| Error::Invalid {
+        what: "create request of container",
+        value: row.id.to_string(),
+        reason: e.to_string(),
+    })
+}
+
+/// What the writable layer holds, and what it stands on. Walked as root of the user namespace: its files belong to
+/// the container's ids.
+pub(super) fn size(engine: &Engine, row: &ContainerRecord) -> Result<Size> {
+    let upper = engine.store.container_dir(&row.id).join("upper");
+    let writable = userns::run_inside(&engine.store, || disk_usage(&upper).map_err(|e| e.to_string()))?;
+    let image = match &row.image_id {
+        Some(id) => engine.store.find_image(id).map_or(0, |image| image.size),
+        None => 0,
+    };
+    Ok(Size { writable, total: writable + image })
+}
+
+/// The sum of the lengths of all files below a directory, links not followed.
+fn disk_usage(dir: &Path) -> std::io::Result<u64> {
+    let mut sum = 0;
+    let mut waiting = vec![dir.to_path_buf()];
+    while let Some(dir) = waiting.pop() {
+        for entry in std::fs::read_dir(&dir)? {
+            let entry = entry?;
+            let meta = entry.metadata()?;
+            if meta.is_dir() {
+                waiting.push(entry.path());
+            } else if meta.is_file() {
+                sum += meta.len();
+            }
+        }
+    }
+    Ok(sum)
+}
+
+fn state(seen: &Observed) -> State {
+    let status = seen.status;
+    // docker writes its zero time where there is none.
+    let time =
+        |time: Option<Timestamp>| time.map_or_else(|| "0001-01-01T00:00:00Z".into(), |t| t.to_string());
+    State {
+        status: match status {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Restarting => "restarting",
+            Status::Exited => "exited",
+            Status::Dead => "dead",
+        },
+        running: matches!(status, Status::Running | Status::Paused | Status::Restarting),
+        paused: status == Status::Paused,
+        restarting: status == Status::Restarting,
+        oom_killed: seen.oom_killed,
+        dead: status == Status::Dead,
+        pid: seen.pid.unwrap_or_default(),
+        exit_code: seen.exit_code.unwrap_or_default(),
+        error: seen.error.clone(),
+        started_at: time(seen.started),
+        finished_at: time(seen.finished),
+    }
+}
+
+fn host_config(request: &CreateRequest) -> HostConfig {
+    HostConfig {
+        binds: request.mounts.iter().filter_map(bind).collect(),
+        network_mode: ps::network(request.network),
+        auto_remove: request.auto_remove,
+        annotations: request.annotations.clone(),
+        cap_add: request.cap_add.clone(),
+        cap_drop: request.cap_drop.clone(),
+        dns: request.dns.clone(),
+        dns_options: request.dns_options.clone(),
+        dns_search: request.dns_search.clone(),
+        extra_hosts: request.add_hosts.iter().map(|(name, ip)| format!("{name}:{ip}")).collect(),
+        group_add: request.group_add.clone(),
+        ipc_mode: mode(&request.ipc, "private"),
+        oom_score_adj: request.oom_score_adj.unwrap_or_default(),
+        pid_mode: mode(&request.pid, ""),
+        privileged: request.privileged,
+        readonly_rootfs: request.read_only,
+        security_opt: security_opt(request),
+        tmpfs: request.mounts.iter().filter_map(tmpfs).collect(),
+        uts_mode: mode(&request.uts, ""),
+        userns_mode: "host",
+        shm_size: request.shm_size.unwrap_or(64 << 20),
+        sysctls: request.sysctls.clone(),
+        ulimits: request
+            .ulimits
+            .iter()
+            .map(|u| Ulimit { name: u.name.clone(), hard: limit(u.hard), soft: limit(u.soft) })
+            .collect(),
+        init: request.init,
+    }
+}
+
+/// docker prints unlimited, the largest value, as -1.
+fn limit(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(-1)
+}
+
+fn mode(mode: &NamespaceMode, private: &str) -> String {
+    match mode {
+        NamespaceMode::Private => private.into(),
+        NamespaceMode::Host => "host".into(),
+        NamespaceMode::Container(name) => format!("container:{name}"),
+    }
+}
+
+fn security_opt(request: &CreateRequest) -> Vec<String> {
+    let mut options = Vec::new();
+    match &request.seccomp {
+        SeccompChoice::Default => {}
+        SeccompChoice::Unconfined => options.push("seccomp=unconfined".into()),
+        SeccompChoice::Profile(text) => options.push(format!("seccomp={text}")),
+    }
+    if request.no_new_privileges {
+        options.push("no-new-privileges".into());
+    }
+    if request.unmask_system_paths {
+        options.push("systempaths=unconfined".into());
+    }
+    options
+}
+
+fn bind(mount: &MountRequest) -> Option<String> {
+    match mount {
+        MountRequest::Bind { source, target, read_only, .. } => {
+            Some(format!("{}:{}{}", source.display(), target.display(), if *read_only { ":ro" } else { "" }))
+        }
+        MountRequest::Tmpfs { .. } => None,
+    }
+}
+
+fn tmpfs(mount: &MountRequest) -> Option<String> {
+    match mount {
+        MountRequest::Tmpfs { target, .. } => Some(target.display().to_string()),
+        MountRequest::Bind { .. } => None,
+    }
+}
+
+fn mount(mount: &MountRequest) -> Mount {
+    match mount {
+        MountRequest::Bind { source, target, read_only, propagation, .. } => Mount {
+            kind: "bind",
+            source: source.display().to_string(),
+            destination: target.display().to_string(),
+            mode: if *read_only { "ro".into() } else { String::new() },
+            rw: !read_only,
+            propagation: match propagation {
+                Propagation::RPrivate => "rprivate",
+                Propagation::Private => "private",
+                Propagation::RSlave => "rslave",
+                Propagation::Slave => "slave",
+                Propagation::RShared => "rshared",
+                Propagation::Shared => "shared",
+            },
+        },
+        MountRequest::Tmpfs { target, read_only, .. } => Mount {
+            kind: "tmpfs",
+            source: String::new(),
+            destination: target.display().to_string(),
+            mode: String::new(),
+            rw: !read_only,
+            propagation: "",
+        },
+    }
+}
+
+/// The part of the configuration that image and request make together. The image may be gone: then its part is too.
+fn config(engine: &Engine, row: &ContainerRecord, request: &CreateRequest) -> Config {
+    let image = row.image_id.as_ref().and_then(|id| engine.store.find_image(id).ok());
+    let image: serde_json::Value =
+        image.and_then(|image| serde_json::from_str(&image.config).ok()).unwrap_or_default();
+    let image = &image["config"];
+    let text = |key: &str| image[key].as_str().unwrap_or_default().to_owned();
+    let list = |key: &str| -> Option<Vec<String>> {
+        Some(image[key].as_array()?.iter().filter_map(|v| v.as_str().map(Into::into)).collect())
+    };
+    let entrypoint = request.entrypoint.clone().or_else(|| list("Entrypoint")).filter(|e| !e.is_empty());
+    // An entry point of the user's own drops the image's command, as when the container was made.
+    let cmd = match (request.command.is_empty(), request.entrypoint.is_some()) {
+        (false, _) => Some(request.command.clone()),
+        (true, true) => None,
+        (true, false) => list("Cmd"),
+    };
+    let mut env = list("Env").unwrap_or_default();
+    for entry in &request.env {
+        let key = entry.split('=').next().unwrap_or(entry);
+        env.retain(|known| known.split('=').next() != Some(key));
+        env.push(entry.clone());
+    }
+    Config {
+        hostname: request.hostname.clone().unwrap_or_else(|| row.id.short().to_owned()),
+        user: request.user.clone().unwrap_or_else(|| text("User")),
+        attach_stdin: request.stdin_once,
+        tty: request.tty,
+        open_stdin: request.interactive,
+        stdin_once: request.stdin_once,
+        env,
+        cmd,
+        image: match &request.rootfs {
+            RootfsSource::Image(name) => name.clone(),
+            RootfsSource::Directory { path, .. } => path.display().to_string(),
+        },
+        working_dir: request.workdir.clone().unwrap_or_else(|| text("WorkingDir")),
+        entrypoint,
+        labels: row.labels.clone(),
+        stop_signal: request.stop_signal.clone().or_else(|| image["StopSignal"].as_str().map(Into::into)),
+        stop_timeout: request.stop_timeout,
+    }
+}
+
+fn network_settings(request: &CreateRequest) -> NetworkSettings {
+    let network = Network { ip_address: "", gateway: "", mac_address: "" };
+    NetworkSettings {
+        ports: BTreeMap::new(),
+        ip_address: "",
+        networks: BTreeMap::from([(ps::network(request.network), network)]),
+    }
+}

@@ -1,0 +1,248 @@
+//! `ps`: which containers there are, and what they do at this moment.
+//!
+//! A thousand containers cost one query. Files are touched only for those that were launched (is the shim alive?),
+//! and the create request is read only when its fields were asked for.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use regex::Regex;
+
+use crate::engine::request::{CreateRequest, MountRequest, NetworkMode};
+use crate::engine::{Engine, Error, Result, image};
+pub use crate::store::container::Status;
+use crate::store::container::{ContainerRecord, Phase};
+use crate::store::id::{ContainerId, Name};
+
+/// What `ps` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Query {
+    /// Those that do not run, too.
+    pub all: bool,
+    /// Only the newest so many of what matches, whatever their state.
+    pub last: Option<usize>,
+    /// `KEY=VALUE` pairs of `--filter`. Of one key any value may match, except labels; all keys must.
+    pub filters: Vec<(String, String)>,
+    /// Fill [`Summary::mounts`] and [`Summary::network`].
+    pub details: bool,
+    /// Fill [`Summary::size`], which walks each writable layer.
+    pub size: bool,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Summary {
+    pub id: ContainerId,
+    pub name: Name,
+    /// As the user named it.
+    pub image: String,
+    /// `sha256:…`, `None` for `--rootfs`.
+    pub image_id: Option<String>,
+    pub command: Vec<String>,
+    pub created: Timestamp,
+    pub status: Status,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    /// Of the last end.
+    pub exit_code: Option<i32>,
+    pub labels: BTreeMap<String, String>,
+    /// Sources of bind mounts.
+    pub mounts: Vec<String>,
+    pub network: String,
+    pub size: Option<Size>,
+}
+
+/// How much a container holds, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Its writable layer.
+    pub writable: u64,
+    /// That and its image.
+    pub total: u64,
+}
+
+/// Newest first.
+pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
+    let rows = if query.details { engine.store.containers()? } else { engine.store.container_rows()? };
+    let filters = Filters::parse(engine, &query.filters, &rows)?;
+    let all = query.all || query.last.is_some() || !filters.status.is_empty();
+    let mut found = Vec::new();
+    for row in &rows {
+        if query.last.is_some_and(|last| found.len() >= last) {
+            break;
+        }
+        if !all && row.phase != Phase::Launched || !filters.match_row(row) {
+            continue;
+        }
+        let seen = engine.store.observe(row)?;
+        let runs = matches!(seen.status, Status::Running | Status::Paused | Status::Restarting);
+        if !all && !runs || !filters.match_status(seen.status, seen.exit_code) {
+            continue;
+        }
+        let (mounts, network) = if query.details { details(row)? } else { Default::default() };
+        found.push(Summary {
+            id: row.id.clone(),
+            name: row.name.clone(),
+            image: row.image.clone(),
+            image_id: row.image_id.clone(),
+            command: row.command.clone(),
+            created: row.created,
+            status: seen.status,
+            started: seen.started,
+            finished: seen.finished,
+            exit_code: seen.exit_code,
+            labels: row.labels.clone(),
+            mounts,
+            network,
+            size: if query.size { Some(super::inspect::size(engine, row)?) } else { None },
+        });
+    }
+    Ok(found)
+}
+
+/// Bind sources and network out of the create request.
+fn details(row: &ContainerRecord) -> Result<(Vec<String>, String)> {
+    let request = super::inspect::request(row)?;
+    Ok((bind_sources(&request), network(request.network).to_owned()))
+}
+
+fn bind_sources(request: &CreateRequest) -> Vec<String> {
+    let source = |mount: &MountRequest| match mount {
+        MountRequest::Bind { source, .. } => Some(source.display().to_string()),
+        MountRequest::Tmpfs { .. } => None,
+    };
+    request.mounts.iter().filter_map(source).collect()
+}
+
+/// docker's word for a network mode.
+pub(super) fn network(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::None => "none",
+        NetworkMode::Host => "host",
+    }
+}
+
+/// `--filter`, understood.
+#[derive(Debug, Default)]
+struct Filters {
+    id: Vec<Regex>,
+    name: Vec<Regex>,
+    /// Key and, if given, value. All must match.
+    label: Vec<(String, Option<String>)>,
+    status: Vec<Status>,
+    exited: Vec<i32>,
+    /// Image ids, and the layers that a descendant of one begins with; `None` for an image that is not there.
+    ancestor: Vec<Ancestor>,
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+}
+
+#[derive(Debug)]
+struct Ancestor {
+    /// As typed: a container whose image has gone is still found by what the user called it.
+    name: String,
+    image: Option<(String, Vec<String>)>,
+}
+
+impl Filters {
+    fn parse(engine: &Engine, pairs: &[(String, String)], rows: &[ContainerRecord]) -> Result<Self> {
+        let mut filters = Self::default();
+        for (key, value) in pairs {
+            let refuse = |reason: &str| Error::Invalid {
+                what: "filter",
+                value: format!("{key}={value}"),
+                reason: reason.into(),
+            };
+            let regex = || Regex::new(value).map_err(|_| refuse("a regular expression is expected"));
+            match key.as_str() {
+                "id" => filters.id.push(regex()?),
+                "name" => filters.name.push(regex()?),
+                "label" => filters.label.push(match value.split_once('=') {
+                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
+                    None => (value.clone(), None),
+                }),
+                "status" => filters.status.push(status(value).ok_or_else(|| {
+                    refuse("created, running, paused, restarting, exited or dead is expected")
+                })?),
+                "exited" => {
+                    filters.exited.push(value.parse().map_err(|_| refuse("a number is expected"))?);
+                }
+                "ancestor" => filters.ancestor.push(Ancestor::find(engine, value)?),
+                // Several of one kind narrow the range to what lies between them all, as with docker.
+                "before" => {
+                    let time = created(engine, rows, value)?;
+                    filters.before = Some(filters.before.map_or(time, |known| known.min(time)));
+                }
+                "since" => {
+                    let time = created(engine, rows, value)?;
+                    filters.since = Some(filters.since.map_or(time, |known| known.max(time)));
+                }
+                "volume" | "network" | "publish" | "expose" | "health" | "is-task" | "isolation" | "pod"
+                | "until" | "restart-policy" => return Err(refuse("this filter is not built yet")),
+                _ => return Err(refuse("there is no such filter")),
+            }
+        }
+        Ok(filters)
+    }
+
+    /// What the row alone decides.
+    fn match_row(&self, row: &ContainerRecord) -> bool {
+        let any = |list: &[Regex], text: &str| list.is_empty() || list.iter().any(|r| r.is_match(text));
+        // docker's names begin with a slash, and both forms are searched for.
+        let slashed = format!("/{}", row.name);
+        any(&self.id, row.id.as_str())
+            && (any(&self.name, row.name.as_str()) || any(&self.name, &slashed))
+            && self.label.iter().all(|(key, wanted)| {
+                row.labels.get(key).is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
+            })
+            && (self.ancestor.is_empty() || self.ancestor.iter().any(|a| a.matches(row)))
+            && self.before.is_none_or(|time| row.created < time)
+            && self.since.is_none_or(|time| row.created > time)
+    }
+
+    fn match_status(&self, status: Status, exit_code: Option<i32>) -> bool {
+        (self.status.is_empty() || self.status.contains(&status))
+            && (self.exited.is_empty()
+                || status != Status::Running && exit_code.is_some_and(|code| self.exited.contains(&code)))
+    }
+}
+
+impl Ancestor {
+    fn find(engine: &Engine, name: &str) -> Result<Self> {
+        let image = match image::resolve::resolve(engine, name) {
+            Ok(record) => Some((record.id, record.layers)),
+            Err(Error::NoSuchImage(_)) => None,
+            Err(other) => return Err(other),
+        };
+        Ok(Self { name: name.into(), image })
+    }
+
+    fn matches(&self, row: &ContainerRecord) -> bool {
+        match &self.image {
+            None => row.image == self.name,
+            Some((id, layers)) => {
+                row.image_id.as_ref() == Some(id) || !layers.is_empty() && row.layers.starts_with(layers)
+            }
+        }
+    }
+}
+
+fn status(word: &str) -> Option<Status> {
+    Some(match word {
+        "created" => Status::Created,
+        "running" => Status::Running,
+        "paused" => Status::Paused,
+        "restarting" => Status::Restarting,
+        "exited" => Status::Exited,
+        "dead" => Status::Dead,
+        _ => return None,
+    })
+}
+
+/// When the container that a `before` or `since` names was created.
+fn created(engine: &Engine, rows: &[ContainerRecord], name: &str) -> Result<Timestamp> {
+    match rows.iter().find(|row| row.name.as_str() == name) {
+        Some(row) => Ok(row.created),
+        None => Ok(engine.store.find_container(name)?.created),
+    }
+}
