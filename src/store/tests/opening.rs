@@ -161,6 +161,7 @@ fn an_interrupted_making_is_finished() {
     for killed_after in 0..3 {
         let (_dir, root) = place();
         fs::create_dir(&root).unwrap();
+        fs::set_permissions(&root, PermissionsExt::from_mode(0o700)).unwrap();
         let unfinished = r#"{"store":"00112233445566778899aabbccddeeff","ready":false}"#;
         if killed_after > 0 {
             crate::store::atomic::write(&root.join("kelp-store"), unfinished.as_bytes()).unwrap();
