@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Transaction, TransactionBehavior, params};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
@@ -83,24 +83,36 @@ impl BlobWriter<'_> {
 #[derive(Debug)]
 pub struct LayerStage<'a> {
     store: &'a Store,
-    entry: Entry,
+    object: PathBuf,
+    /// `None` once it is committed.
+    entry: Option<Entry>,
+}
+
+impl Drop for LayerStage<'_> {
+    fn drop(&mut self) {
+        if self.entry.is_some() && !std::thread::panicking() {
+            // Its files may belong to sub-ids. What cannot be deleted is left to the collector.
+            let _ = self.store.delete_tree(&self.object);
+        }
+    }
 }
 
 impl LayerStage<'_> {
     /// The empty directory to unpack into; it becomes the layer's root, with the mode and owner given to it.
     pub fn path(&self) -> &Path {
-        self.entry.object()
+        &self.object
     }
 
     /// Syncs the file system, gives the directory its name and records it. `size` is what its files hold, in
     /// bytes. A layer that somebody else recorded meanwhile is kept, and this one goes.
-    pub fn commit(self, diff_id: &str, size: u64) -> Result<()> {
-        let Self { store, entry } = self;
+    pub fn commit(mut self, diff_id: &str, size: u64) -> Result<()> {
+        let store = self.store;
         let dir = fs::open(store.layout().layers_dir(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let dir = dir.op_on("open", store.layout().layers_dir())?;
-        fs::syncfs(&dir).op_on("sync", entry.object())?;
+        fs::syncfs(&dir).op_on("sync", &self.object)?;
         crash::point("layer: unpacked");
         let key = layout::file_name(diff_id);
+        let Some(entry) = self.entry.take() else { return Ok(()) };
         let named = if entry.is(Kind::Layer, &key) {
             entry
         } else {
@@ -213,7 +225,8 @@ impl Store {
             }
         };
         fs::mkdir(entry.object(), Mode::RWXU).op_on("create", entry.object())?;
-        Ok(Some(LayerStage { store: self, entry }))
+        let object = entry.object().to_owned();
+        Ok(Some(LayerStage { store: self, object, entry: Some(entry) }))
     }
 
     /// Records a layer whose directory is in place already.

@@ -109,6 +109,7 @@ pub(super) fn held(path: &Path) -> Result<bool> {
     Ok(i32::from(question.l_type) != libc::F_UNLCK)
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "constants below ten, of types that differ by platform")]
 fn whole_file() -> libc::flock {
     libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,

@@ -187,7 +187,9 @@ fn make_database(layout: &Layout, id: &str) -> Result<()> {
         db.execute_batch("PRAGMA journal_mode = WAL")?;
         schema::migrate(&db)?;
         schema::set_store_id(&db, id)?;
-        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        // Not to be checkpointed again when it closes.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        schema::checkpoint(&db)
     };
     make().map_err(|e| database_error("make the tables", &path, e))
 }

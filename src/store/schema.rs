@@ -63,6 +63,15 @@ pub(super) fn migrate(db: &Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
+/// Moves the write-ahead log into the tables and begins a new one. The first write to an empty log waits for the
+/// disk: it is made here, so that no `run` has to make it.
+pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    let sql = "INSERT INTO meta VALUES ('log', '1')
+               ON CONFLICT (key) DO UPDATE SET value = CAST(value AS INTEGER) + 1";
+    db.execute(sql, []).map(|_| ())
+}
+
 pub(super) fn store_id(db: &Connection) -> rusqlite::Result<String> {
     db.query_row("SELECT value FROM meta WHERE key = 'store'", [], |row| row.get(0))
 }

@@ -166,7 +166,7 @@ mod tests {
         std::fs::create_dir_all(tree.join("a/b/shut/inner")).unwrap();
         symlink(&outside, tree.join("a/link")).unwrap();
         symlink("/nonexistent", tree.join("dangling")).unwrap();
-        std::fs::set_permissions(tree.join("a/b/shut"), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(tree.join("a/b/shut"), PermissionsExt::from_mode(0o0)).unwrap();
         std::fs::set_permissions(tree.join("a"), PermissionsExt::from_mode(0o500)).unwrap();
 
         remove_tree(open(dir.path()), Path::new("tree")).unwrap();

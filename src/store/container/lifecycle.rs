@@ -13,7 +13,7 @@ use super::{ContainerRecord, Exit};
 use crate::store::events::Event;
 use crate::store::id::{ContainerId, Name};
 use crate::store::staging::Kind;
-use crate::store::{Error, Result, Store, crash};
+use crate::store::{Error, Result, Store, crash, schema};
 use crate::sys::Context;
 
 /// Size of the write-ahead log beyond which [`Store::tidy`] moves it into the database.
@@ -250,8 +250,7 @@ impl Store {
     pub fn tidy(&self) -> Result<()> {
         let log = self.layout().database().with_extension("db-wal");
         if std::fs::metadata(log).is_ok_and(|m| m.len() > LOG_BYTES) {
-            let done = self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-            self.sql("move the log into the tables", done)?;
+            self.sql("move the log into the tables", schema::checkpoint(&self.db))?;
         }
         Ok(())
     }

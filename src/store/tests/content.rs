@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use super::*;
-use crate::store::Error;
 use crate::store::image::ImageRecord;
+use crate::store::{Error, userns};
 
 const LIMIT: u64 = 1 << 20;
 
@@ -195,4 +195,34 @@ fn many_unpackers_of_one_layer_unpack_it_once() {
     });
     assert_eq!(unpacked.into_inner(), 1);
     assert_sound(&store);
+}
+
+#[test]
+fn layers_of_sub_ids_and_without_write_permission_come_and_go() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let (_dir, store) = store();
+    let diff_id = format!("sha256:{:064x}", 5);
+    let sub_ids = userns::id_map(&store).unwrap().has_uid(7);
+    for (known, keep) in [(None, true), (Some(diff_id.as_str()), true), (None, false)] {
+        let stage = store.stage_layer(known).unwrap().unwrap();
+        let root = stage.path();
+        let unpack = || -> std::io::Result<()> {
+            std::fs::create_dir_all(root.join("home/deep"))?;
+            std::fs::set_permissions(root, PermissionsExt::from_mode(0o555))?;
+            if sub_ids {
+                chown(root.join("home"), Some(7), Some(7))?;
+                chown(root, Some(8), Some(8))?;
+            }
+            Ok(())
+        };
+        userns::run_inside(&store, || unpack().map_err(|e| e.to_string())).unwrap();
+        if keep {
+            stage.commit(&diff_id, 1).unwrap();
+            assert_sound(&store);
+            assert_eq!(collect(&store), 1);
+        } else {
+            drop(stage);
+        }
+        assert_sound(&store);
+    }
 }

@@ -1,7 +1,7 @@
 //! Which directories become a store, which are one, and which are refused.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use super::*;
@@ -169,14 +169,12 @@ fn an_interrupted_making_is_finished() {
             fs::File::create(root.join(".kelp-store.77.0")).unwrap();
         }
         if killed_after > 1 {
-            fs::create_dir(root.join("containers")).unwrap();
-            fs::File::create(root.join("kelp.db")).unwrap();
+            fs::DirBuilder::new().mode(0o700).create(root.join("containers")).unwrap();
+            fs::File::options().write(true).create_new(true).mode(0o600).open(root.join("kelp.db")).unwrap();
         }
         let store = Store::open(&root).unwrap();
         create(&store, "works");
         drop(store);
-        fs::set_permissions(root.join("kelp.db"), PermissionsExt::from_mode(0o600)).unwrap();
-        fs::set_permissions(root.join("containers"), PermissionsExt::from_mode(0o700)).unwrap();
         assert_sound(&Store::open(&root).unwrap());
     }
 }

@@ -16,7 +16,7 @@ fn a_record_comes_back_as_it_went() {
     let (_dir, store) = store();
     let made = create(&store, "whole");
     assert_eq!(store.find_container("whole").unwrap(), made);
-    assert_eq!(store.containers().unwrap(), [made.clone()]);
+    assert_eq!(store.containers().unwrap(), std::slice::from_ref(&made));
     assert_eq!(store.container_rows().unwrap(), [ContainerRecord { request: String::new(), ..made }]);
 }
 
@@ -165,6 +165,7 @@ fn the_log_is_tidied_when_it_has_grown() {
     let wal = store.database().with_extension("db-wal");
     assert!(std::fs::metadata(&wal).unwrap().len() > 256 << 10);
     store.tidy().unwrap();
-    assert_eq!(std::fs::metadata(&wal).unwrap().len(), 0);
+    let size = std::fs::metadata(&wal).unwrap().len();
+    assert!(0 < size && size < 16 << 10, "a new log, begun: {size}");
     assert_eq!(store.containers().unwrap().len(), 60);
 }
