@@ -25,8 +25,6 @@ pub(super) enum Role {
     Waiting,
     /// A process that it had started.
     Exec,
-    /// It has had its answer.
-    Served,
 }
 
 /// The answer to a `Stdin` packet.
@@ -84,9 +82,18 @@ impl Client {
 
     /// A reply that must fit, since the client's socket is as good as empty at that point.
     pub(super) fn reply(&mut self, reply: &Reply<'_>, fds: &[BorrowedFd<'_>]) {
-        if !matches!(protocol::send(self.socket.as_fd(), reply.encode(), fds, false), Ok(true)) {
-            self.gone = true;
+        match protocol::send(self.socket.as_fd(), reply.encode(), fds, false) {
+            Ok(true) => {}
+            Ok(false) => self.gone = true,
+            // It has closed; what it sent before that still counts.
+            Err(_) => self.deaf = true,
         }
+    }
+
+    /// The answer to all that this client came for: the socket closes behind it.
+    pub(super) fn last_reply(&mut self, reply: &Reply<'_>) {
+        self.reply(reply, &[]);
+        self.gone = true;
     }
 
     /// The answer to a `Stdin` packet, now or as soon as there is room.
@@ -128,7 +135,6 @@ impl Client {
         if let Some(log) = log {
             self.catch_up(log);
         }
-        self.reply(&Reply::Exited { code }, &[]);
-        self.role = Role::Served;
+        self.last_reply(&Reply::Exited { code });
     }
 }

@@ -44,7 +44,6 @@ impl Execs {
 
     /// Has the process started that `client` asks for, and answers.
     pub(super) fn start(&mut self, client: &mut Client, mut fds: Vec<OwnedFd>, handler: &mut dyn Handler) {
-        client.role = Role::Served;
         if fds.is_empty() {
             client.gone = true;
             return;
@@ -63,7 +62,7 @@ impl Execs {
                 client.role = Role::Exec;
                 self.list.push(Exec { pidfd: started.pidfd, pty, client: Some(client.token), reaped: false });
             }
-            Err(failure) => client.reply(&Reply::Failed(failure), &[]),
+            Err(failure) => client.last_reply(&Reply::Failed(failure)),
         }
     }
 

@@ -155,7 +155,6 @@ impl Ended {
                 Role::Attached(_) => client.end(code, Some(&self.log)),
                 Role::New | Role::Waiting => client.end(code, None),
                 Role::Exec => client.end(WaitStatus::Signaled(libc::SIGKILL).code(), None),
-                Role::Served => {}
             }
         }
     }
@@ -411,11 +410,8 @@ impl<'a> Server<'a> {
             }
             (Role::New, Request::Wait) => client.role = Role::Waiting,
             (Role::New, Request::Kill(signal)) => {
-                client.role = Role::Served;
-                match self.handler.signal(*signal) {
-                    Ok(()) => client.reply(&Reply::Done, &[]),
-                    Err(failure) => client.reply(&Reply::Failed(failure), &[]),
-                }
+                let answer = self.handler.signal(*signal);
+                client.last_reply(&answer.map_or_else(Reply::Failed, |()| Reply::Done));
             }
             (Role::New, Request::Exec) => self.execs.start(client, fds, self.handler),
             (Role::Attached(attach), Request::Stdin(bytes)) if attach.stdin => {
