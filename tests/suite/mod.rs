@@ -1,5 +1,6 @@
 //! The tests, one module for each noun, and `crash` for what happens to all of them under `kill -9`.
 
+mod complete;
 mod crash;
 mod errors;
 mod exec;

@@ -1,0 +1,50 @@
+//! TAB: what is offered depends on what exists.
+
+use crate::harness::Sandbox;
+
+/// What bash would offer for the last of these words.
+fn offered(s: &Sandbox, words: &[&str]) -> Vec<String> {
+    let line = ["--", "kelp"].iter().chain(words).map(|w| (*w).to_owned()).collect::<Vec<_>>();
+    let call = s.kelp(line).env("COMPLETE", "bash").env("_CLAP_IFS", "\n");
+    let out = call.env("_CLAP_COMPLETE_INDEX", words.len().to_string()).exits(0);
+    out.lines().into_iter().map(str::to_owned).collect()
+}
+
+fn has(offered: &[String], word: &str) -> bool {
+    offered.iter().any(|o| o == word)
+}
+
+#[test]
+fn containers_are_offered_by_state() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name up busybox sleep 1000");
+    s.ok("create --name down busybox true");
+    let (stop, start, rm) =
+        (offered(&s, &["stop", ""]), offered(&s, &["start", ""]), offered(&s, &["rm", ""]));
+    assert!(has(&stop, "up") && !has(&stop, "down"), "{stop:?}");
+    assert!(has(&start, "down") && !has(&start, "up"), "{start:?}");
+    assert!(has(&rm, "down"), "{rm:?}");
+    let exec = offered(&s, &["exec", "u"]);
+    assert!(has(&exec, "up") && !has(&exec, "down"), "{exec:?}");
+}
+
+#[test]
+fn images_verbs_and_flags_are_offered() {
+    let s = Sandbox::new().busybox();
+    let images = offered(&s, &["run", "--rm", "busy"]);
+    assert!(images.iter().any(|i| i.starts_with("busybox")), "{images:?}");
+    assert!(has(&offered(&s, &["rmi", ""]), "busybox") || has(&offered(&s, &["rmi", ""]), "busybox:latest"));
+    let verbs = offered(&s, &["re"]);
+    assert!(has(&verbs, "restart"), "{verbs:?}");
+    let flags = offered(&s, &["run", "--entr"]);
+    assert!(has(&flags, "--entrypoint"), "{flags:?}");
+    let values = offered(&s, &["run", "--network", ""]);
+    assert!(has(&values, "none") && has(&values, "host"), "{values:?}");
+}
+
+#[test]
+fn completion_changes_nothing_and_needs_no_store() {
+    let s = Sandbox::new();
+    offered(&s, &["stop", ""]);
+    assert!(!s.store().exists());
+}
