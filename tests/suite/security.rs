@@ -133,10 +133,8 @@ fn mount_targets_are_resolved_inside_the_root() {
     let s = Sandbox::new();
     let (victim, data) = (s.dir("victim"), s.dir("data"));
     s.write("data/mark", "data");
-    let layer = Layer::default()
-        .symlink("abs", victim.to_str().unwrap())
-        .symlink("up", "../../../../../../../../../..")
-        .symlink("in", "/etc");
+    let layer =
+        Layer::default().symlink("abs", victim.to_str().unwrap()).symlink("up", "/").symlink("in", "/etc");
     s.load(&Image::busybox().layer(layer), "i");
     let data = data.display();
     for target in ["/abs/made", "/abs", "/up/var/tmp/made", "/in/made"] {

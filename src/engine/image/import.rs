@@ -54,16 +54,18 @@ pub fn import(engine: &Engine, request: &ImportRequest) -> Result<String> {
         change.apply(&mut config).map_err(|e| invalid(e.to_string()))?;
     }
     let store = &engine.store;
-    let _in_use = store.use_content()?;
-    let (what, archive) = open(&request.source)?;
-    let blob = blob::receive_layer(store, &what, archive)?;
-    let layer = layer::ensure(store, &blob.digest, None)?;
-    let message = request.message.clone().unwrap_or_else(|| format!("Imported from {what}"));
-    let config = image_config(config, platform, layer.diff_id, message).to_json();
-    let id: Digest = digest(&store.put_blob(config.as_bytes())?)?;
-    let manifest = Manifest::new(Descriptor::new(media_type::CONFIG, id, config.len() as u64), vec![blob]);
-    let manifest_digest = digest(&store.put_blob(manifest.to_json().as_bytes())?)?;
-    let image = record::add(store, &manifest_digest, &manifest, reference.as_ref())?;
+    let image = super::adding(store, || {
+        let (what, archive) = open(&request.source)?;
+        let blob = blob::receive_layer(store, &what, archive)?;
+        let layer = layer::ensure(store, &blob.digest, None)?;
+        let message = request.message.clone().unwrap_or_else(|| format!("Imported from {what}"));
+        let config = image_config(config, platform, layer.diff_id, message).to_json();
+        let id: Digest = digest(&store.put_blob(config.as_bytes())?)?;
+        let manifest =
+            Manifest::new(Descriptor::new(media_type::CONFIG, id, config.len() as u64), vec![blob]);
+        let manifest_digest = digest(&store.put_blob(manifest.to_json().as_bytes())?)?;
+        Ok(record::add(store, &manifest_digest, &manifest, reference.as_ref())?)
+    })?;
     let name = reference.map_or_else(|| image.id.clone(), |r| r.familiar());
     store.append_event(&Event::new("image", "import", &image.id, [("name".to_string(), name)].into()))?;
     Ok(image.id)

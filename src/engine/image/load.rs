@@ -46,8 +46,8 @@ pub fn load(engine: &Engine, request: &LoadRequest) -> Result<Vec<Loaded>> {
         }
         None => ("stdin".into(), source::stdin()),
     };
-    let _in_use = engine.store.use_content()?;
-    let found = archive::read(&engine.store, &what, archive, platform.as_ref())?;
+    let add = || Ok(archive::read(&engine.store, &what, archive, platform.as_ref())?);
+    let found = super::adding(&engine.store, add)?;
     let mut lines = Vec::new();
     for Found { image, references } in found {
         let names: Vec<String> = references.iter().map(crate::oci::Reference::familiar).collect();

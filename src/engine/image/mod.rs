@@ -7,3 +7,21 @@ pub mod load;
 pub mod resolve;
 pub mod rmi;
 pub mod save;
+
+use super::Result;
+use crate::store::Store;
+
+/// Carries out `add` while nothing it brings in can be collected. What a failure, or an earlier command that was
+/// killed, left without an image goes: nobody can name it.
+fn adding<T>(store: &Store, add: impl FnOnce() -> Result<T>) -> Result<T> {
+    let collect = || store.remove_unreferenced(|path| store.delete_tree(path));
+    collect()?;
+    let in_use = store.use_content()?;
+    let added = add();
+    drop(in_use);
+    if added.is_err() {
+        // The failure is what the user has to know; what cannot be deleted either is left to the next command.
+        let _ = collect();
+    }
+    added
+}
