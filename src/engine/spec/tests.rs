@@ -1,1 +1,177 @@
+//! From request and image to spec, and on to the plan.
 
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::engine::request::{MountRequest, Propagation};
+use crate::runtime::from_spec::Facts;
+use crate::runtime::plan::{MountSource, Namespace, Plan, Rootfs};
+
+fn image(json: &str) -> Config {
+    serde_json::from_str(json).unwrap()
+}
+
+fn place() -> Place {
+    Place { id: "0123456789abcdef".repeat(4), directory: "/c".into(), host_name: "box".into(), ..Place::default() }
+}
+
+fn request(command: &[&str]) -> CreateRequest {
+    CreateRequest { command: command.iter().map(|w| (*w).to_owned()).collect(), ..CreateRequest::default() }
+}
+
+fn plan(spec: &Spec) -> Plan {
+    let facts = Facts { rootfs: Rootfs::Directory { path: "/r".into() }, tty_gid: 5, seccomp: None };
+    Plan::from_spec(spec, facts).unwrap().plan
+}
+
+#[test]
+fn command_merges_as_dockers() {
+    let image = image(r#"{"Entrypoint":["/e"],"Cmd":["c"]}"#);
+    let merged = |request: &CreateRequest| command(request, Some(&image)).unwrap().join(" ");
+    assert_eq!(merged(&request(&[])), "/e c");
+    assert_eq!(merged(&request(&["x", "y"])), "/e x y");
+    let mut own = request(&[]);
+    own.entrypoint = Some(vec!["/n".into()]);
+    assert_eq!(merged(&own), "/n");
+    own.entrypoint = Some(Vec::new());
+    assert_eq!(command(&own, Some(&image)).unwrap_err().to_string(), "no command specified");
+    own.command = vec!["z".into()];
+    assert_eq!(merged(&own), "z");
+    assert!(command(&request(&[]), None).is_err());
+}
+
+#[test]
+fn environment_is_dockers() {
+    let image = image(r#"{"Env":["PATH=/i","A=image","B=image","GONE=1","=x"]}"#);
+    let mut request = request(&["x"]);
+    request.env = vec!["A=user".into(), "GONE".into(), "C=1".into(), "C=2".into()];
+    request.tty = true;
+    let env = environment(&request, Some(&image), &place());
+    assert_eq!(env, ["PATH=/i", "HOSTNAME=0123456789ab", "TERM=xterm", "A=user", "C=2", "B=image"]);
+}
+
+#[test]
+fn labels_reach_the_record_only() {
+    let request = request(&["x"]);
+    let plain = build(&request, Some(&image(r#"{"User":"web"}"#)), &place()).unwrap();
+    let mut seed = [0u8; 8];
+    let words = ["io.podman.annotations.privileged", "kelp.user", "run.oci.handler", "kelp.init", "a", "\0", ""];
+    for round in 0..200 {
+        getrandom::fill(&mut seed).unwrap();
+        let labels: HashMap<String, String> = (0..round % 9)
+            .map(|i| (format!("{}{i}", words[usize::from(seed[i % 8]) % words.len()]), format!("{seed:?}")))
+            .chain(words.iter().map(|w| ((*w).to_owned(), "true".to_owned())))
+            .collect();
+        let rich = serde_json::json!({"User": "web", "Labels": labels, "Volumes": {"/proc": {}, "/x": {}},
+            "ExposedPorts": {"80/tcp": {}}, "StopSignal": "SIGKILL"});
+        let config: Config = serde_json::from_value(rich).unwrap();
+        let spec = build(&request, Some(&config), &place()).unwrap();
+        assert_eq!(spec, plain);
+        assert_eq!(super::labels(&request, Some(&config)).len(), labels.len());
+    }
+}
+
+#[test]
+fn defaults_become_a_plan() {
+    let mut request = request(&["sh", "-c", "x"]);
+    request.user = Some("web:5".into());
+    request.group_add = vec!["a,b".into()];
+    request.init = true;
+    let spec = build(&request, None, &place()).unwrap();
+    let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
+    assert_eq!(again, spec, "what is written to config.json says the same");
+    let plan = plan(&again);
+    assert_eq!(plan.hostname.as_deref(), Some("0123456789ab"));
+    assert_eq!(plan.process.user, "web:5");
+    assert_eq!(plan.process.additional_groups, ["a,b"]);
+    assert_eq!(plan.process.cwd, Path::new("/"));
+    assert!(plan.init && plan.process.create_cwd && !plan.rootfs_read_only);
+    assert_eq!(plan.process.capabilities.bounding, capabilities::DEFAULT);
+    assert_eq!(plan.process.capabilities.permitted, capabilities::DEFAULT);
+    assert_eq!(plan.namespaces.network, Namespace::New);
+    assert_eq!(plan.sysctls, [("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())]);
+    let targets: Vec<_> = plan.mounts.iter().map(|m| m.target.to_str().unwrap()).collect();
+    assert_eq!(targets, ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm",
+        "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]);
+    assert!(plan.mounts[3].flags.read_only && plan.mounts[4].flags.read_only);
+    assert_eq!(plan.mounts[1].source, MountSource::Dev);
+    assert_eq!(plan.mounts[6].source, MountSource::Tmpfs { size: Some(64 << 20), mode: 0o1777 });
+    assert_eq!((plan.masked_paths.len(), plan.readonly_paths.len()), (12, 5));
+}
+
+#[test]
+fn privileged_and_shared() {
+    let mut request = request(&["x"]);
+    request.privileged = true;
+    request.network = NetworkMode::Host;
+    request.ipc = NamespaceMode::Host;
+    request.pid = NamespaceMode::Container("other".into());
+    assert!(build(&request, None, &place()).is_err(), "nothing was joined");
+    let place = Place { join_pid: Some("/proc/1/ns/pid".into()), ..place() };
+    let plan = plan(&build(&request, None, &place).unwrap());
+    assert!(plan.masked_paths.is_empty() && plan.readonly_paths.is_empty() && plan.sysctls.is_empty());
+    assert_eq!(plan.process.capabilities.permitted, capabilities::all());
+    assert_eq!((plan.namespaces.network, plan.namespaces.ipc), (Namespace::Host, Namespace::Host));
+    assert_eq!(plan.namespaces.pid, Namespace::Joined);
+    assert_eq!(plan.hostname.as_deref(), Some("box"));
+    assert!(plan.mounts.iter().any(|m| m.target == Path::new("/sys/fs/cgroup") && m.flags.read_only));
+}
+
+fn bind(target: &str) -> MountRequest {
+    MountRequest::Bind {
+        source: "/s".into(),
+        target: target.into(),
+        read_only: true,
+        recursive: true,
+        writable_submounts: false,
+        propagation: Propagation::RPrivate,
+        create_source: true,
+    }
+}
+
+#[test]
+fn users_mounts() {
+    let mut request = request(&["x"]);
+    request.mounts = vec![bind("/a/b/c"), bind("/a/"), bind("/dev/shm"), bind("/etc/hosts")];
+    let plan = plan(&build(&request, None, &place()).unwrap());
+    let targets: Vec<_> = plan.mounts.iter().map(|m| m.target.to_str().unwrap()).collect();
+    assert_eq!(targets[6..], ["/a", "/dev/shm", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/a/b/c"]);
+    assert!(plan.mounts[6].flags.read_only && plan.mounts[6].flags.recursive);
+    let unique: BTreeSet<_> = targets.iter().collect();
+    assert_eq!(unique.len(), targets.len());
+    for bad in [vec![bind("/")], vec![bind("/proc")], vec![bind("/sys/")], vec![bind("/x"), bind("/x/")]] {
+        request.mounts = bad;
+        assert!(build(&request, None, &place()).is_err());
+    }
+    request.mounts = vec![bind("/proc/self")];
+    let spec = build(&request, None, &place()).unwrap();
+    let facts = Facts { rootfs: Rootfs::Directory { path: "/r".into() }, tty_gid: 5, seccomp: None };
+    assert!(Plan::from_spec(&spec, facts).unwrap_err().to_string().contains("/proc"));
+}
+
+#[test]
+fn files_of_etc() {
+    let mut request = request(&["x"]);
+    request.add_hosts = vec![("db".into(), "10.0.0.9".into())];
+    let hosts = hosts_file(&request, "ignored\n");
+    assert!(hosts.starts_with("127.0.0.1\tlocalhost\n") && hosts.ends_with("10.0.0.9\tdb\n"));
+    let host = "# c\nnameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver ::1\nsearch a b\noptions edns0\n";
+    assert_eq!(resolv_conf(&request, host), "nameserver 9.9.9.9\nsearch a b\noptions edns0\n");
+    request.dns = vec!["127.0.0.1".into()];
+    request.dns_search = vec![".".into()];
+    assert_eq!(resolv_conf(&request, host), "nameserver 127.0.0.1\noptions edns0\n");
+    let shared = CreateRequest { network: NetworkMode::Host, ..CreateRequest::default() };
+    assert_eq!(resolv_conf(&shared, host), host);
+    assert_eq!(hosts_file(&shared, "1.1.1.1 x"), "1.1.1.1 x\n");
+}
+
+#[test]
+fn what_an_image_cannot_say() {
+    let config = image(r#"{"WorkingDir":"app/../../x","StopSignal":"rm -rf","User":"0"}"#);
+    let spec = build(&request(&["x"]), Some(&config), &place()).unwrap();
+    assert_eq!(plan(&spec).process.cwd, Path::new("/x"));
+    assert_eq!(stop_signal(&request(&[]), Some(&config)).unwrap(), 15);
+    let mut own = request(&["x"]);
+    own.annotations.insert("kelp.user".into(), "0".into());
+    assert!(build(&own, None, &place()).is_err());
+}
