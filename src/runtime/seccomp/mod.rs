@@ -37,7 +37,7 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// kelp's default profile.
-pub const DEFAULT_PROFILE: &str = include_str!("../../config/seccomp.json");
+pub const DEFAULT_PROFILE: &str = include_str!("../../../config/seccomp.json");
 
 /// [`compile`] of a profile's text for the running kernel, remembered below `cache` (created when missing). A cache
 /// that cannot be written or was tampered with only costs time.
