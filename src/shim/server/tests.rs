@@ -151,7 +151,8 @@ impl Container {
 
     fn log(&self) -> String {
         let bytes = std::fs::read(self.dir.path().join("log")).unwrap();
-        let text = bytes.split_inclusive(|b| *b == b'\n').flat_map(|l| Record::parse(l).unwrap().bytes.to_vec());
+        let text =
+            bytes.split_inclusive(|b| *b == b'\n').flat_map(|l| Record::parse(l).unwrap().bytes.to_vec());
         String::from_utf8(text.collect()).unwrap()
     }
 
@@ -324,8 +325,8 @@ fn without_stdin_once_the_container_keeps_its_stdin() {
 #[test]
 fn a_container_that_does_not_read_holds_up_nobody() {
     let script = "trap 'echo got it; exit 9' USR1; echo ready; while :; do sleep 0.05; done";
-    let c = Container::start(script, Options { stdin: true, ..Options::default() });
-    let mut client = c.attach(ALL);
+    let mut c = Container::start(script, Options { stdin: true, first: Some(ALL), ..Options::default() });
+    let mut client = c.first();
     let full = vec![b'x'; MAX_DATA];
     client.type_in(&full);
     while client.next() != Some(Heard::Taken) {}
@@ -352,8 +353,11 @@ fn a_client_that_does_not_wait_for_its_turn_is_dropped() {
 
 #[test]
 fn a_closed_stdin_is_told() {
-    let c = Container::start("exec <&-; echo closed; sleep 1000", Options { stdin: true, ..Options::default() });
-    let mut client = c.attach(ALL);
+    let mut c = Container::start(
+        "exec <&-; echo closed; sleep 1000",
+        Options { stdin: true, first: Some(ALL), ..Options::default() },
+    );
+    let mut client = c.first();
     client.until("closed");
     client.type_in(b"x");
     assert_eq!(client.next(), Some(Heard::Gone));
@@ -473,7 +477,9 @@ fn exec_brings_output_past_the_shim_and_the_exit_code_through_it() {
     assert_eq!(client.finish(), Some(7));
     // One that cannot be started, one that is signalled, and one whose client goes.
     let (mut client, _out) = exec(&c, &["/no/such/program"]);
-    assert!(matches!(client.next(), Some(Heard::Other(s)) if s.contains("127") && s.contains("/no/such/program")));
+    assert!(
+        matches!(client.next(), Some(Heard::Other(s)) if s.contains("127") && s.contains("/no/such/program"))
+    );
     let (mut client, _out) = exec(&c, &["sleep", "1000"]);
     client.next();
     say(&client.socket, &Request::Signal(libc::SIGINT));
