@@ -363,3 +363,69 @@ impl Follower {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shim::log::Writer;
+
+    fn shown(dir: &Path, query: &Query) -> String {
+        let mut text = Vec::new();
+        read(dir, query, &mut |_, bytes| {
+            text.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    /// Records of one a second, long enough for several blocks.
+    fn log_of(dir: &Path, lines: usize) -> Vec<String> {
+        let mut text = String::new();
+        let start: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        let mut expected = Vec::new();
+        for n in 0..lines {
+            let time = start + jiff::SignedDuration::from_secs(i64::try_from(n).unwrap());
+            let line = format!("{n} {}\n", "x".repeat(n % 97));
+            text += &format!("{} stdout F {line}", String::from_utf8(key(time)).unwrap());
+            expected.push(line);
+        }
+        Writer::open(dir).unwrap();
+        let file = std::fs::File::create(dir.join("log")).unwrap();
+        std::io::Write::write_all(&mut { file }, text.as_bytes()).unwrap();
+        expected
+    }
+
+    #[test]
+    fn the_last_lines_and_a_stretch_of_time_are_exact() {
+        let dir = tempfile::tempdir().unwrap();
+        let lines = log_of(dir.path(), 5000);
+        for tail in [0, 1, 2, 700, 701, 3333, 4999, 5000, 6000] {
+            let query = Query { tail: Some(tail as u64), ..Query::default() };
+            assert!(shown(dir.path(), &query) == lines[5000 - tail.min(5000)..].concat(), "tail {tail}");
+        }
+        let start: Timestamp = "2026-11-21T10:00:00Z".parse().unwrap();
+        for second in [0, 1, 2, 499, 2500, 4998, 4999] {
+            let time = start + jiff::SignedDuration::from_secs(i64::try_from(second).unwrap());
+            let since = Query { since: Some(time), ..Query::default() };
+            assert!(shown(dir.path(), &since) == lines[second..].concat(), "since {second}");
+            let until = Query { until: Some(time), ..Query::default() };
+            assert!(shown(dir.path(), &until) == lines[..=second].concat(), "until {second}");
+        }
+        let later = Query { since: Some(start + jiff::SignedDuration::from_hours(99)), ..Query::default() };
+        assert_eq!(shown(dir.path(), &later), "");
+    }
+
+    #[test]
+    fn a_line_in_pieces_is_one_line_with_one_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = Writer::open(dir.path()).unwrap();
+        for piece in ["first\n", "se", "cond", "\n", "open"] {
+            log.write(Stream::Stdout, piece.as_bytes());
+        }
+        assert_eq!(shown(dir.path(), &Query { tail: Some(2), ..Query::default() }), "second\nopen");
+        let stamped = shown(dir.path(), &Query { timestamps: true, ..Query::default() });
+        let lines: Vec<_> = stamped.lines().map(|l| (l.as_bytes()[29], &l[31..])).collect();
+        assert_eq!(lines, [(b'Z', "first"), (b'Z', "second"), (b'Z', "open")]);
+    }
+}
