@@ -82,12 +82,15 @@ impl Verb for Inspect {
         print(&self.names, &self.form, |name| {
             if kind != Some("image") {
                 match container(engine, name, size) {
-                    Err(engine::Error::NoSuchContainer(_)) if kind.is_none() => {}
+                    Err(e) if e.is_missing() && kind.is_none() => {}
                     other => return Ok(Some(other?)),
                 }
             }
             match image(engine, name) {
-                Err(engine::Error::NoSuchImage(_)) if kind.is_none() => Ok(None),
+                // What cannot be an image's name is no image either.
+                Err(e) if kind.is_none() && (e.is_missing() || matches!(e, engine::Error::Invalid { .. })) => {
+                    Ok(None)
+                }
                 other => Ok(Some(other?)),
             }
         })

@@ -14,6 +14,9 @@ use super::output;
 use super::tree::{self, Entry, Group};
 use crate::error::ExitStatus;
 
+/// How roff's writer begins: an apostrophe that is not taken for a quotation mark.
+const APOSTROPHE: &str = ".ie \\n(.g .ds Aq \\(aq\n.el .ds Aq '\n";
+
 /// One page: `kelp-run` and its roff text.
 #[derive(Debug)]
 pub struct Page {
@@ -89,7 +92,9 @@ fn render(
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
     body(&mut text)?;
-    Ok(Page { name: name.to_owned(), text: String::from_utf8_lossy(&text).into_owned() })
+    // Every part that is rendered by itself begins with the definition of the apostrophe; once is enough.
+    let text = String::from_utf8_lossy(&text).replace(APOSTROPHE, "");
+    Ok(Page { name: name.to_owned(), text: format!("{APOSTROPHE}{text}") })
 }
 
 fn command_page(entry: &Entry, path: &str) -> io::Result<Page> {

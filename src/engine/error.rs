@@ -40,6 +40,17 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the named object does not exist, rather than being out of reach.
+    pub fn is_missing(&self) -> bool {
+        use crate::store::Error as Store;
+        matches!(
+            self,
+            Self::NoSuchContainer(_)
+                | Self::NoSuchImage(_)
+                | Self::Store(Store::NoSuchContainer(_) | Store::NoSuchImage(_))
+        )
+    }
+
     /// The exit status that this failure calls for by itself; `None` leaves it to the command.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self {

@@ -63,11 +63,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         user_namespace,
         security_options: security_options(),
         cgroup_driver: "none",
-        cgroup_version: if std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-            "2"
-        } else {
-            "1"
-        },
+        cgroup_version: cgroup_version(),
         kernel_version: kernel_version(),
         operating_system: operating_system(),
         os_type: "linux",
@@ -88,6 +84,15 @@ fn security_options() -> Vec<String> {
     }
     options.push("name=rootless".into());
     options
+}
+
+fn cgroup_version() -> &'static str {
+    let exists = |name: &str| std::path::Path::new("/sys/fs/cgroup").join(name).exists();
+    match () {
+        () if exists("cgroup.controllers") => "2",
+        () if exists("systemd") || exists("memory") => "1",
+        () => "none",
+    }
 }
 
 /// A file of the kernel's or the administrator's; empty where it cannot be read.

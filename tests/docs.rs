@@ -1,0 +1,105 @@
+//! What is written about kelp is what kelp does: man pages, completion scripts, `config.toml`, help, README.
+//!
+//! Generated files are made again by
+//! `for p in $(kelp man); do kelp man $p > man/$p.1; done`,
+//! `kelp completion bash > completions/kelp.bash`, `zsh > completions/_kelp`, `fish > completions/kelp.fish`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use kelp::cli::{self, Shell};
+use kelp::config::File;
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(repository(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn assert_same(path: &str, generated: &str, how: &str) {
+    assert!(read(path) == generated, "{path} is not what the program generates; make it again: {how}");
+}
+
+#[test]
+fn man_pages_are_those_that_the_program_prints() {
+    let pages = cli::man_pages().unwrap();
+    for page in &pages {
+        assert_same(&format!("man/{}.1", page.name), &page.text, "kelp man PAGE > man/PAGE.1");
+        for section in ["SYNOPSIS", "EXIT STATUS", "EXAMPLES"] {
+            let is_list = ["kelp-container", "kelp-image", "kelp-system"].contains(&page.name.as_str());
+            let there = page.text.contains(&format!(".SH {section}\n")) || page.text.contains(&format!(".SH \"{section}\"\n"));
+            assert!(there || is_list, "{}: no {section}", page.name);
+        }
+    }
+    let expected: BTreeSet<String> = pages.iter().map(|page| format!("{}.1", page.name)).collect();
+    let found: BTreeSet<String> = fs::read_dir(repository("man"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn completion_scripts_are_those_that_the_program_prints() {
+    for (shell, path) in
+        [(Shell::Bash, "kelp.bash"), (Shell::Zsh, "_kelp"), (Shell::Fish, "kelp.fish")]
+    {
+        let script = cli::completion_script(shell).unwrap();
+        assert_same(&format!("completions/{path}"), &script, "kelp completion SHELL");
+    }
+}
+
+/// Uncommented, the documented file says what holds without it; every key is in it, each below a sentence.
+#[test]
+fn config_toml_documents_every_key_and_its_default() {
+    let text = read("config/config.toml");
+    let is_key = |line: &str| {
+        let name: String = line.strip_prefix('#').unwrap_or_default().chars().take_while(|c| *c != ' ').collect();
+        line.contains(" = ") && !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+    };
+    let keys: Vec<&str> = text.lines().filter(|line| is_key(line)).map(|line| &line[1..]).collect();
+    let documented: toml::Table = keys.join("\n").parse().unwrap();
+    let names: BTreeSet<&str> = documented.keys().map(String::as_str).collect();
+    assert_eq!(names, File::KEYS.iter().copied().collect());
+
+    let mut defaults = File::parse(Path::new("config.toml"), &keys.join("\n")).unwrap();
+    assert_eq!(defaults.store.take().as_deref(), Some("~/.local/share/kelp"));
+    assert_eq!(defaults, File::default());
+
+    // KEYS itself is complete: it is what a file with every field set has.
+    let whole = toml::Table::try_from(File { store: Some("/x".into()), ..File::default() }).unwrap();
+    assert_eq!(whole.keys().map(String::as_str).collect::<BTreeSet<_>>(), names);
+
+    let lines: Vec<&str> = text.lines().collect();
+    for (at, line) in lines.iter().enumerate() {
+        assert!(!is_key(line) || at > 0 && lines[at - 1].starts_with("# "), "{line} has no sentence above it");
+    }
+    assert_eq!(File::parse(Path::new("config.toml"), &text).unwrap(), File::default(), "as delivered it sets nothing");
+}
+
+#[test]
+fn every_command_and_every_flag_has_help() {
+    fn check(command: &clap::Command, path: &str) {
+        assert!(command.get_about().is_some(), "{path} has no description");
+        for arg in command.get_arguments().filter(|a| !a.is_hide_set()) {
+            assert!(arg.get_help().is_some(), "{path}: {} has no help", arg.get_id());
+        }
+        for sub in command.get_subcommands() {
+            check(sub, &format!("{path} {}", sub.get_name()));
+        }
+    }
+    check(&cli::command_tree(), "kelp");
+}
+
+#[test]
+fn the_readme_names_every_command() {
+    let readme = read("README.md");
+    for command in cli::command_tree().get_subcommands().filter(|c| !c.is_hide_set()) {
+        let name = command.get_name();
+        let named = [format!("kelp {name}"), format!("`{name}`")].iter().any(|form| readme.contains(form.as_str()));
+        assert!(named, "README.md does not mention `kelp {name}`");
+    }
+}
