@@ -30,7 +30,8 @@ fn man_pages_are_those_that_the_program_prints() {
         assert_same(&format!("man/{}.1", page.name), &page.text, "kelp man PAGE > man/PAGE.1");
         for section in ["SYNOPSIS", "EXIT STATUS", "EXAMPLES"] {
             let is_list = ["kelp-container", "kelp-image", "kelp-system"].contains(&page.name.as_str());
-            let there = page.text.contains(&format!(".SH {section}\n")) || page.text.contains(&format!(".SH \"{section}\"\n"));
+            let there = page.text.contains(&format!(".SH {section}\n"))
+                || page.text.contains(&format!(".SH \"{section}\"\n"));
             assert!(there || is_list, "{}: no {section}", page.name);
         }
     }
@@ -44,9 +45,7 @@ fn man_pages_are_those_that_the_program_prints() {
 
 #[test]
 fn completion_scripts_are_those_that_the_program_prints() {
-    for (shell, path) in
-        [(Shell::Bash, "kelp.bash"), (Shell::Zsh, "_kelp"), (Shell::Fish, "kelp.fish")]
-    {
+    for (shell, path) in [(Shell::Bash, "kelp.bash"), (Shell::Zsh, "_kelp"), (Shell::Fish, "kelp.fish")] {
         let script = cli::completion_script(shell).unwrap();
         assert_same(&format!("completions/{path}"), &script, "kelp completion SHELL");
     }
@@ -57,7 +56,8 @@ fn completion_scripts_are_those_that_the_program_prints() {
 fn config_toml_documents_every_key_and_its_default() {
     let text = read("config/config.toml");
     let is_key = |line: &str| {
-        let name: String = line.strip_prefix('#').unwrap_or_default().chars().take_while(|c| *c != ' ').collect();
+        let name: String =
+            line.strip_prefix('#').unwrap_or_default().chars().take_while(|c| *c != ' ').collect();
         line.contains(" = ") && !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase() || c == '-')
     };
     let keys: Vec<&str> = text.lines().filter(|line| is_key(line)).map(|line| &line[1..]).collect();
@@ -75,9 +75,16 @@ fn config_toml_documents_every_key_and_its_default() {
 
     let lines: Vec<&str> = text.lines().collect();
     for (at, line) in lines.iter().enumerate() {
-        assert!(!is_key(line) || at > 0 && lines[at - 1].starts_with("# "), "{line} has no sentence above it");
+        assert!(
+            !is_key(line) || at > 0 && lines[at - 1].starts_with("# "),
+            "{line} has no sentence above it"
+        );
     }
-    assert_eq!(File::parse(Path::new("config.toml"), &text).unwrap(), File::default(), "as delivered it sets nothing");
+    assert_eq!(
+        File::parse(Path::new("config.toml"), &text).unwrap(),
+        File::default(),
+        "as delivered it sets nothing"
+    );
 }
 
 #[test]
@@ -94,12 +101,32 @@ fn every_command_and_every_flag_has_help() {
     check(&cli::command_tree(), "kelp");
 }
 
+/// In code, `kelp WORD` is a command that exists.
 #[test]
-fn the_readme_names_every_command() {
+fn the_readme_speaks_of_commands_that_exist() {
     let readme = read("README.md");
-    for command in cli::command_tree().get_subcommands().filter(|c| !c.is_hide_set()) {
-        let name = command.get_name();
-        let named = [format!("kelp {name}"), format!("`{name}`")].iter().any(|form| readme.contains(form.as_str()));
-        assert!(named, "README.md does not mention `kelp {name}`");
+    let tree = cli::command_tree();
+    let mut named = BTreeSet::new();
+    let mut in_block = false;
+    for line in readme.lines() {
+        if line.trim_start().starts_with("```") {
+            in_block = !in_block;
+            continue;
+        }
+        let is_block = in_block || line.starts_with("    ");
+        let code =
+            line.split('`').enumerate().filter(|(at, _)| is_block || at % 2 == 1).map(|(_, code)| code);
+        for code in code {
+            let words: Vec<&str> = code.split_whitespace().collect();
+            let calls = words.windows(2).filter(|pair| pair[0] == "kelp").map(|pair| pair[1]);
+            named.extend(calls.filter(|w| w.chars().all(|c| c.is_ascii_lowercase())).map(str::to_owned));
+        }
     }
+    for name in &named {
+        assert!(
+            tree.find_subcommand(name).is_some(),
+            "README.md speaks of `kelp {name}`, which does not exist"
+        );
+    }
+    assert!(named.contains("run"), "README.md does not show `kelp run`");
 }

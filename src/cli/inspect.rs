@@ -88,7 +88,9 @@ impl Verb for Inspect {
             }
             match image(engine, name) {
                 // What cannot be an image's name is no image either.
-                Err(e) if kind.is_none() && (e.is_missing() || matches!(e, engine::Error::Invalid { .. })) => {
+                Err(e)
+                    if kind.is_none() && (e.is_missing() || matches!(e, engine::Error::Invalid { .. })) =>
+                {
                     Ok(None)
                 }
                 other => Ok(Some(other?)),

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::table::{Column, Listing};
 use super::{complete, human, images, output, template, unbuilt};
 use crate::engine::container::ps::{self, Query, Status, Summary};
@@ -92,7 +92,7 @@ impl Verb for Ps {
         let rows = ps::list(context.engine()?, &query)?;
         let now = Timestamp::now();
         let text = listing.render(rows.iter().map(|row| value(row, self.no_trunc, now)))?;
-        output::foreign(&text).map_err(Failure::from)?;
+        output::foreign(&text)?;
         Ok(ExitStatus::Success)
     }
 }
