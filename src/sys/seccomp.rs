@@ -9,7 +9,7 @@ const INSTRUCTION: usize = 8;
 /// come from it. Needs CAP_SYS_ADMIN in the user namespace, or no_new_privs.
 pub fn load_filter(filter: &[u8]) -> Result<()> {
     let length = u16::try_from(filter.len() / INSTRUCTION).map_err(|_| Error::new("seccomp", libc::E2BIG))?;
-    if filter.is_empty() || filter.len() % INSTRUCTION != 0 {
+    if filter.is_empty() || !filter.len().is_multiple_of(INSTRUCTION) {
         return Err(Error::new("seccomp", libc::EINVAL));
     }
     // The kernel wants the array aligned as the structure is.
@@ -32,10 +32,11 @@ pub fn load_filter(filter: &[u8]) -> Result<()> {
 /// Forks; the child loads the filter and makes the calls, one after another; the answers are their results, a
 /// failure as its negative errno. The second list goes through i386's entry point.
 #[cfg(all(test, target_arch = "x86_64"))]
+#[expect(clippy::cast_possible_truncation, reason = "i386 answers in 32 bits")]
 pub(crate) fn probe(filter: &[u8], calls: &[(i64, [u64; 6])], i386: &[(u32, [u32; 3])]) -> Vec<i64> {
     use std::io::Read as _;
     use std::os::fd::AsRawFd as _;
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
     // SAFETY: the child makes system calls and touches only memory of its own before _exit, but for load_filter's
     // one allocation, which glibc's and musl's malloc allow after fork.
     let child = unsafe { libc::fork() };
@@ -51,7 +52,11 @@ pub(crate) fn probe(filter: &[u8], calls: &[(i64, [u64; 6])], i386: &[(u32, [u32
         for (number, a) in calls.iter().filter(|_| loaded) {
             // SAFETY: the tests pass numbers and null pointers only.
             let rc = unsafe { libc::syscall(*number, a[0], a[1], a[2], a[3], a[4], a[5]) };
-            put(if rc < 0 { -i64::from(std::io::Error::last_os_error().raw_os_error().unwrap_or(0)) } else { rc });
+            put(if rc < 0 {
+                -i64::from(std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+            } else {
+                rc
+            });
         }
         for (number, a) in i386.iter().filter(|_| loaded) {
             let mut rax = u64::from(*number);
@@ -72,8 +77,8 @@ pub(crate) fn probe(filter: &[u8], calls: &[(i64, [u64; 6])], i386: &[(u32, [u32
     drop(writer);
     let mut bytes = Vec::new();
     let mut reader = reader;
-    reader.read_to_end(&mut bytes).unwrap();
+    reader.read_to_end(&mut bytes).expect("the pipe is open");
     // SAFETY: the child is ours, and its status is not wanted.
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-    bytes.chunks_exact(8).map(|c| i64::from_ne_bytes(c.try_into().unwrap())).collect()
+    bytes.chunks_exact(8).map(|c| i64::from_ne_bytes(c.try_into().expect("chunks of eight"))).collect()
 }

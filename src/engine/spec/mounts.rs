@@ -23,7 +23,8 @@ pub(super) fn mounts(request: &CreateRequest, place: &Place) -> Result<Vec<Mount
     // Who mounts something over /dev wants all of it.
     let dev = targets.iter().any(|t| t == Path::new("/dev"));
     list.retain(|m| {
-        !targets.iter().any(|t| t == m.destination()) && !(dev && m.destination().starts_with("/dev"))
+        let replaced = targets.iter().any(|t| t == m.destination());
+        !(replaced || dev && m.destination().starts_with("/dev"))
     });
     let mut late = Vec::new();
     for (mount, target) in request.mounts.iter().zip(&targets) {

@@ -12,7 +12,12 @@ fn image(json: &str) -> Config {
 }
 
 fn place() -> Place {
-    Place { id: "0123456789abcdef".repeat(4), directory: "/c".into(), host_name: "box".into(), ..Place::default() }
+    Place {
+        id: "0123456789abcdef".repeat(4),
+        directory: "/c".into(),
+        host_name: "box".into(),
+        ..Place::default()
+    }
 }
 
 fn request(command: &[&str]) -> CreateRequest {
@@ -55,7 +60,8 @@ fn labels_reach_the_record_only() {
     let request = request(&["x"]);
     let plain = build(&request, Some(&image(r#"{"User":"web"}"#)), &place()).unwrap();
     let mut seed = [0u8; 8];
-    let words = ["io.podman.annotations.privileged", "kelp.user", "run.oci.handler", "kelp.init", "a", "\0", ""];
+    let words =
+        ["io.podman.annotations.privileged", "kelp.user", "run.oci.handler", "kelp.init", "a", "\0", ""];
     for round in 0..200 {
         getrandom::fill(&mut seed).unwrap();
         let labels: HashMap<String, String> = (0..round % 9)
@@ -91,8 +97,21 @@ fn defaults_become_a_plan() {
     assert_eq!(plan.namespaces.network, Namespace::New);
     assert_eq!(plan.sysctls, [("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())]);
     let targets: Vec<_> = plan.mounts.iter().map(|m| m.target.to_str().unwrap()).collect();
-    assert_eq!(targets, ["/proc", "/dev", "/dev/pts", "/sys", "/sys/fs/cgroup", "/dev/mqueue", "/dev/shm",
-        "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"]);
+    assert_eq!(
+        targets,
+        [
+            "/proc",
+            "/dev",
+            "/dev/pts",
+            "/sys",
+            "/sys/fs/cgroup",
+            "/dev/mqueue",
+            "/dev/shm",
+            "/etc/hosts",
+            "/etc/hostname",
+            "/etc/resolv.conf"
+        ]
+    );
     assert!(plan.mounts[3].flags.read_only && plan.mounts[4].flags.read_only);
     assert_eq!(plan.mounts[1].source, MountSource::Dev);
     assert_eq!(plan.mounts[6].source, MountSource::Tmpfs { size: Some(64 << 20), mode: 0o1777 });

@@ -67,7 +67,13 @@ fn paths_and_strings() {
         let mount = json!([{"destination": target, "type": "tmpfs"}]);
         assert!(plan(&with("/mounts", mount)).is_err(), "{target}");
     }
-    assert!(plan(&with("/mounts", json!([{"destination": "/proc/cpuinfo", "source": "/x", "options": ["bind"]}]))).is_ok());
+    assert!(
+        plan(&with(
+            "/mounts",
+            json!([{"destination": "/proc/cpuinfo", "source": "/x", "options": ["bind"]}])
+        ))
+        .is_ok()
+    );
     refused("/mounts", json!([{"destination": "/a", "type": "ext4"}]), "`ext4`");
     refused("/mounts", json!([{"destination": "/a", "type": "tmpfs", "options": ["wat"]}]), "`wat`");
     refused("/mounts", json!([{"destination": "/a", "type": "bind"}]), "source");
@@ -104,7 +110,8 @@ fn exec_changes() {
     let mut spec = with("/process/env", json!(["A=1", "B=2"]));
     spec["annotations"] = json!({"kelp.user": "web", "kelp.groups": "[\"g\"]", "kelp.create-cwd": "true"});
     let spec: Spec = serde_json::from_value(spec).unwrap();
-    let mut changes = ExecChanges { args: vec!["y".into()], env: vec!["B=3".into(), "A".into()], ..Default::default() };
+    let mut changes =
+        ExecChanges { args: vec!["y".into()], env: vec!["B=3".into(), "A".into()], ..Default::default() };
     let same = exec_process(&spec, &changes, None).unwrap();
     assert_eq!((same.user.as_str(), same.additional_groups.len(), same.create_cwd), ("web", 1, false));
     assert_eq!(same.env, [c"B=3".to_owned()]);

@@ -42,7 +42,7 @@ pub(super) fn read(cache: &Path, key: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::from(file).take(LIMIT as u64 + 1).read_to_end(&mut bytes).ok()?;
     let (found, filter) = bytes.split_at_checked(DIGEST)?;
-    let sound = bytes.len() <= LIMIT && !filter.is_empty() && filter.len() % 8 == 0;
+    let sound = bytes.len() <= LIMIT && !filter.is_empty() && filter.len().is_multiple_of(8);
     (sound && found == digest(key, filter)).then(|| filter.to_vec())
 }
 
