@@ -8,21 +8,24 @@ use crate::store::Store;
 
 /// Bytes moved at a time.
 const CHUNK: usize = 256 << 10;
+/// Of what is compressed here: as fast as the disk.
+const ZSTD_LEVEL: i32 = 1;
 
-/// Stores a layer archive. What the image format has a word for is stored as received; an xz archive becomes
-/// zstd, so that every stored layer can be saved and pushed.
+/// Stores a layer archive. gzip and zstd are stored as received; a plain tar or xz becomes zstd, so that the
+/// store does not hold every file twice at full length and every stored layer can be saved and pushed.
 pub fn receive_layer(store: &Store, what: &str, source: impl Read + Send) -> Result<Descriptor> {
     let (compression, source) = Compression::detect(what, source)?;
     let mut blob = store.blob_writer()?;
-    let media_type = match compression.layer_media_type() {
+    let received = Some(compression).filter(|c| matches!(c, Compression::Gzip | Compression::Zstd));
+    let media_type = match received.and_then(Compression::layer_media_type) {
         Some(media_type) => {
             copy(store, what, source, &mut blob)?;
             media_type
         }
         None => {
             let plain = compression.decoder(source).map_err(|e| read_failed(what, e))?;
-            let mut encoder =
-                zstd::stream::write::Encoder::new(&mut blob, 3).map_err(|e| write_failed(store, e))?;
+            let mut encoder = zstd::stream::write::Encoder::new(&mut blob, ZSTD_LEVEL)
+                .map_err(|e| write_failed(store, e))?;
             copy(store, what, plain, &mut encoder)?;
             encoder.finish().map_err(|e| write_failed(store, e))?;
             crate::oci::media_type::LAYER_ZSTD
