@@ -246,3 +246,6 @@ fn created(engine: &Engine, rows: &[ContainerRecord], name: &str) -> Result<Time
         None => Ok(engine.store.find_container(name)?.created),
     }
 }
+
+#[cfg(test)]
+mod tests;
