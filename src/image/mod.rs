@@ -1,8 +1,9 @@
 //! Content: archives to layers, layers to images, images to archives.
 //!
-//! A blob is stored as it was received, under its digest, before anything is made of it; a layer is unpacked
-//! from its stored blob, once for each diff-id, and is recorded only when its uncompressed bytes have that
-//! digest. Decompression happens in this process: no program is started, least of all one from an image.
+//! A blob is stored under its digest before anything is made of it: as received, but for what `import`
+//! compresses itself. A layer is unpacked from its stored blob, once for each diff-id, and is recorded only when
+//! its uncompressed bytes have that digest. Decompression happens in this process: no program is started, least
+//! of all one from an image.
 
 pub mod archive;
 pub mod blob;
