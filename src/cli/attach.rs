@@ -4,9 +4,8 @@ use clap::Args;
 
 use super::command::{Exit, Verb, switch};
 use super::context::Context;
-use super::failure::Outcome;
+use super::failure::{Outcome, checked_keys};
 use super::{complete, unbuilt};
-use crate::engine;
 use crate::engine::container::attach::{self, Ending};
 use crate::error::ExitStatus;
 
@@ -38,17 +37,12 @@ impl Verb for Attach {
     const UNBUILT: &'static [unbuilt::Flag] = unbuilt::LATEST;
 
     fn run(self, context: &Context) -> Outcome {
-        let detach_keys = match self.detach_keys {
-            Some(keys) => keys,
-            None => context.config()?.detach_keys.clone(),
-        };
-        engine::options::detach_keys(&detach_keys)?;
         let how = attach::Attach {
             stdin: !self.no_stdin,
             stdout: true,
             stderr: true,
             sig_proxy: self.sig_proxy,
-            detach_keys,
+            detach_keys: checked_keys(self.detach_keys)?,
         };
         match attach::attach(context.engine()?, &self.container, &how)? {
             Ending::Exited(code) => Ok(ExitStatus::Container(code)),

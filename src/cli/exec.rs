@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::{Failure, Outcome};
+use super::failure::{Failure, Outcome, checked_keys};
 use super::{complete, unbuilt};
 use crate::engine::container::attach::{Attach, Ending};
 use crate::engine::exec::{self, ExecRequest};
@@ -71,8 +71,7 @@ impl Verb for Exec {
                 "the input device is not a TTY: leave out -t, or run kelp in a terminal".into(),
             ));
         }
-        let detach_keys = self.detach_keys.unwrap_or_else(|| config.detach_keys.clone());
-        options::detach_keys(&detach_keys)?;
+        let detach_keys = checked_keys(self.detach_keys)?;
         let request = ExecRequest {
             command: command.to_vec(),
             env: options::env(&self.env_file, &self.env, &|name| config.variable(name))?,

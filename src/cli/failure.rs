@@ -125,6 +125,18 @@ pub(super) fn notice(text: &str) {
     complain(&format!("kelp: {}\n", escape::line(text)));
 }
 
+/// What the user should be told about something that worked all the same.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        notice(&format!("warning: {warning}"));
+    }
+}
+
+/// A `--detach-keys` that means something.
+pub(super) fn checked_keys(keys: Option<String>) -> Result<Option<String>, Failure> {
+    Ok(keys.map(|keys| crate::engine::options::detach_keys(&keys)).transpose()?)
+}
+
 /// Does `job` for each of `names`, reports what fails and goes on, as docker does; the status says whether all went
 /// well.
 pub(super) fn each(names: &[String], mut job: impl FnMut(&str) -> Result<(), Failure>) -> Outcome {

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::{Outcome, each};
+use super::failure::{Outcome, each, warn};
 use super::stop::StopArgs;
 use super::{complete, output, unbuilt};
 use crate::engine;
@@ -29,7 +29,7 @@ impl Verb for Restart {
         let options = self.how.options()?;
         let engine = context.engine()?;
         each(&self.containers, |name| {
-            engine::container::stop::restart(engine, name, &options)?;
+            engine::container::stop::restart(engine, name, &options, &mut warn)?;
             output::line(name)
         })
     }

@@ -8,7 +8,7 @@ use super::command::{Exit, Verb, switch};
 use super::container_options::ContainerOptions;
 use super::context::Context;
 use super::create::CidFile;
-use super::failure::{Failure, Outcome, notice};
+use super::failure::{Failure, Outcome, checked_keys, warn};
 use super::{output, unbuilt};
 use crate::engine;
 use crate::engine::container::attach::{Attach, Ending};
@@ -59,7 +59,7 @@ impl Verb for Run {
         if self.detach && !options.attach.is_empty() {
             return Err(Failure::Usage("--attach and --detach contradict each other".into()));
         }
-        let attach = if self.detach { None } else { Some(self.attach(context)?) };
+        let attach = if self.detach { None } else { Some(self.attach()?) };
         if options.tty && !self.detach && options.interactive && !std::io::stdin().is_terminal() {
             return Err(Failure::Usage(
                 "the input device is not a TTY: leave out -t, or run kelp in a terminal".into(),
@@ -71,16 +71,12 @@ impl Verb for Run {
         request.detach_keys.clone_from(&self.detach_keys);
 
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
-        let mut id = String::new();
-        let ending = engine::container::run::run(
+        let (id, ending) = engine::container::run::run(
             context.engine()?,
             request,
             RunOptions { attach },
             &mut |created, warnings| {
-                for warning in warnings {
-                    notice(&format!("warning: {warning}"));
-                }
-                created.as_str().clone_into(&mut id);
+                warn(warnings);
                 cidfile.as_mut().map_or(Ok(()), |file| file.write(created.as_str()))
             },
         )?;
@@ -88,7 +84,7 @@ impl Verb for Run {
             Ending::Exited(code) => Ok(ExitStatus::Container(code)),
             Ending::Detached => {
                 if self.detach {
-                    output::line(&id)?;
+                    output::line(id.as_str())?;
                 }
                 Ok(ExitStatus::Success)
             }
@@ -98,19 +94,14 @@ impl Verb for Run {
 
 impl Run {
     /// docker's rule: stdout and stderr unless `-a` says otherwise, stdin with `-i`.
-    fn attach(&self, context: &Context) -> Result<Attach, Failure> {
-        let keys = match &self.detach_keys {
-            Some(keys) => keys.clone(),
-            None => context.config()?.detach_keys.clone(),
-        };
-        engine::options::detach_keys(&keys)?;
+    fn attach(&self) -> Result<Attach, Failure> {
         let options = &self.container;
         Ok(Attach {
             stdin: options.interactive && options.attaches("stdin", true),
             stdout: options.attaches("stdout", true),
             stderr: options.attaches("stderr", true),
             sig_proxy: self.sig_proxy,
-            detach_keys: keys,
+            detach_keys: checked_keys(self.detach_keys.clone())?,
         })
     }
 }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::command::{Exit, Verb, switch};
 use super::context::Context;
-use super::failure::{Failure, Outcome, each};
+use super::failure::{Failure, Outcome, checked_keys, each, warn};
 use super::{complete, output, unbuilt};
 use crate::engine;
 use crate::engine::container::attach::{Attach, Ending};
@@ -42,26 +42,21 @@ impl Verb for Start {
         if !self.attach && !self.interactive {
             let engine = context.engine()?;
             return each(&self.containers, |name| {
-                engine::container::start::start(engine, name, None)?;
+                engine::container::start::start(engine, name, None, &mut warn)?;
                 output::line(name)
             });
         }
         let [container] = self.containers.as_slice() else {
             return Err(Failure::Usage("one container at a time can be started and attached to".into()));
         };
-        let detach_keys = match self.detach_keys {
-            Some(keys) => keys,
-            None => context.config()?.detach_keys.clone(),
-        };
-        engine::options::detach_keys(&detach_keys)?;
         let attach = Attach {
             stdin: self.interactive,
             stdout: true,
             stderr: true,
             sig_proxy: self.sig_proxy,
-            detach_keys,
+            detach_keys: checked_keys(self.detach_keys)?,
         };
-        match engine::container::start::start(context.engine()?, container, Some(&attach))? {
+        match engine::container::start::start(context.engine()?, container, Some(&attach), &mut warn)? {
             Ending::Exited(code) => Ok(ExitStatus::Container(code)),
             Ending::Detached => Ok(ExitStatus::Success),
         }

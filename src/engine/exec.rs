@@ -1,7 +1,10 @@
 //! `exec`: one more process in a running container.
 
-use super::container::attach::{Attach, Ending};
-use super::{Engine, Result};
+use super::container::attach::{self, Attach, Ending};
+use super::container::find;
+use super::{Engine, Error, Result};
+use crate::shim::{self, client, launch, terminal};
+use crate::store::events::Event;
 
 /// What `exec` was asked for. Fields as in [`super::request::CreateRequest`].
 #[derive(Debug, Clone, Default)]
@@ -15,12 +18,42 @@ pub struct ExecRequest {
     pub tty: bool,
 }
 
-/// `attach: None` is `-d`.
+/// Runs the command by the container's shim. `attach: None` is `-d`.
 pub fn exec(
-    _engine: &Engine,
-    _container: &str,
-    _request: &ExecRequest,
-    _attach: Option<&Attach>,
+    engine: &Engine,
+    container: &str,
+    request: &ExecRequest,
+    attach: Option<&Attach>,
 ) -> Result<Ending> {
-    todo!()
+    let (record, _) = find::running(engine, container, "exec in")?;
+    let asked = launch::ExecRequest {
+        command: request.command.clone(),
+        env: request.env.clone(),
+        user: request.user.clone(),
+        workdir: request.workdir.clone(),
+        privileged: request.privileged,
+        terminal: request.tty,
+        size: request.tty.then(terminal::size).flatten(),
+    };
+    let json = serde_json::to_vec(&asked).map_err(|e| Error::Invalid {
+        what: "exec request",
+        value: String::new(),
+        reason: e.to_string(),
+    })?;
+    let socket = client::connect(&engine.store.container_dir(&record.id)).map_err(|e| match e {
+        shim::Error::Gone => find::not_running(&record, "exec in"),
+        e => e.into(),
+    })?;
+    let action = format!("exec_start: {}", request.command.join(" "));
+    engine.store.append_event(&Event::of_container(&record, &action))?;
+    let Some(attach) = attach else {
+        client::exec_detached(socket, &json, request.tty)?;
+        return Ok(Ending::Detached);
+    };
+    let options = attach::options(engine, &record, attach, request.tty)?;
+    match client::exec_session(socket, &json, &options) {
+        // The container ended meanwhile, and everything in it.
+        Err(shim::Error::Gone) => Ok(Ending::Exited(137)),
+        other => Ok(attach::ending(other?)),
+    }
 }

@@ -89,6 +89,7 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     let root = build_root(plan, &surroundings.attach, shim, surroundings.stdio)?;
     protect::sysctls(&plan.sysctls)?;
     oom_score(plan.process.oom_score_adj)?;
+    mount::set_propagation(&root, libc::MS_PRIVATE, false).step("make the root private")?;
     mount::pivot(&root).step("enter the root")?;
     drop(root);
     let ready = program::prepare(&plan.process)?;

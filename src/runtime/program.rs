@@ -108,7 +108,9 @@ fn own_stdio(identity: &Identity) {
         let Ok(stat) = rustix::fs::fstat(fd) else { continue };
         let uid = Some(Uid::from_raw(identity.uid));
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Fifo => drop(rustix::fs::fchown(fd, uid, Some(Gid::from_raw(identity.gid)))),
+            FileType::Fifo => {
+                let _ = rustix::fs::fchown(fd, uid, Some(Gid::from_raw(identity.gid)));
+            }
             // The group of a terminal is tty's.
             FileType::CharacterDevice if rustix::termios::isatty(fd) => {
                 drop(rustix::fs::fchown(fd, uid, None))

@@ -32,6 +32,8 @@ pub(super) fn assemble(rootfs: &Rootfs, attach: &Path) -> Result<OwnedFd, Failur
     mount::attach(&mounted, &target).step("attach the root")?;
     // A bind keeps the propagation of where it came from; nothing mounted inside may travel out.
     mount::set_propagation(&mounted, libc::MS_PRIVATE, true).step("make the root private")?;
+    // A recursive bind of what lies above `attach` must not bring the root into itself.
+    mount::set_propagation(&mounted, libc::MS_UNBINDABLE, false).step("make the root unbindable")?;
     if let Rootfs::HostTree { source, entries, upper, work, hidden } = rootfs {
         let tree = Tree { root: &mounted, source, upper, work };
         entries.iter().try_for_each(|entry| tree.entry(entry))?;

@@ -3,19 +3,31 @@
 
 pub mod client;
 mod error;
+mod exec;
+pub mod launch;
+mod life;
 pub mod log;
 pub mod protocol;
 pub mod server;
+mod spawn;
+pub mod stopping;
 pub mod terminal;
 
 pub use error::{Error, Result};
+pub use spawn::spawn;
 
 use std::process::ExitCode;
 
 /// `argv[0]` of a shim.
 pub const ROLE: &str = "kelp-shim";
 
-/// Runs the shim role. The arguments are the store's root and the container's id.
-pub fn main(_args: std::env::ArgsOs) -> ExitCode {
-    ExitCode::FAILURE
+/// Runs the shim role, until its container is gone. The arguments are those of [`spawn`].
+pub fn main(args: std::env::ArgsOs) -> ExitCode {
+    match life::Shim::from_args(args) {
+        Some(shim) => {
+            shim.run();
+            ExitCode::SUCCESS
+        }
+        None => ExitCode::FAILURE,
+    }
 }

@@ -77,8 +77,10 @@ pub enum Request<'a> {
 /// From a shim.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reply<'a> {
+    /// What the user should be told about the start: one line each.
     Started {
         pid: u32,
+        warnings: Vec<String>,
     },
     Failed(Failure),
     Attached {
@@ -168,6 +170,13 @@ struct Number {
 }
 
 #[derive(Serialize, Deserialize)]
+struct Start {
+    pid: u32,
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct Process {
     pid: u32,
     #[serde(default)]
@@ -252,7 +261,9 @@ impl<'a> Reply<'a> {
     /// Kind and payload.
     pub fn encode(&self) -> (u8, Cow<'a, [u8]>) {
         match self {
-            Self::Started { pid } => (kind::STARTED, json(&Process { pid: *pid, tty: false })),
+            Self::Started { pid, warnings } => {
+                (kind::STARTED, json(&Start { pid: *pid, warnings: warnings.clone() }))
+            }
             Self::Failed(failure) => (kind::FAILED, json(&failure.bounded())),
             Self::Attached { tty } => (kind::ATTACHED, json(&Tty { tty: *tty })),
             Self::StdinTaken => (kind::STDIN_TAKEN, Cow::Borrowed(&[])),
@@ -271,7 +282,10 @@ impl<'a> Reply<'a> {
         let (kind, payload) =
             packet.split_first().ok_or(Error::Protocol { peer: PEER, reason: "empty packet" })?;
         Ok(match *kind {
-            kind::STARTED => Self::Started { pid: from_json::<Process>(payload, PEER)?.pid },
+            kind::STARTED => {
+                let Start { pid, warnings } = from_json(payload, PEER)?;
+                Self::Started { pid, warnings }
+            }
             kind::FAILED => Self::Failed(from_json(payload, PEER)?),
             kind::ATTACHED => Self::Attached { tty: from_json::<Tty>(payload, PEER)?.tty },
             kind::STDIN_TAKEN => bare(payload, Self::StdinTaken, PEER)?,
@@ -345,12 +359,12 @@ pub fn send_reply(socket: BorrowedFd<'_>, reply: &Reply<'_>) -> Result<()> {
     send(socket, reply.encode(), &[], true).map(|_| ())
 }
 
-/// The first client's reading of how the start went: the pid, or the failure as [`Error::Refused`]. A socket
+/// The first client's reading of how the start went: the pid and warnings, or the failure as [`Error::Refused`]. A socket
 /// that closes without a word is [`Error::Gone`].
-pub fn receive_started(socket: BorrowedFd<'_>) -> Result<u32> {
+pub fn receive_started(socket: BorrowedFd<'_>) -> Result<(u32, Vec<String>)> {
     let mut buffer = vec![0; MAX_PACKET];
     match Reply::decode(receive(socket, &mut buffer, &mut Vec::new())?)? {
-        Reply::Started { pid } => Ok(pid),
+        Reply::Started { pid, warnings } => Ok((pid, warnings)),
         Reply::Failed(failure) => Err(failure.into()),
         _ => Err(Error::Protocol { peer: "the shim", reason: "a start was to be reported" }),
     }
@@ -381,7 +395,7 @@ mod tests {
     fn replies() -> Vec<Reply<'static>> {
         let hint = Some("try \"\u{1}\"".to_owned());
         vec![
-            Reply::Started { pid: 4_000_000 },
+            Reply::Started { pid: 4_000_000, warnings: vec!["one".into()] },
             Reply::Failed(Failure { status: 127, message: "no \n such".into(), hint }),
             Reply::Attached { tty: true },
             Reply::StdinTaken,
@@ -459,8 +473,8 @@ mod tests {
     #[test]
     fn the_start_is_reported_over_a_pair() {
         let (ours, theirs) = pair().unwrap();
-        send_reply(theirs.as_fd(), &Reply::Started { pid: 42 }).unwrap();
-        assert_eq!(receive_started(ours.as_fd()).unwrap(), 42);
+        send_reply(theirs.as_fd(), &Reply::Started { pid: 42, warnings: Vec::new() }).unwrap();
+        assert_eq!(receive_started(ours.as_fd()).unwrap(), (42, Vec::new()));
         let failure = Failure { status: 126, message: "permission denied".into(), hint: None };
         send_reply(theirs.as_fd(), &Reply::Failed(failure)).unwrap();
         let error = receive_started(ours.as_fd()).unwrap_err();

@@ -1,1 +1,133 @@
-//! (skeleton)
+//! From layers and a fresh writable layer to a [`MountPlan`]: what to mount, not the mounting.
+//!
+//! One driver so far, `overlay`: the kernel's overlay in the user namespace. Layers are directories in the
+//! kernel's own format, so that every driver reads what any of them wrote.
+
+mod host;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Hint;
+use crate::store::Layout;
+use crate::sys::{self, Context};
+
+pub use host::{Entry, EntryKind};
+
+/// What a container's root is made of, as its directory keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recipe {
+    /// Diff-ids, lowest layer first; never empty.
+    Layers(Vec<String>),
+    /// A directory of the host.
+    Directory { path: PathBuf, write_through: bool },
+}
+
+/// What to mount. Paths are the host's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountPlan {
+    /// `lowers` from the top layer down. `volatile`: nothing in it needs to survive a crash.
+    Overlay {
+        lowers: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+        volatile: bool,
+    },
+    Directory {
+        path: PathBuf,
+    },
+    /// One entry for each top-level name of `source`; overlays get directories of their own in upper and work.
+    HostTree {
+        source: PathBuf,
+        entries: Vec<Entry>,
+        upper: PathBuf,
+        work: PathBuf,
+        hidden: Vec<PathBuf>,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Sys(#[from] sys::Error),
+    #[error("layer {0} is not in the store")]
+    MissingLayer(String),
+    #[error("the root file system {} is not a directory", .0.display())]
+    NotADirectory(PathBuf),
+    #[error("cannot read the root file system {}", .path.display())]
+    Unreadable { path: PathBuf, source: sys::Error },
+    #[error("the machine's own root cannot be written through")]
+    WriteThroughRoot,
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Hint for Error {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::MissingLayer(_) => Some("load or import the image again".into()),
+            Self::WriteThroughRoot => {
+                Some("leave out `:rw`; what is written goes to a throw-away layer".into())
+            }
+            Self::Unreadable { .. } => Some("choose a directory that you may read and enter".into()),
+            _ => None,
+        }
+    }
+}
+
+/// The directories of a container that a snapshot lives in, below the container's own.
+pub const UPPER: &str = "upper";
+pub const WORK: &str = "work";
+/// Where the root is attached in the container's mount namespace.
+pub const MERGED: &str = "merged";
+
+/// Makes the writable layer's directories in a new container's directory, and checks the recipe.
+pub fn create(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<()> {
+    let mode = match recipe {
+        Recipe::Layers(layers) => top_mode(layout, layers)?,
+        Recipe::Directory { path, write_through } => {
+            host::check(path, *write_through)?;
+            0o755
+        }
+    };
+    for name in [UPPER, WORK, MERGED] {
+        let dir = container.join(name);
+        rustix::fs::mkdir(&dir, Mode::from_raw_mode(0o700)).op_on("mkdir", &dir)?;
+    }
+    // The merged root shows the upper directory's mode.
+    let upper = container.join(UPPER);
+    rustix::fs::chmod(&upper, Mode::from_raw_mode(mode)).op_on("chmod", &upper)?;
+    Ok(())
+}
+
+fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
+    let mut mode = 0o755;
+    for diff_id in layers {
+        let dir = layout.layer_dir(diff_id);
+        let metadata = std::fs::metadata(&dir).map_err(|_| Error::MissingLayer(diff_id.clone()))?;
+        mode = metadata.permissions().mode() & 0o7777;
+    }
+    Ok(mode)
+}
+
+/// Decides what to mount for a start of the container whose directory is `container`.
+pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) -> Result<MountPlan> {
+    let (upper, work) = (container.join(UPPER), container.join(WORK));
+    match recipe {
+        Recipe::Layers(layers) => {
+            let lowers = layers.iter().rev().map(|diff_id| layout.layer_dir(diff_id)).collect();
+            Ok(MountPlan::Overlay { lowers, upper, work, volatile })
+        }
+        Recipe::Directory { path, write_through } => {
+            host::check(path, *write_through)?;
+            if *write_through {
+                return Ok(MountPlan::Directory { path: path.clone() });
+            }
+            host::plan(path, layout.root(), upper, work)
+        }
+    }
+}

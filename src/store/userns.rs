@@ -16,10 +16,10 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::container::ShimState;
-use super::{Error, Result, Store};
+use super::{Error, Layout, Result, Store};
 use crate::sys::process::{self, Fork};
-use crate::sys::userns::{self, IdMap, MapKind, Wanted, WhyNoRange, Writers};
+pub use crate::sys::userns::IdMap;
+use crate::sys::userns::{self, MapKind, Wanted, WhyNoRange, Writers};
 use crate::sys::{self, Context};
 
 const HINT: &str = "userns";
@@ -104,9 +104,10 @@ fn join_named(root: &Path) -> Result<bool> {
 
 /// Joins that of any live shim, and names that shim in the hint.
 fn join_any(root: &Path) -> Result<bool> {
-    let Ok(dirs) = std::fs::read_dir(root.join("containers")) else { return Ok(false) };
+    let Ok(dirs) = std::fs::read_dir(Layout::new(root).containers_dir()) else { return Ok(false) };
+    let layout = Layout::new(root);
     for dir in dirs.flatten() {
-        let Some(hint) = live_shim(&dir.path()) else { continue };
+        let Some(hint) = live_shim(&layout, &dir.file_name()) else { continue };
         let Some(fd) = hint.open() else { continue };
         if process::enter(fd, libc::CLONE_NEWUSER).is_ok() {
             hint.write(root)?;
@@ -117,11 +118,12 @@ fn join_any(root: &Path) -> Result<bool> {
 }
 
 /// The shim of a container whose life lock is held.
-fn live_shim(dir: &Path) -> Option<Holder> {
-    if !super::lock::held(&dir.join("lock")).ok()? {
+fn live_shim(layout: &Layout, id: &std::ffi::OsStr) -> Option<Holder> {
+    let id = id.to_str()?.parse().ok()?;
+    if !layout.life_lock_held(&id).ok()? {
         return None;
     }
-    let state: ShimState = serde_json::from_slice(&std::fs::read(dir.join("state.json")).ok()?).ok()?;
+    let state = layout.read_state(&id).ok()??;
     let namespace = process::namespace(state.shim_pid, "user").ok()?;
     let inode = rustix::fs::fstat(&namespace).ok()?.st_ino;
     let own = rustix::fs::stat("/proc/self/ns/user").ok()?.st_ino;

@@ -68,6 +68,13 @@ impl WaitStatus {
         }
     }
 
+    pub fn signal(self) -> Option<i32> {
+        match self {
+            Self::Exited(_) => None,
+            Self::Signaled(signal) => Some(signal),
+        }
+    }
+
     fn from_raw(status: i32) -> Option<Self> {
         if libc::WIFEXITED(status) {
             Some(Self::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(255)))
@@ -345,4 +352,18 @@ pub fn kill(pid: u32, signal: i32) -> Result<()> {
     // SAFETY: kill(2) takes numbers.
     let rc = unsafe { libc::kill(pid.cast_signed(), signal) };
     if rc == 0 { Ok(()) } else { Err(Error::last("kill")) }
+}
+
+/// Closes a descriptor by number, if it is open. Only right before an exec, when no owned value will be used
+/// again.
+pub fn close_number(number: RawFd) {
+    // SAFETY: close(2) on a number; what may have owned it is never touched again, as the caller promises.
+    unsafe { libc::close(number) };
+}
+
+/// The pids of this process's children, ended ones included.
+pub fn children() -> Result<Vec<u32>> {
+    let path = "/proc/thread-self/children";
+    let text = std::fs::read_to_string(path).op_on("read", path)?;
+    Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }

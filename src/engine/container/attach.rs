@@ -1,6 +1,13 @@
 //! `attach`: this terminal joined to a running container.
 
+use super::find;
+use crate::engine::request::CreateRequest;
 use crate::engine::{Engine, Result};
+use crate::shim::client::{self, AttachOptions};
+use crate::shim::launch::Launch;
+use crate::shim::terminal::DetachKeys;
+use crate::shim::{self, protocol};
+use crate::store::container::ContainerRecord;
 
 /// Which streams are joined, and how one leaves. Raw mode, window size and signals follow from it.
 #[derive(Debug, Clone)]
@@ -10,8 +17,8 @@ pub struct Attach {
     pub stderr: bool,
     /// Signals that reach this process are sent on (without a tty).
     pub sig_proxy: bool,
-    /// As typed: `ctrl-p,ctrl-q`. Empty: no way out.
-    pub detach_keys: String,
+    /// As typed: `ctrl-p,ctrl-q`. `None`: the container's own, else the config's. Empty: no way out.
+    pub detach_keys: Option<String>,
 }
 
 /// How an attachment, a run or an exec came to its end.
@@ -23,6 +30,49 @@ pub enum Ending {
     Detached,
 }
 
-pub fn attach(_engine: &Engine, _container: &str, _attach: &Attach) -> Result<Ending> {
-    todo!()
+/// Joins until the container ends or the user detaches.
+pub fn attach(engine: &Engine, container: &str, attach: &Attach) -> Result<Ending> {
+    let (record, _) = find::running(engine, container, "attach to")?;
+    let dir = engine.store.container_dir(&record.id);
+    let launch = Launch::read(&dir)?;
+    // Only what the container takes is worth reading from the user.
+    let attach = Attach { stdin: attach.stdin && launch.stdin, ..attach.clone() };
+    let options = options(engine, &record, &attach, launch.terminal)?;
+    let socket = client::connect(&dir)?;
+    client::request_attach(&socket, &options)?;
+    match client::attach_session(socket, &options) {
+        Err(shim::Error::Gone) => super::wait::exit_code(engine, record.id.as_str()).map(Ending::Exited),
+        other => Ok(ending(other?)),
+    }
+}
+
+pub(in crate::engine) fn options(
+    engine: &Engine,
+    record: &ContainerRecord,
+    attach: &Attach,
+    tty: bool,
+) -> Result<AttachOptions> {
+    let own = || serde_json::from_str::<CreateRequest>(&record.request).ok()?.detach_keys;
+    let detach_keys =
+        attach.detach_keys.clone().or_else(own).unwrap_or_else(|| engine.config.detach_keys.clone());
+    Ok(AttachOptions {
+        stdin: attach.stdin,
+        stdout: attach.stdout,
+        stderr: attach.stderr,
+        tty,
+        sig_proxy: attach.sig_proxy,
+        detach_keys: DetachKeys::parse(&detach_keys)?,
+    })
+}
+
+pub(in crate::engine) fn ending(ending: client::Ending) -> Ending {
+    match ending {
+        client::Ending::Exited(code) => Ending::Exited(code),
+        client::Ending::Detached | client::Ending::OutputClosed => Ending::Detached,
+    }
+}
+
+/// The streams as the shim's protocol names them.
+pub(super) fn streams(attach: &Attach) -> protocol::Attach {
+    protocol::Attach { stdin: attach.stdin, stdout: attach.stdout, stderr: attach.stderr }
 }

@@ -1,8 +1,27 @@
 //! `create`: a container exists and has never run.
 
-use crate::engine::request::CreateRequest;
-use crate::engine::{Engine, Result};
-use crate::store::id::ContainerId;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
+
+use crate::engine::request::{CreateRequest, NamespaceMode, RootfsSource, SeccompChoice};
+use crate::engine::spec::{self, Place};
+use crate::engine::{Engine, Error, Result, image};
+use crate::shim::launch::{self, Launch, Seccomp};
+use crate::snapshot::{self, Recipe};
+use crate::store;
+use crate::store::container::{ContainerRecord, Phase, Status};
+use crate::store::id::{ContainerId, Name};
+use crate::store::names;
+use crate::store::userns;
+
+/// How long a name is waited for whose `--rm` container is just going.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Generated names that are taken before giving up.
+const NAME_TRIES: usize = 20;
 
 /// A new container, and what the user should be told about it (one line each, for stderr).
 #[derive(Debug)]
@@ -12,6 +31,249 @@ pub struct Created {
 }
 
 /// Makes the record, the directory and the writable layer. Nothing is left behind on failure.
-pub fn create(_engine: &Engine, _request: CreateRequest) -> Result<Created> {
-    todo!()
+pub fn create(engine: &Engine, request: CreateRequest) -> Result<Created> {
+    let draft = Draft::new(engine, request)?;
+    let record = draft.commit(engine, Phase::Created)?;
+    Ok(Created { id: record.id, warnings: draft.warnings })
+}
+
+/// A container decided and checked, of which nothing exists yet.
+#[derive(Debug)]
+pub(super) struct Draft {
+    record: ContainerRecord,
+    named: bool,
+    recipe: Recipe,
+    launch: Vec<u8>,
+    spec: Vec<u8>,
+    image_config: Option<Vec<u8>>,
+    /// Name and content of the files that are bound into the container.
+    files: Vec<(&'static str, String)>,
+    pub warnings: Vec<String>,
+}
+
+impl Draft {
+    pub(super) fn new(engine: &Engine, request: CreateRequest) -> Result<Self> {
+        let id = ContainerId::random().ok_or_else(|| no_randomness("a container id"))?;
+        let named = request.name.is_some();
+        let name = match &request.name {
+            Some(name) => name.parse().map_err(store::Error::from)?,
+            None => random_name()?,
+        };
+        let origin = Origin::find(engine, &request)?;
+        let config = origin.config.as_ref();
+        let ids = userns::id_map(&engine.store)?;
+        let place = place(engine, &id, &ids);
+        let built = spec::build(&request, config, &place)?;
+        let command = spec::command(&request, config)?;
+        let record = ContainerRecord {
+            id,
+            name,
+            created: Timestamp::now(),
+            started: None,
+            finished: None,
+            phase: Phase::Created,
+            exit_code: None,
+            oom_killed: false,
+            error: String::new(),
+            auto_remove: request.auto_remove,
+            image: origin.name.clone(),
+            image_id: origin.id.clone(),
+            command,
+            layers: origin.layers.clone(),
+            labels: labels(&request, config),
+            request: json(&request)?,
+        };
+        let recipe = origin.recipe(&request);
+        Ok(Self {
+            named,
+            launch: json(&launch_of(engine, &request, recipe.clone(), config)?)?.into_bytes(),
+            recipe,
+            spec: json(&built)?.into_bytes(),
+            image_config: config.map(json).transpose()?.map(String::into_bytes),
+            files: files(&request, &place)?,
+            warnings: if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() },
+            record,
+        })
+    }
+
+    /// Makes the container exist in `phase`.
+    pub(super) fn commit(&self, engine: &Engine, phase: Phase) -> Result<ContainerRecord> {
+        let mut record = ContainerRecord { phase, ..self.record.clone() };
+        for _ in 0..NAME_TRIES {
+            match engine.store.create_container(&record, |dir| self.fill(engine, dir)) {
+                Err(store::Error::NameTaken { .. }) if !self.named => record.name = random_name()?,
+                Err(store::Error::NameTaken { holder, .. }) if about_to_go(engine, &holder)? => {}
+                Err(e) => return Err(e.into()),
+                Ok(()) => return Ok(record),
+            }
+        }
+        let holder = engine.store.find_container(record.name.as_str())?.id;
+        Err(store::Error::NameTaken { name: record.name.to_string(), holder }.into())
+    }
+
+    fn fill(&self, engine: &Engine, dir: &Path) -> store::Result<()> {
+        let write = |name: &Path, bytes: &[u8]| store::atomic::write(name, bytes);
+        write(&launch::launch_path(dir), &self.launch)?;
+        write(&launch::spec_path(dir), &self.spec)?;
+        if let Some(config) = &self.image_config {
+            write(&dir.join(IMAGE_CONFIG), config)?;
+        }
+        for (name, content) in &self.files {
+            write(&dir.join(name), content.as_bytes())?;
+        }
+        snapshot::create(engine.store.layout(), &self.recipe, dir).map_err(snapshot_refused)
+    }
+}
+
+/// The image's `config` object as it was when the container was made.
+pub(super) const IMAGE_CONFIG: &str = "image.json";
+
+fn snapshot_refused(error: snapshot::Error) -> store::Error {
+    match error {
+        snapshot::Error::Sys(e) => e.into(),
+        other => store::Error::Job(crate::error::chain(&other)),
+    }
+}
+
+/// A `--rm` container that has ended keeps its name until its shim has removed it.
+fn about_to_go(engine: &Engine, holder: &ContainerId) -> Result<bool> {
+    let record = match engine.store.find_container(holder.as_str()) {
+        Err(store::Error::NoSuchContainer(_)) => return Ok(true),
+        other => other?,
+    };
+    let ended = engine.store.observe(&record)?.status == Status::Exited;
+    if !(record.auto_remove && ended) {
+        return Ok(false);
+    }
+    match engine.store.wait_life_lock(holder, PATIENCE) {
+        Ok(Some(_)) | Err(store::Error::NoSuchContainer(_)) => {}
+        Ok(None) => return Ok(false),
+        Err(e) => return Err(e.into()),
+    }
+    // The shim was killed before it could remove what nobody wants any more.
+    if engine.store.find_container(holder.as_str()).is_ok() {
+        super::rm::rm(engine, holder.as_str(), super::rm::RmOptions { force: true })?;
+    }
+    Ok(true)
+}
+
+/// What the root and the defaults come from.
+struct Origin {
+    name: String,
+    id: Option<String>,
+    layers: Vec<String>,
+    config: Option<ImageConfig>,
+}
+
+impl Origin {
+    fn find(engine: &Engine, request: &CreateRequest) -> Result<Self> {
+        match &request.rootfs {
+            RootfsSource::Directory { path, .. } => {
+                Ok(Self { name: path.display().to_string(), id: None, layers: Vec::new(), config: None })
+            }
+            RootfsSource::Image(name) => {
+                let record = image::resolve::resolve(engine, name)?;
+                if let Some(wanted) = &request.platform {
+                    image::resolve::require_platform(&record, name, wanted)?;
+                }
+                let whole: ImageConfiguration =
+                    serde_json::from_str(&record.config).map_err(|e| damaged(name, &e))?;
+                let config = whole.config().clone().unwrap_or_default();
+                Ok(Self {
+                    name: name.clone(),
+                    id: Some(record.id),
+                    layers: record.layers,
+                    config: Some(config),
+                })
+            }
+        }
+    }
+
+    fn recipe(&self, request: &CreateRequest) -> Recipe {
+        match &request.rootfs {
+            RootfsSource::Image(_) => Recipe::Layers(self.layers.clone()),
+            RootfsSource::Directory { path, write_through } => {
+                Recipe::Directory { path: path.clone(), write_through: *write_through }
+            }
+        }
+    }
+}
+
+fn damaged(name: &str, error: &serde_json::Error) -> Error {
+    Error::Invalid { what: "image", value: name.into(), reason: format!("its config is damaged: {error}") }
+}
+
+fn launch_of(
+    engine: &Engine,
+    request: &CreateRequest,
+    recipe: Recipe,
+    config: Option<&ImageConfig>,
+) -> Result<Launch> {
+    let seccomp = match &request.seccomp {
+        _ if request.privileged => Seccomp::Unconfined,
+        SeccompChoice::Default => Seccomp::Default,
+        SeccompChoice::Unconfined => Seccomp::Unconfined,
+        SeccompChoice::Profile(text) => Seccomp::Profile(text.clone()),
+    };
+    Ok(Launch {
+        recipe,
+        terminal: request.tty,
+        stdin: request.interactive,
+        stdin_once: request.stdin_once,
+        auto_remove: request.auto_remove,
+        seccomp,
+        cache: engine.config.cache.clone(),
+        stop_signal: spec::stop_signal(request, config)?,
+        stop_timeout: request.stop_timeout,
+        host_pids: request.pid == NamespaceMode::Host,
+    })
+}
+
+pub(super) fn place(engine: &Engine, id: &ContainerId, ids: &userns::IdMap) -> Place {
+    let mut place = Place::new(id.as_str(), engine.store.container_dir(id));
+    place.largest_gid = ids.gids.iter().map(|e| e.inside.saturating_add(e.count - 1)).max();
+    place
+}
+
+fn labels(request: &CreateRequest, config: Option<&ImageConfig>) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::new();
+    if let Some(from_image) = config.and_then(|c| c.labels().as_ref()) {
+        labels.extend(from_image.iter().map(|(k, v)| (k.clone(), v.clone())));
+    }
+    labels.extend(request.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
+    labels
+}
+
+fn files(request: &CreateRequest, place: &Place) -> Result<Vec<(&'static str, String)>> {
+    let of_host = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    Ok(vec![
+        ("hosts", spec::hosts_file(request, &of_host("/etc/hosts"))),
+        ("hostname", format!("{}\n", spec::hostname(request, place))),
+        ("resolv.conf", spec::resolv_conf(request, &of_host("/etc/resolv.conf"))),
+    ])
+}
+
+fn single_id_notice() -> Result<String> {
+    let why =
+        userns::lacking_range()?.map_or("the running containers have no more".into(), |why| why.to_string());
+    Ok(format!(
+        "{why}: containers get a single id, so only root exists in them (Debian, Ubuntu: apt install uidmap, and a \
+         range in /etc/subuid and /etc/subgid)"
+    ))
+}
+
+fn random_name() -> Result<Name> {
+    names::random().ok_or_else(|| no_randomness("a container name"))
+}
+
+fn no_randomness(what: &'static str) -> Error {
+    Error::Invalid { what, value: String::new(), reason: "the kernel gives no random numbers".into() }
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|e| Error::Invalid {
+        what: "request",
+        value: String::new(),
+        reason: format!("cannot be written down: {e}"),
+    })
 }

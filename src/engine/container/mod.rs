@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod create;
+pub(in crate::engine) mod find;
 pub mod inspect;
 pub mod kill;
 pub mod logs;

@@ -1,6 +1,16 @@
 //! `rm`: the container, its writable layer and its record are gone.
 
-use crate::engine::{Engine, Result};
+use std::time::Duration;
+
+use super::find;
+use crate::engine::{Engine, Error, Result};
+use crate::shim::{self, client, stopping};
+use crate::store;
+use crate::store::container::{ContainerRecord, Observed, Status};
+
+const SIGKILL: i32 = 9;
+/// How long a killed container may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RmOptions {
@@ -8,6 +18,59 @@ pub struct RmOptions {
     pub force: bool,
 }
 
-pub fn rm(_engine: &Engine, _container: &str, _options: RmOptions) -> Result<()> {
-    todo!()
+/// Removes one container. Two at once: one does it, the other finds it gone.
+pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<()> {
+    let (record, observed) = match find::find(engine, container) {
+        Err(e) if e.is_missing() && options.force => return Ok(()),
+        other => other?,
+    };
+    if observed.status == Status::Running {
+        if !options.force {
+            return Err(is_running(&record));
+        }
+        kill(engine, &record, &observed)?;
+    }
+    match remove(engine, &record) {
+        Err(e) if e.is_missing() && (options.force || record.auto_remove) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_running(record: &ContainerRecord) -> Error {
+    Error::Conflict {
+        verb: "remove",
+        container: format!("\"/{}\"", record.name),
+        reason: "container is running: stop the container before removing or force remove".into(),
+        hint: Some(format!("kelp stop {0} && kelp rm {0}, or kelp rm -f {0}", record.name)),
+    }
+}
+
+fn kill(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Result<()> {
+    let dir = engine.store.container_dir(&record.id);
+    let asked = client::connect(&dir)
+        .and_then(|socket| client::kill(socket, SIGKILL))
+        .and_then(|()| stopping::wait_for_end(&dir, Some(PATIENCE)));
+    match asked {
+        Ok(_) | Err(shim::Error::Gone) => Ok(()),
+        // A shim that cannot do it is ended itself, and its container with it.
+        Err(_) => {
+            let shim = engine.store.read_state(&record.id)?.map(|s| (s.shim_pid, s.shim_start));
+            let init = observed.pid.and_then(|pid| Some((pid, store::container::process_start(pid)?)));
+            for (pid, start) in shim.into_iter().chain(init) {
+                stopping::kill_lost(pid, start)?;
+            }
+            Ok(())
+        }
+    }
+}
+
+fn remove(engine: &Engine, record: &ContainerRecord) -> Result<()> {
+    let lock = engine.store.operation_lock(&record.id)?;
+    let Some(life) = engine.store.wait_life_lock(&record.id, PATIENCE)? else {
+        return Err(is_running(record));
+    };
+    engine.store.remove_container(&record.id, |staged| engine.store.delete_tree(staged))?;
+    drop(life);
+    drop(lock);
+    Ok(())
 }

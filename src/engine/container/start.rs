@@ -1,9 +1,160 @@
 //! `start`: a created or exited container runs (again).
 
-use super::attach::{Attach, Ending};
-use crate::engine::{Engine, Result};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
-/// Starting a running container succeeds and does nothing, as with docker.
-pub fn start(_engine: &Engine, _container: &str, _attach: Option<&Attach>) -> Result<Ending> {
-    todo!()
+use oci_spec::image::Config as ImageConfig;
+
+use super::attach::{self, Attach, Ending};
+use super::{create, find};
+use crate::engine::request::{CreateRequest, NamespaceMode};
+use crate::engine::{Engine, Error, Result, spec};
+use crate::shim::launch::{self, Launch, Peer, Start};
+use crate::shim::{self, client, protocol, terminal};
+use crate::store::container::{ContainerRecord, Status};
+use crate::store::{atomic, container};
+
+/// How long a shim may take to clear up after its container's end.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Starts, and stays attached if asked to. Starting a running container succeeds and does nothing, as with docker;
+/// attached, it joins. `warn` hears what the user should be told.
+pub fn start(
+    engine: &Engine,
+    container: &str,
+    attach: Option<&Attach>,
+    warn: &mut dyn FnMut(&[String]),
+) -> Result<Ending> {
+    let (record, observed) = find::find(engine, container)?;
+    if observed.status == Status::Running {
+        return match attach {
+            Some(attach) => attach::attach(engine, container, attach),
+            None => Ok(Ending::Detached),
+        };
+    }
+    let lock = engine.store.operation_lock(&record.id)?;
+    let Some(started) = launch(engine, &record, attach)? else { return Ok(Ending::Detached) };
+    drop(lock);
+    warn(&started.warnings);
+    started.follow(engine, &record, attach)
+}
+
+/// A container whose program runs.
+pub(super) struct Started {
+    socket: OwnedFd,
+    terminal: bool,
+    pub warnings: Vec<String>,
+}
+
+impl Started {
+    /// Stays until the end, where `attach` says so.
+    pub(super) fn follow(
+        self,
+        engine: &Engine,
+        record: &ContainerRecord,
+        attach: Option<&Attach>,
+    ) -> Result<Ending> {
+        let Some(attach) = attach else { return Ok(Ending::Detached) };
+        let options = attach::options(engine, record, attach, self.terminal)?;
+        match client::attach_session(self.socket, &options) {
+            // The shim was killed, and its container with it.
+            Err(shim::Error::Gone) => super::wait::exit_code(engine, record.id.as_str()).map(Ending::Exited),
+            other => Ok(attach::ending(other?)),
+        }
+    }
+}
+
+/// Starts the shim and waits until the program runs. `None`: somebody else's shim has it. The caller holds the
+/// operation lock, or has just made the container.
+pub(super) fn launch(
+    engine: &Engine,
+    record: &ContainerRecord,
+    attach: Option<&Attach>,
+) -> Result<Option<Started>> {
+    let dir = engine.store.container_dir(&record.id);
+    let settings = Launch::read(&dir)?;
+    let start = begin(engine, record, attach, &settings)?;
+    // Whoever has just ended may still be clearing up; whoever runs holds the lock for good.
+    let Some(life) =
+        engine.store.life_lock(&record.id)?.map_or_else(|| wait_for_end(engine, record), |l| Ok(Some(l)))?
+    else {
+        return Ok(None);
+    };
+    engine.store.mark_launched(&record.id)?;
+    let socket = shim::spawn(engine.store.layout(), &record.id, life, &start)?;
+    match protocol::receive_started(socket.as_fd()) {
+        Ok((_, warnings)) => Ok(Some(Started { socket, terminal: settings.terminal, warnings })),
+        Err(shim::Error::Refused { status, message, hint }) => Err(Error::Start { status, message, hint }),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn wait_for_end(engine: &Engine, record: &ContainerRecord) -> Result<Option<crate::store::lock::LifeLock>> {
+    if engine.store.observe(record)?.status == Status::Running {
+        return Ok(None);
+    }
+    Ok(engine.store.wait_life_lock(&record.id, PATIENCE)?)
+}
+
+fn begin(
+    engine: &Engine,
+    record: &ContainerRecord,
+    attach: Option<&Attach>,
+    settings: &Launch,
+) -> Result<Start> {
+    let mut start = Start {
+        attach: attach.map(attach::streams),
+        size: settings.terminal.then(terminal::size).flatten(),
+        ..Start::default()
+    };
+    let request: CreateRequest = serde_json::from_str(&record.request).map_err(|_| damaged(record))?;
+    let modes = [&request.pid, &request.ipc, &request.uts];
+    if modes.iter().all(|mode| !matches!(mode, NamespaceMode::Container(_))) {
+        return Ok(start);
+    }
+    start.join_pid = peer(engine, &request.pid)?;
+    start.join_ipc = peer(engine, &request.ipc)?;
+    start.join_uts = peer(engine, &request.uts)?;
+    rewrite_spec(engine, record, &request, &start)?;
+    Ok(start)
+}
+
+/// The first process of the container that a namespace is shared with, which must run.
+fn peer(engine: &Engine, mode: &NamespaceMode) -> Result<Option<Peer>> {
+    let NamespaceMode::Container(name) = mode else { return Ok(None) };
+    let (other, observed) = find::running(engine, name, "join the namespaces of")?;
+    let found = observed.pid.and_then(|pid| Some(Peer { pid, start: container::process_start(pid)? }));
+    found.map(Some).ok_or_else(|| find::not_running(&other, "join the namespaces of"))
+}
+
+/// The spec names the namespaces that are joined by the pid that their owner has this time.
+fn rewrite_spec(
+    engine: &Engine,
+    record: &ContainerRecord,
+    request: &CreateRequest,
+    start: &Start,
+) -> Result<()> {
+    let dir = engine.store.container_dir(&record.id);
+    let image: Option<ImageConfig> = match std::fs::read(dir.join(create::IMAGE_CONFIG)) {
+        Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|_| damaged(record))?),
+        Err(_) => None,
+    };
+    let ids = crate::store::userns::id_map(&engine.store)?;
+    let mut place = create::place(engine, &record.id, &ids);
+    let path = |peer: &Option<Peer>, name: &str| peer.map(|p| format!("/proc/{}/ns/{name}", p.pid).into());
+    place.join_pid = path(&start.join_pid, "pid");
+    place.join_ipc = path(&start.join_ipc, "ipc");
+    place.join_uts = path(&start.join_uts, "uts");
+    let built = spec::build(request, image.as_ref(), &place)?;
+    let json = serde_json::to_vec(&built).map_err(|_| damaged(record))?;
+    Ok(atomic::write(&launch::spec_path(&dir), &json)?)
+}
+
+fn damaged(record: &ContainerRecord) -> Error {
+    Error::Conflict {
+        verb: "start",
+        container: record.name.to_string(),
+        reason: "its stored settings are damaged".into(),
+        hint: Some("remove it and create it again".into()),
+    }
 }

@@ -1,6 +1,20 @@
 //! `stop` and `restart`: the stop signal, patience, then SIGKILL.
 
-use crate::engine::{Engine, Result};
+use std::time::Duration;
+
+use super::{find, start};
+use crate::engine::{Engine, Error, Result, options};
+use crate::shim::launch::Launch;
+use crate::shim::stopping::{self, Reach};
+use crate::shim::{self, client};
+use crate::store;
+use crate::store::container::{ContainerRecord, Status};
+use crate::store::events::Event;
+
+/// How long a shim may take to clear up once its container is dead.
+const CLEARING_UP: Duration = Duration::from_secs(10);
+
+const SIGKILL: i32 = 9;
 
 /// `None` means the container's own setting.
 #[derive(Debug, Clone, Default)]
@@ -11,10 +25,99 @@ pub struct StopOptions {
 }
 
 /// Stopping a container that does not run succeeds and does nothing.
-pub fn stop(_engine: &Engine, _container: &str, _options: &StopOptions) -> Result<()> {
-    todo!()
+///
+/// A first process that cannot receive the signal (PID 1 of its namespace, no handler, not waiting for it) is not
+/// waited for: the kernel has dropped the signal, and time changes nothing about that.
+pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> {
+    let (record, observed) = find::find(engine, container)?;
+    let named = stop.signal.as_deref().map(options::signal).transpose()?;
+    if observed.status != Status::Running {
+        return Ok(());
+    }
+    let dir = engine.store.container_dir(&record.id);
+    let settings = Launch::read(&dir)?;
+    let signal = named.unwrap_or(settings.stop_signal);
+    let deaf =
+        observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped);
+    let seconds = stop.timeout.or(settings.stop_timeout).unwrap_or(engine.config.stop_timeout);
+    let ended = over(client::connect(&dir).and_then(|socket| client::kill(socket, signal)))?
+        || (!deaf && over(wait(&dir, seconds))?);
+    if !ended {
+        over(client::connect(&dir).and_then(|socket| client::kill(socket, SIGKILL)))?;
+        over(wait(&dir, -1))?;
+    }
+    settle(engine, &record)?;
+    Ok(engine.store.append_event(&Event::of_container(&record, "stop"))?)
 }
 
-pub fn restart(_engine: &Engine, _container: &str, _options: &StopOptions) -> Result<()> {
-    todo!()
+fn wait(dir: &std::path::Path, seconds: i64) -> shim::Result<Waited> {
+    let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+    Ok(match stopping::wait_for_end(dir, patience)? {
+        Some(_) => Waited::Ended,
+        None => Waited::OutOfPatience,
+    })
+}
+
+enum Waited {
+    Ended,
+    OutOfPatience,
+}
+
+/// Whether an answer means that the container has ended.
+trait Answer {
+    fn is_end(&self) -> bool;
+}
+
+impl Answer for () {
+    fn is_end(&self) -> bool {
+        false
+    }
+}
+
+impl Answer for Waited {
+    fn is_end(&self) -> bool {
+        matches!(self, Self::Ended)
+    }
+}
+
+/// Nobody answers any more: that is an end too.
+fn over<T: Answer>(answer: shim::Result<T>) -> Result<bool> {
+    match answer {
+        Ok(answer) => Ok(answer.is_end()),
+        Err(shim::Error::Gone) => Ok(true),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Waits until the shim has recorded the end and let go, so that the next command finds the container at rest.
+pub(super) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<()> {
+    match engine.store.wait_life_lock(&record.id, CLEARING_UP) {
+        Ok(Some(_)) => find::find(engine, record.id.as_str()).map(|_| ()).or_else(gone_is_fine),
+        Ok(None) => Err(Error::Conflict {
+            verb: "stop",
+            container: record.name.to_string(),
+            reason: "its shim does not end".into(),
+            hint: Some(format!("kelp rm -f {}", record.name)),
+        }),
+        Err(store::Error::NoSuchContainer(_)) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A `--rm` container is removed by its own shim.
+fn gone_is_fine(error: Error) -> Result<()> {
+    if error.is_missing() { Ok(()) } else { Err(error) }
+}
+
+/// `stop` and `start`; one that does not run is just started.
+pub fn restart(
+    engine: &Engine,
+    container: &str,
+    options: &StopOptions,
+    warn: &mut dyn FnMut(&[String]),
+) -> Result<()> {
+    let (record, _) = find::find(engine, container)?;
+    stop(engine, record.id.as_str(), options)?;
+    start::start(engine, record.id.as_str(), None, warn)?;
+    Ok(engine.store.append_event(&Event::of_container(&record, "restart"))?)
 }

@@ -1,8 +1,32 @@
 //! `wait`: block until a container has ended.
 
+use super::find;
 use crate::engine::{Engine, Result};
+use crate::shim::{self, client};
+use crate::store::container::Status;
 
 /// The exit code; of one that is not running, that of its last end.
-pub fn wait(_engine: &Engine, _container: &str) -> Result<i32> {
-    todo!()
+pub fn wait(engine: &Engine, container: &str) -> Result<i32> {
+    loop {
+        let (record, observed) = find::find(engine, container)?;
+        if observed.status != Status::Running {
+            return Ok(observed.exit_code.unwrap_or(0));
+        }
+        match client::connect(&engine.store.container_dir(&record.id)).and_then(client::wait) {
+            Ok(code) => return Ok(i32::from(code)),
+            // Its shim is just ending, or was killed: the store knows.
+            Err(shim::Error::Gone) => std::thread::sleep(std::time::Duration::from_millis(2)),
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+/// As [`wait`], for a container whose shim broke off in mid-sentence.
+pub(super) fn exit_code(engine: &Engine, container: &str) -> Result<u8> {
+    match wait(engine, container) {
+        Ok(code) => Ok(u8::try_from(code).unwrap_or(255)),
+        // A `--rm` container that somebody else has removed by force.
+        Err(e) if e.is_missing() => Ok(137),
+        Err(e) => Err(e),
+    }
 }

@@ -64,8 +64,18 @@ impl From<&AttachOptions> for Attach {
 
 /// Waits for the container's end: its exit code.
 pub fn wait(socket: OwnedFd) -> Result<u8> {
-    // A shim that is just ending may close without reading, and has the answer sent all the same.
-    let _ = send(&socket, &Request::Wait);
+    request_wait(&socket);
+    receive_exit(socket)
+}
+
+/// Asks to be told of the container's end. A shim that is just ending may close without reading, and has the
+/// answer sent all the same.
+pub(super) fn request_wait(socket: &OwnedFd) {
+    let _ = send(socket, &Request::Wait);
+}
+
+/// The answer to [`request_wait`].
+pub(super) fn receive_exit(socket: OwnedFd) -> Result<u8> {
     let mut buffer = [0; 256];
     match Reply::decode(protocol::receive(socket.as_fd(), &mut buffer, &mut Vec::new())?)? {
         Reply::Exited { code } => Ok(code),

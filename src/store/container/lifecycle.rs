@@ -185,12 +185,12 @@ impl Store {
     }
 
     /// The start came to nothing: back to `Created` (`Exited` for a container that has run before), and `error`
-    /// says why.
-    pub fn record_failed_start(&self, id: &ContainerId, error: &str) -> Result<()> {
-        let sql = "UPDATE containers SET error = ?2,
+    /// says why, `code` what the command was told.
+    pub fn record_failed_start(&self, id: &ContainerId, code: Option<i32>, error: &str) -> Result<()> {
+        let sql = "UPDATE containers SET error = ?2, exit_code = coalesce(?3, exit_code),
                    phase = CASE WHEN finished IS NULL THEN 'created' ELSE 'exited' END
                    WHERE id = ?1 AND phase = 'launched'";
-        self.change(sql, [id.as_str(), error]).map(|_| ())
+        self.change(sql, (id.as_str(), error, code)).map(|_| ())
     }
 
     /// Removes row and directory. `delete` removes the staged tree (in the user namespace, where files belong to

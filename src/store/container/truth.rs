@@ -89,7 +89,7 @@ impl Store {
             Finding::Lost { state, exit } | Finding::Ended { state, exit, alive: false } => {
                 self.record_exit(&record.id, exit, state.started)
             }
-            Finding::NeverStarted => self.record_failed_start(&record.id, "the start was interrupted"),
+            Finding::NeverStarted => self.record_failed_start(&record.id, None, "the start was interrupted"),
             Finding::Starting | Finding::Running(_) | Finding::Ended { .. } => Ok(()),
         };
         let recorded = recorded.and_then(|()| self.sql("record the loss", transaction.commit()));

@@ -130,7 +130,7 @@ fn a_second_start_does_not_believe_the_first_ones_state() {
     store.mark_launched(&record.id).unwrap();
     let record = store.find_container("subject").unwrap();
     assert_eq!(observe(&store, &record).status, Status::Exited, "what it was before, until it runs");
-    store.record_failed_start(&record.id, "no such command").unwrap();
+    store.record_failed_start(&record.id, Some(127), "no such command").unwrap();
     assert_eq!(phase(&store), Phase::Exited);
     assert_eq!(store.find_container("subject").unwrap().error, "no such command");
 }

@@ -44,6 +44,10 @@ impl IdMap {
         contains(&self.uids, inside)
     }
 
+    pub fn is_single(&self) -> bool {
+        self.kind == MapKind::Single
+    }
+
     pub fn has_gid(&self, inside: u32) -> bool {
         contains(&self.gids, inside)
     }

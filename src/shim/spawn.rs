@@ -1,0 +1,144 @@
+//! From a command to a shim: the fork, the user namespace, and the re-execution from a read-only mount.
+//!
+//! The calling process has one thread. The child leaves its session and terminal, becomes root of the user's
+//! namespace, takes a mount namespace of its own, and executes this same program from a detached read-only
+//! mount, with three descriptors and nothing else. While a fresh namespace's maps are still being written the
+//! exec would cost the child its capabilities, so they are made ambient first.
+
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use super::launch::Start;
+use super::protocol::{self, Failure, Reply};
+use super::{ROLE, Result};
+use crate::error::{Hint, chain};
+use crate::store::id::ContainerId;
+use crate::store::lock::LifeLock;
+use crate::store::userns::{self, Entered};
+use crate::store::{self, Layout};
+use crate::sys::process::{self, Child, Fork};
+use crate::sys::{self, Context};
+
+/// The numbers under which a shim finds what it inherits.
+pub(super) const FIRST_CLIENT: RawFd = 3;
+pub(super) const LIFE_LOCK: RawFd = 4;
+/// Only while a fresh user namespace waits to be published.
+pub(super) const USERNS_LOCK: RawFd = 5;
+
+/// Starts the shim of a container whose record says that it is launched. The answer, `Started` or `Failed`,
+/// comes on the returned socket.
+pub fn spawn(layout: &Layout, id: &ContainerId, life: LifeLock, start: &Start) -> Result<OwnedFd> {
+    let (ours, theirs) = protocol::pair()?;
+    let life = OwnedFd::from(life);
+    match process::fork(0)? {
+        // The shim is nobody's child for long: this command ends, or does not wait for it.
+        Fork::Parent(Child { .. }) => Ok(ours),
+        Fork::Child => {
+            drop(ours);
+            let failure = match become_shim(layout, id, &theirs, &life, start) {
+                Ok(never) => never,
+                Err(failure) => failure,
+            };
+            let _ = protocol::send_reply(theirs.as_fd(), &Reply::Failed(failure));
+            process::exit_now(125)
+        }
+    }
+}
+
+/// Returns only with the reason why there is no shim.
+fn become_shim(
+    layout: &Layout,
+    id: &ContainerId,
+    client: &OwnedFd,
+    life: &OwnedFd,
+    start: &Start,
+) -> std::result::Result<Failure, Failure> {
+    leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
+    let entered = userns::enter_shared(layout.root()).map_err(|e| refused_by_store(&e))?;
+    let (writers, lock) = match entered {
+        Entered::Joined => (Vec::new(), None),
+        Entered::Created(pending) => (pending.writers, pending.lock),
+    };
+    process::unshare(libc::CLONE_NEWNS).map_err(|e| refused("make a mount namespace", &e))?;
+    if !writers.is_empty() {
+        keep_capabilities_across_exec().map_err(|e| refused("keep capabilities", &e))?;
+    }
+    let program = process::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
+    let args = arguments(layout, id, &Start { writers, ..start.clone() })?;
+    let program = lay_out(&program, client, life, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
+    Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))
+}
+
+fn leave_terminal() -> sys::Result<()> {
+    rustix::process::setsid().op("setsid")?;
+    rustix::process::chdir("/").op("chdir /")?;
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).op("open /dev/null")?;
+    (0..3).try_for_each(|number| process::place(&null, number))
+}
+
+/// Inheritable and ambient: what a program without any claim of its own keeps, capabilities(7).
+fn keep_capabilities_across_exec() -> sys::Result<()> {
+    let own = rustix::thread::capabilities(None).op("capget")?;
+    let sets = CapabilitySets { inheritable: own.permitted, ..own };
+    rustix::thread::set_capabilities(None, sets).op("capset")?;
+    for bit in own.permitted.iter() {
+        rustix::thread::configure_capability_in_ambient_set(bit, true).op("raise an ambient capability")?;
+    }
+    Ok(())
+}
+
+/// Gives back what only the exec needed.
+pub(super) fn settle_capabilities() -> sys::Result<()> {
+    rustix::thread::clear_ambient_capability_set().op("clear ambient capabilities")?;
+    let own = rustix::thread::capabilities(None).op("capget")?;
+    let sets = CapabilitySets { inheritable: CapabilitySet::empty(), ..own };
+    rustix::thread::set_capabilities(None, sets).op("capset")
+}
+
+fn arguments(layout: &Layout, id: &ContainerId, start: &Start) -> std::result::Result<Vec<CString>, Failure> {
+    let json = serde_json::to_string(start).unwrap_or_default();
+    let words = [OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str()), OsStr::new(&json)];
+    let word =
+        |w: &OsStr| CString::new(w.as_bytes()).map_err(|_| refused_text("the store's path has a NUL in it"));
+    words.into_iter().map(word).collect()
+}
+
+/// Puts what the shim inherits at its numbers and closes the rest on exec. Returns the program's descriptor at
+/// a number out of the way.
+fn lay_out(
+    program: &OwnedFd,
+    client: &OwnedFd,
+    life: &OwnedFd,
+    lock: Option<&OwnedFd>,
+) -> sys::Result<OwnedFd> {
+    // First out of the way of the low numbers, which some of these may have themselves.
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16).op("dup");
+    let (program, client, life) = (high(program)?, high(client)?, high(life)?);
+    let lock = lock.map(high).transpose()?;
+    process::cloexec_from(3)?;
+    process::place(&client, FIRST_CLIENT)?;
+    process::place(&life, LIFE_LOCK)?;
+    match lock {
+        Some(lock) => process::place(&lock, USERNS_LOCK)?,
+        None => process::close_number(USERNS_LOCK),
+    }
+    debug_assert!(program.as_raw_fd() >= 16);
+    Ok(program)
+}
+
+pub(super) fn refused(doing: &str, cause: &dyn std::error::Error) -> Failure {
+    Failure { status: 125, message: format!("cannot {doing}: {}", chain(cause)), hint: None }
+}
+
+fn refused_text(text: &str) -> Failure {
+    Failure { status: 125, message: text.into(), hint: None }
+}
+
+pub(super) fn refused_by_store(error: &store::Error) -> Failure {
+    Failure { status: 125, message: chain(error), hint: error.hint() }
+}
