@@ -64,7 +64,7 @@ fn kill_shims(s: &Sandbox) {
 
 impl Scene {
     fn of(line: &'static str) -> Self {
-        Self { before: None, line, input: Vec::new(), after: Some("rm -f c") }
+        Self { before: None, line, input: Vec::new(), after: Some("rm -f c1") }
     }
 
     fn after(before: &'static str, line: &'static str) -> Self {
@@ -130,38 +130,38 @@ impl Scene {
 
 #[test]
 fn create() {
-    Scene::of("create --name c busybox true").play();
+    Scene::of("create --name c1 busybox true").play();
 }
 
 #[test]
 fn start() {
-    Scene::after("create --name c busybox sleep 1000", "start c").play();
+    Scene::after("create --name c1 busybox sleep 1000", "start c1").play();
 }
 
 #[test]
 fn run() {
-    Scene::of("run --name c busybox sh -c 'echo x > /y'").play();
+    Scene::of("run --name c1 busybox sh -c 'echo x > /y'").play();
 }
 
 #[test]
 fn run_and_remove() {
-    Scene::of("run --rm --name c busybox true").play();
+    Scene::of("run --rm --name c1 busybox true").play();
 }
 
 #[test]
 fn exec() {
-    Scene::after("run -d --name c busybox sleep 1000", "exec c sh -c 'echo x > /y'").play();
+    Scene::after("run -d --name c1 busybox sleep 1000", "exec c1 sh -c 'echo x > /y'").play();
 }
 
 #[test]
 fn stop() {
-    Scene::after("run -d --name c busybox sleep 1000", "stop -t 0 c").play();
+    Scene::after("run -d --name c1 busybox sleep 1000", "stop -t 0 c1").play();
 }
 
 #[test]
 fn rm() {
-    let before = "run -d --name c busybox sh -c 'mkdir /x; for i in 1 2 3 4 5 6; do echo $i > /x/$i; done; sleep 1000'";
-    Scene::after(before, "rm -f c").play();
+    let before = "run -d --name c1 busybox sh -c 'mkdir /x; for i in 1 2 3 4 5 6; do echo $i > /x/$i; done; sleep 1000'";
+    Scene::after(before, "rm -f c1").play();
 }
 
 #[test]

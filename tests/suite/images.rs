@@ -235,9 +235,9 @@ fn rmi_untags_then_removes() {
     s.ok(&format!("import {} other", tar.display()));
     s.ok("rmi other").has("other");
     s.ok("run --rm busybox true");
-    s.ok("create --name c busybox true");
-    s.exits(1, "rmi busybox").says("c");
-    s.ok("rm c");
+    s.ok("create --name c1 busybox true");
+    s.exits(1, "rmi busybox").says("c1");
+    s.ok("rm c1");
     s.ok("rmi busybox").has("Untagged: busybox:latest").has("Deleted: sha256:");
     s.exits(1, "rmi busybox").says("busybox");
     assert_eq!(fs::read_dir(s.store().join("layers")).unwrap().count(), 0);
@@ -246,10 +246,10 @@ fn rmi_untags_then_removes() {
 #[test]
 fn a_container_keeps_its_image_alive() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 1000");
+    s.ok("run -d --name c1 busybox sleep 1000");
     assert_ne!(s.kelp("rmi -f busybox").run().code, 125);
-    s.ok("exec c ls /bin/busybox");
-    s.ok("restart -t 0 c");
+    s.ok("exec c1 ls /bin/busybox");
+    s.ok("restart -t 0 c1");
 }
 
 #[test]

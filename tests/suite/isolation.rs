@@ -22,11 +22,11 @@ fn capabilities_are_dockers_default() {
     let s = Sandbox::new().busybox();
     let expected = [0, DEFAULT, DEFAULT, DEFAULT, 0];
     assert_eq!(caps(&s.busybox_sh("", "cat /proc/self/status").stdout), expected);
-    s.ok("run -d --name c busybox sleep 100");
-    assert_eq!(caps(&s.ok("exec c cat /proc/self/status").stdout), expected);
-    assert_eq!(caps(&s.ok("exec -u app c cat /proc/self/status").stdout), [0, 0, 0, DEFAULT, 0]);
-    s.ok("run -d --name i --init busybox sleep 100");
-    assert_eq!(caps(&s.ok("exec i cat /proc/1/status").stdout)[0], 0);
+    s.ok("run -d --name c1 busybox sleep 100");
+    assert_eq!(caps(&s.ok("exec c1 cat /proc/self/status").stdout), expected);
+    assert_eq!(caps(&s.ok("exec -u app c1 cat /proc/self/status").stdout), [0, 0, 0, DEFAULT, 0]);
+    s.ok("run -d --name i1 --init busybox sleep 100");
+    assert_eq!(caps(&s.ok("exec i1 cat /proc/1/status").stdout)[0], 0);
 }
 
 #[test]
@@ -74,8 +74,8 @@ fn no_new_privileges_is_applied_when_asked_for() {
     s.busybox_sh("", "grep NoNewPrivs /proc/self/status").has("0");
     s.busybox_sh("--security-opt no-new-privileges", "grep NoNewPrivs /proc/self/status").has("1");
     s.exits(125, "run --rm --security-opt nonsense busybox true").says("nonsense");
-    s.ok("run -d --name c --security-opt no-new-privileges busybox sleep 100");
-    s.ok("exec c grep NoNewPrivs /proc/self/status").has("1");
+    s.ok("run -d --name c1 --security-opt no-new-privileges busybox sleep 100");
+    s.ok("exec c1 grep NoNewPrivs /proc/self/status").has("1");
 }
 
 #[test]
@@ -108,12 +108,12 @@ fn every_namespace_is_new() {
 #[test]
 fn containers_share_the_user_namespace_and_nothing_else() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name a busybox sleep 100");
-    s.ok("run -d --name b busybox sleep 100");
+    s.ok("run -d --name a1 busybox sleep 100");
+    s.ok("run -d --name b1 busybox sleep 100");
     let ns = |c: &str, kind: &str| s.ok(&format!("exec {c} readlink /proc/1/ns/{kind}")).stdout;
-    assert_eq!(ns("a", "user"), ns("b", "user"));
+    assert_eq!(ns("a1", "user"), ns("b1", "user"));
     for kind in ["mnt", "pid", "net", "ipc", "uts", "cgroup"] {
-        assert_ne!(ns("a", kind), ns("b", kind), "{kind}");
+        assert_ne!(ns("a1", kind), ns("b1", kind), "{kind}");
     }
 }
 
@@ -126,12 +126,12 @@ fn namespaces_of_the_host_and_of_others_can_be_joined() {
         let option = if kind == "net" { "network".to_owned() } else { kind.to_owned() };
         s.busybox_sh(&format!("--{option} host"), &format!("readlink /proc/self/ns/{kind}")).is(&host(kind));
     }
-    s.ok("run -d --name a --ipc shareable busybox sleep 100");
+    s.ok("run -d --name a1 --ipc shareable busybox sleep 100");
     for kind in ["pid", "ipc"] {
-        let theirs = s.ok(&format!("exec a readlink /proc/1/ns/{kind}")).stdout;
-        s.busybox_sh(&format!("--{kind} container:a"), &format!("readlink /proc/self/ns/{kind}")).is(&theirs);
+        let theirs = s.ok(&format!("exec a1 readlink /proc/1/ns/{kind}")).stdout;
+        s.busybox_sh(&format!("--{kind} container:a1"), &format!("readlink /proc/self/ns/{kind}")).is(&theirs);
     }
-    s.busybox_sh("--pid container:a", "cat /proc/1/cmdline").has("sleep");
+    s.busybox_sh("--pid container:a1", "cat /proc/1/cmdline").has("sleep");
     s.exits(125, "run --rm --pid container:nobody busybox true").says("nobody");
     s.exits(125, "run --rm --pid nonsense busybox true").says("nonsense");
 }
@@ -172,8 +172,8 @@ fn sensitive_paths_are_masked() {
         assert_ne!(out.code, 0, "{path} was written");
     }
     s.exits(1, "run --rm busybox sh -c 'mkdir /sys/x'");
-    s.ok("run -d --name c busybox sleep 100");
-    s.ok("exec c sh -c 'cat /proc/kcore /proc/keys 2>/dev/null | wc -c'").is("0");
+    s.ok("run -d --name c1 busybox sleep 100");
+    s.ok("exec c1 sh -c 'cat /proc/kcore /proc/keys 2>/dev/null | wc -c'").is("0");
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn dev_has_dockers_nodes_and_no_more() {
 #[test]
 fn root_inside_is_nobody_outside() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 100");
-    let uid = status_field(s.pid_of("c"), "Uid").unwrap();
+    s.ok("run -d --name c1 busybox sleep 100");
+    let uid = status_field(s.pid_of("c1"), "Uid").unwrap();
     assert!(uid.split_whitespace().all(|u| u == s.account.uid.to_string()), "uid {uid}");
-    s.ok("run -d --name d -u 33 busybox sleep 100");
-    let uid = status_field(s.pid_of("d"), "Uid").unwrap();
+    s.ok("run -d --name d1 -u 33 busybox sleep 100");
+    let uid = status_field(s.pid_of("d1"), "Uid").unwrap();
     let outside = s.account.range.map_or(0, |(first, _)| first + 32);
     assert!(uid.split_whitespace().all(|u| u == outside.to_string()), "uid {uid}, not {outside}");
 }

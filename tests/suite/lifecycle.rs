@@ -15,69 +15,69 @@ fn ready(s: &Sandbox, container: &str) {
 #[test]
 fn from_created_to_gone() {
     let s = Sandbox::new().busybox();
-    let id = s.ok("create --name c busybox sh -c 'echo run; exit 5'").text().to_owned();
-    assert_eq!(s.field("c", ".State.Status"), "created");
-    s.ok("start c").is("c");
-    s.ok("wait c").is("5");
-    assert!(s.becomes("c", "exited"));
-    assert_eq!(s.field("c", ".State.ExitCode"), "5");
-    s.exits(5, "start -a c").is("run");
-    s.ok("logs c").is("run\nrun");
-    s.ok("rm c").is("c");
+    let id = s.ok("create --name c1 busybox sh -c 'echo run; exit 5'").text().to_owned();
+    assert_eq!(s.field("c1", ".State.Status"), "created");
+    s.ok("start c1").is("c1");
+    s.ok("wait c1").is("5");
+    assert!(s.becomes("c1", "exited"));
+    assert_eq!(s.field("c1", ".State.ExitCode"), "5");
+    s.exits(5, "start -a c1").is("run");
+    s.ok("logs c1").is("run\nrun");
+    s.ok("rm c1").is("c1");
     s.exits(1, &format!("inspect {id}"));
 }
 
 #[test]
 fn every_verb_has_its_long_form() {
     let s = Sandbox::new().busybox();
-    s.ok("container create --name c busybox sleep 100");
-    s.ok("container start c");
-    s.ok("container exec c true");
+    s.ok("container create --name c1 busybox sleep 100");
+    s.ok("container start c1");
+    s.ok("container exec c1 true");
     s.ok("container ls -q");
-    s.ok("container inspect c");
-    s.ok("container logs c");
-    s.ok("container restart -t 0 c");
-    s.ok("container kill c");
-    s.ok("container wait c").is("137");
-    s.ok("container stop c");
-    s.ok("container rm c");
+    s.ok("container inspect c1");
+    s.ok("container logs c1");
+    s.ok("container restart -t 0 c1");
+    s.ok("container kill c1");
+    s.ok("container wait c1").is("137");
+    s.ok("container stop c1");
+    s.ok("container rm c1");
     s.exits(3, "container run --rm busybox sh -c 'exit 3'");
 }
 
 #[test]
 fn stop_is_quick_when_nobody_can_hear_the_signal() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 1000");
-    let out = s.ok("stop c");
-    out.is("c");
+    s.ok("run -d --name c1 busybox sleep 1000");
+    let out = s.ok("stop c1");
+    out.is("c1");
     assert!(out.took < Duration::from_secs(4), "stop took {:?}", out.took);
-    assert_eq!(s.field("c", ".State.ExitCode"), "137");
-    s.ok("stop c").is("c");
+    assert_eq!(s.field("c1", ".State.ExitCode"), "137");
+    s.ok("stop c1").is("c1");
 }
 
 #[test]
 fn stop_waits_for_a_process_that_catches_the_signal() {
     let s = Sandbox::new().busybox();
-    s.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", CATCHER]);
-    ready(&s, "c");
-    s.ok("stop c");
-    assert_eq!(s.field("c", ".State.ExitCode"), "3");
-    s.ok("logs c").has("caught");
+    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", CATCHER]);
+    ready(&s, "c1");
+    s.ok("stop c1");
+    assert_eq!(s.field("c1", ".State.ExitCode"), "3");
+    s.ok("logs c1").has("caught");
 }
 
 #[test]
 fn stop_gives_the_grace_that_was_asked_for() {
     let s = Sandbox::new().busybox();
     let slow = "trap 'sleep 2; echo done; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
-    s.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", slow]);
-    ready(&s, "c");
-    s.ok("stop -t 20 c");
-    s.ok("logs c").has("done");
+    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", slow]);
+    ready(&s, "c1");
+    s.ok("stop -t 20 c1");
+    s.ok("logs c1").has("done");
     let never = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
-    s.ok(["run", "-d", "--name", "d", "--stop-timeout", "1", "busybox", "sh", "-c", never]);
-    ready(&s, "d");
-    s.ok("stop d");
-    assert_eq!(s.field("d", ".State.ExitCode"), "137");
+    s.ok(["run", "-d", "--name", "d1", "--stop-timeout", "1", "busybox", "sh", "-c", never]);
+    ready(&s, "d1");
+    s.ok("stop d1");
+    assert_eq!(s.field("d1", ".State.ExitCode"), "137");
 }
 
 /// users.md row 44: a process that sits in `sigwait` has no handler, and yet it listens.
@@ -90,71 +90,71 @@ fn stop_keeps_the_grace_for_sigwait() {
     s.write("w.c", source);
     s.program_call("gcc").args(["-static", "-o", "w", "w.c"]).exits(0);
     let v = format!("{}:/w", s.work().join("w").display());
-    s.ok(["run", "-d", "--name", "c", "-v", &v, "busybox", "/w"]);
-    ready(&s, "c");
-    s.ok("stop c");
-    assert_eq!(s.field("c", ".State.ExitCode"), "15");
-    s.ok("logs c").has("caught");
+    s.ok(["run", "-d", "--name", "c1", "-v", &v, "busybox", "/w"]);
+    ready(&s, "c1");
+    s.ok("stop c1");
+    assert_eq!(s.field("c1", ".State.ExitCode"), "15");
+    s.ok("logs c1").has("caught");
 }
 
 #[test]
 fn the_stop_signal_is_the_one_chosen() {
     let s = Sandbox::new().busybox();
     let script = "trap 'exit 9' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done";
-    s.ok(["run", "-d", "--name", "c", "--stop-signal", "SIGUSR1", "busybox", "sh", "-c", script]);
-    ready(&s, "c");
-    s.ok("stop c");
-    assert_eq!(s.field("c", ".State.ExitCode"), "9");
+    s.ok(["run", "-d", "--name", "c1", "--stop-signal", "SIGUSR1", "busybox", "sh", "-c", script]);
+    ready(&s, "c1");
+    s.ok("stop c1");
+    assert_eq!(s.field("c1", ".State.ExitCode"), "9");
 }
 
 #[test]
 fn kill_sends_any_signal() {
     let s = Sandbox::new().busybox();
-    s.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", CATCHER]);
-    ready(&s, "c");
-    s.ok("kill -s WINCH c").is("c");
-    assert_eq!(s.field("c", ".State.Running"), "true");
-    s.ok("kill --signal SIGTERM c");
-    s.ok("wait c").is("3");
-    s.exits(1, "kill c").says("not running");
-    s.ok("run -d --name d busybox sleep 100");
-    s.exits(1, "kill -s NOSUCH d").says("NOSUCH");
-    s.ok("kill -s 9 d");
-    s.ok("wait d").is("137");
+    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", CATCHER]);
+    ready(&s, "c1");
+    s.ok("kill -s WINCH c1").is("c1");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
+    s.ok("kill --signal SIGTERM c1");
+    s.ok("wait c1").is("3");
+    s.exits(1, "kill c1").says("not running");
+    s.ok("run -d --name d1 busybox sleep 100");
+    s.exits(1, "kill -s NOSUCH d1").says("NOSUCH");
+    s.ok("kill -s 9 d1");
+    s.ok("wait d1").is("137");
 }
 
 #[test]
 fn restart_is_a_new_process_in_the_same_container() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sh -c 'echo x >> /count; sleep 1000'");
-    let first = s.pid_of("c");
-    s.ok("restart -t 0 c").is("c");
-    assert_ne!(s.pid_of("c"), first);
-    s.ok("exec c sh -c 'sleep 0.2; wc -l < /count'").is("2");
-    s.ok("stop -t 0 c");
-    s.ok("restart c");
-    assert_eq!(s.field("c", ".State.Running"), "true");
+    s.ok("run -d --name c1 busybox sh -c 'echo x >> /count; sleep 1000'");
+    let first = s.pid_of("c1");
+    s.ok("restart -t 0 c1").is("c1");
+    assert_ne!(s.pid_of("c1"), first);
+    s.ok("exec c1 sh -c 'sleep 0.2; wc -l < /count'").is("2");
+    s.ok("stop -t 0 c1");
+    s.ok("restart c1");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
 }
 
 #[test]
 fn starting_a_running_container_does_nothing() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 100");
-    let pid = s.pid_of("c");
-    s.ok("start c").is("c");
-    assert_eq!(s.pid_of("c"), pid);
+    s.ok("run -d --name c1 busybox sleep 100");
+    let pid = s.pid_of("c1");
+    s.ok("start c1").is("c1");
+    assert_eq!(s.pid_of("c1"), pid);
 }
 
 #[test]
 fn twenty_starts_at_once_start_one() {
     let s = Sandbox::new().busybox();
-    s.ok("create --name c busybox sh -c 'echo started; sleep 1000'");
-    let jobs: Vec<_> = (0..20).map(|_| s.kelp("start c").spawn(false)).collect();
+    s.ok("create --name c1 busybox sh -c 'echo started; sleep 1000'");
+    let jobs: Vec<_> = (0..20).map(|_| s.kelp("start c1").spawn(false)).collect();
     for job in jobs {
         job.finish(Duration::from_secs(60)).expect_code(0);
     }
-    assert!(within(Duration::from_secs(5), || !s.ok("logs c").stdout.is_empty()));
-    s.ok("logs c").is("started");
+    assert!(within(Duration::from_secs(5), || !s.ok("logs c1").stdout.is_empty()));
+    s.ok("logs c1").is("started");
 }
 
 #[test]
@@ -172,21 +172,21 @@ fn two_removals_at_once_both_end_well() {
 #[test]
 fn a_running_container_is_not_removed_without_force() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 100");
-    s.exits(1, "rm c").says("running");
-    assert_eq!(s.field("c", ".State.Running"), "true");
-    s.ok("rm -f c").is("c");
-    s.ok("rm -f c");
-    s.exits(1, "rm c").says("no such container");
+    s.ok("run -d --name c1 busybox sleep 100");
+    s.exits(1, "rm c1").says("running");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
+    s.ok("rm -f c1").is("c1");
+    s.ok("rm -f c1");
+    s.exits(1, "rm c1").says("no such container");
 }
 
 #[test]
 fn several_are_done_and_the_bad_one_is_told() {
     let s = Sandbox::new().busybox();
-    s.ok("create --name a busybox true");
-    s.ok("create --name b busybox true");
-    let out = s.exits(1, "rm a nobody b");
-    assert_eq!(out.lines(), ["a", "b"]);
+    s.ok("create --name a1 busybox true");
+    s.ok("create --name b1 busybox true");
+    let out = s.exits(1, "rm a1 nobody b1");
+    assert_eq!(out.lines(), ["a1", "b1"]);
     out.says("nobody");
 }
 
@@ -205,39 +205,39 @@ fn ids_work_by_unique_prefix() {
 #[test]
 fn names_are_unique_until_they_are_free() {
     let s = Sandbox::new().busybox();
-    let first = s.ok("create --name c busybox true").text().to_owned();
-    let out = s.exits(125, "run --name c busybox true");
-    out.says("c").says(&first[..12]);
+    let first = s.ok("create --name c1 busybox true").text().to_owned();
+    let out = s.exits(125, "run --name c1 busybox true");
+    out.says("c1").says(&first[..12]);
     assert_eq!(s.ok("ps -aq").lines().len(), 1);
-    s.ok("rm c");
-    s.ok("create --name c busybox true");
+    s.ok("rm c1");
+    s.ok("create --name c1 busybox true");
 }
 
 #[test]
 fn wait_answers_at_the_end_and_after_it() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sh -c 'sleep 0.5; exit 6'");
-    let jobs: Vec<_> = (0..5).map(|_| s.kelp("wait c").spawn(false)).collect();
+    s.ok("run -d --name c1 busybox sh -c 'sleep 0.5; exit 6'");
+    let jobs: Vec<_> = (0..5).map(|_| s.kelp("wait c1").spawn(false)).collect();
     for job in jobs {
         job.finish(Duration::from_secs(20)).expect_code(0).is("6");
     }
-    s.ok("wait c").is("6");
+    s.ok("wait c1").is("6");
     s.exits(1, "wait nobody").says("nobody");
 }
 
 #[test]
 fn attach_joins_output_input_and_exit_code() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d -i --name c busybox sh -c 'read line; echo got $line; exit 4'");
-    let out = s.kelp("attach c").stdin("hello\n").exits(4);
+    s.ok("run -d -i --name c1 busybox sh -c 'read line; echo got $line; exit 4'");
+    let out = s.kelp("attach c1").stdin("hello\n").exits(4);
     out.is("got hello");
-    s.exits(1, "attach c");
+    s.exits(1, "attach c1");
 }
 
 #[test]
 fn signals_to_the_client_reach_the_process() {
     let s = Sandbox::new().busybox();
-    let job = s.kelp(["run", "--name", "c", "busybox", "sh", "-c", CATCHER]).spawn(false);
+    let job = s.kelp(["run", "--name", "c1", "busybox", "sh", "-c", CATCHER]).spawn(false);
     job.expect("ready");
     job.signal(Signal::TERM);
     job.finish(Duration::from_secs(20)).expect_code(3).has("caught");
@@ -246,35 +246,35 @@ fn signals_to_the_client_reach_the_process() {
 #[test]
 fn the_container_outlives_a_killed_client() {
     let s = Sandbox::new().busybox();
-    let job = s.kelp("run --name c busybox sh -c 'echo ready; sleep 1000'").spawn(false);
+    let job = s.kelp("run --name c1 busybox sh -c 'echo ready; sleep 1000'").spawn(false);
     job.expect("ready");
     job.signal(Signal::KILL);
     job.finish(Duration::from_secs(10)).expect_code(-9);
-    assert_eq!(s.field("c", ".State.Running"), "true");
-    s.ok("exec c true");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
+    s.ok("exec c1 true");
 }
 
 #[test]
 fn ps_tells_who_is_there() {
     let s = Sandbox::new().busybox();
-    let a = s.ok("run -d --name a -l tier=web busybox sleep 100").text().to_owned();
-    s.ok("run --name b busybox sh -c 'exit 3'");
-    s.ok("create --name c busybox true");
-    assert!(s.becomes("b", "exited"));
+    let a = s.ok("run -d --name a1 -l tier=web busybox sleep 100").text().to_owned();
+    s.ok("run --name b1 busybox sh -c 'exit 3'");
+    s.ok("create --name c1 busybox true");
+    assert!(s.becomes("b1", "exited"));
     let out = s.ok("ps");
     let header = out.lines()[0].split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(header, "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES");
     assert_eq!(out.lines().len(), 2);
     out.has(&a[..12]).has("\"sleep 100\"").has("Up ").has("busybox");
-    s.ok("ps -a --format '{{.Names}} {{.State}}'").is("c created\nb exited\na running");
-    s.ok("ps -a --filter status=exited --format '{{.Names}} {{.Status}}'").has("b Exited (3)");
-    s.ok("ps -aq --filter name=^a$").is(&a[..12]);
+    s.ok("ps -a --format '{{.Names}} {{.State}}'").is("c1 created\nb1 exited\na1 running");
+    s.ok("ps -a --filter status=exited --format '{{.Names}} {{.Status}}'").has("b1 Exited (3)");
+    s.ok("ps -aq --filter name=^a1$").is(&a[..12]);
     s.ok("ps -q --no-trunc").is(&a);
     s.ok("ps -aq -n 2").lines().len().eq(&2).then_some(()).unwrap();
-    s.ok("ps -l --format '{{.Names}}'").is("c");
+    s.ok("ps -l --format '{{.Names}}'").is("c1");
     s.ok("ps -a --filter label=tier=web --format '{{.Label \"tier\"}}'").is("web");
     let first = s.ok("ps --format json");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(first.lines()[0]).unwrap()["Names"], "a");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(first.lines()[0]).unwrap()["Names"], "a1");
     s.exits(1, "ps --filter nonsense=1");
     s.exits(1, "ps --format '{{.Nonsense}}'");
 }
@@ -282,8 +282,8 @@ fn ps_tells_who_is_there() {
 #[test]
 fn inspect_has_dockers_shape() {
     let s = Sandbox::new().busybox();
-    let id = s.ok("run -d --name c -e A=b -w /tmp -h box busybox sleep 100").text().to_owned();
-    let all = s.json("inspect c");
+    let id = s.ok("run -d --name c1 -e A=b -w /tmp -h box busybox sleep 100").text().to_owned();
+    let all = s.json("inspect c1");
     let c = &all[0];
     assert_eq!(c["Id"], id.as_str());
     assert_eq!(c["Name"], "/c");
@@ -299,7 +299,7 @@ fn inspect_has_dockers_shape() {
     {
         assert!(c.get(key).is_some(), "no {key}");
     }
-    let out = s.exits(1, "inspect c nobody");
+    let out = s.exits(1, "inspect c1 nobody");
     out.says("nobody").has(&id);
 }
 
@@ -317,23 +317,23 @@ fn version_and_info_answer() {
 #[test]
 fn a_killed_shim_takes_its_container_along() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sh -c 'sleep 1000 & sleep 1000'");
-    let shim = rustix::process::Pid::from_raw(s.shim_of("c")).unwrap();
+    s.ok("run -d --name c1 busybox sh -c 'sleep 1000 & sleep 1000'");
+    let shim = rustix::process::Pid::from_raw(s.shim_of("c1")).unwrap();
     rustix::process::kill_process(shim, Signal::KILL).unwrap();
     assert!(within(Duration::from_secs(3), || s.processes().is_empty()), "{:?}", s.processes());
-    assert_eq!(s.field("c", ".State.Status"), "exited");
-    assert_eq!(s.field("c", ".State.ExitCode"), "137");
-    assert_ne!(s.field("c", ".State.Error"), "");
-    s.ok("start c");
-    assert_eq!(s.field("c", ".State.Running"), "true");
+    assert_eq!(s.field("c1", ".State.Status"), "exited");
+    assert_eq!(s.field("c1", ".State.ExitCode"), "137");
+    assert_ne!(s.field("c1", ".State.Error"), "");
+    s.ok("start c1");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
 }
 
 #[test]
 fn the_event_log_tells_the_story() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 100");
-    s.ok("stop -t 0 c");
-    s.ok("rm c");
+    s.ok("run -d --name c1 busybox sleep 100");
+    s.ok("stop -t 0 c1");
+    s.ok("rm c1");
     let log = std::fs::read_to_string(s.store().join("events.log")).unwrap();
     let actions: Vec<String> = log
         .lines()

@@ -74,8 +74,8 @@ fn proc_inside_shows_the_container_alone() {
 #[test]
 fn changes_live_as_long_as_the_container() {
     let s = Sandbox::new();
-    s.ok("run --name c --rootfs / sh -c 'echo x >> /usr/kept; wc -l < /usr/kept'").is("1");
-    s.ok("start -a c").is("2");
+    s.ok("run --name c1 --rootfs / sh -c 'echo x >> /usr/kept; wc -l < /usr/kept'").is("1");
+    s.ok("start -a c1").is("2");
     assert!(!fs::exists("/usr/kept").unwrap());
 }
 

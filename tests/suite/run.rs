@@ -169,20 +169,20 @@ fn the_image_fills_what_the_user_left_open() {
     s.ok("run --rm -w /other --entrypoint pwd full:1").is("/other");
     s.ok("run --rm --entrypoint '' full:1 echo bare").is("bare");
     s.ok("run --rm -e A=user --entrypoint sh full:1 -c 'echo $A $B'").is("user image");
-    s.ok("create --name c -l b=user -l c full:1");
-    let labels = s.json("inspect c --format '{{json .Config.Labels}}'");
-    assert_eq!(labels, serde_json::json!({"a": "image", "b": "user", "c": ""}));
+    s.ok("create --name c1 -l b=user -l c1 full:1");
+    let labels = s.json("inspect c1 --format '{{json .Config.Labels}}'");
+    assert_eq!(labels, serde_json::json!({"a": "image", "b": "user", "c1": ""}));
 }
 
 #[test]
 fn labels_come_from_a_file_too() {
     let s = Sandbox::new().busybox();
     s.write("labels", "from.file=1\n# no\nplain\n");
-    s.ok("create --name c --label-file labels --label x=y busybox true");
-    let labels = s.json("inspect c --format '{{json .Config.Labels}}'");
+    s.ok("create --name c1 --label-file labels --label x=y busybox true");
+    let labels = s.json("inspect c1 --format '{{json .Config.Labels}}'");
     assert_eq!(labels, serde_json::json!({"from.file": "1", "plain": "", "x": "y"}));
-    s.ok("create --name d busybox true");
-    s.ok("ps -aq --filter label=x=y --format '{{.Names}}'").is("c");
+    s.ok("create --name d1 busybox true");
+    s.ok("ps -aq --filter label=x=y --format '{{.Names}}'").is("c1");
 }
 
 #[test]
@@ -221,11 +221,11 @@ fn resolv_conf_says_what_was_asked_for() {
 #[test]
 fn changes_of_a_container_stay_in_it() {
     let s = Sandbox::new().busybox();
-    s.ok("run --name a busybox sh -c 'echo x > /etc/new; rm /etc/passwd'");
+    s.ok("run --name a1 busybox sh -c 'echo x > /etc/new; rm /etc/passwd'");
     s.busybox_sh("", "test ! -e /etc/new && test -e /etc/passwd");
-    s.ok("start -a a");
-    s.ok("create --name b busybox sh -c 'test ! -e /etc/new'");
-    s.ok("start -a b");
+    s.ok("start -a a1");
+    s.ok("create --name b1 busybox sh -c 'test ! -e /etc/new'");
+    s.ok("start -a b1");
 }
 
 #[test]
@@ -286,17 +286,17 @@ fn priority_umask_and_stop_settings_are_kept() {
     let s = Sandbox::new().busybox();
     s.busybox_sh("--oom-score-adj 500", "cat /proc/self/oom_score_adj").is("500");
     s.busybox_sh("", "umask").is("0022");
-    s.ok("create --name c --stop-signal USR1 --stop-timeout 3 busybox true");
-    assert_eq!(s.field("c", ".Config.StopTimeout"), "3");
-    assert!(s.field("c", ".Config.StopSignal").contains("USR1"));
+    s.ok("create --name c1 --stop-signal USR1 --stop-timeout 3 busybox true");
+    assert_eq!(s.field("c1", ".Config.StopTimeout"), "3");
+    assert!(s.field("c1", ".Config.StopSignal").contains("USR1"));
     s.exits(125, "create --stop-signal NOSUCH busybox true").says("NOSUCH");
 }
 
 #[test]
 fn annotations_and_platform() {
     let s = Sandbox::new().busybox();
-    s.ok("create --name c --annotation a=b busybox true");
-    s.json("inspect c").to_string().contains("\"a\":\"b\"").then_some(()).expect("the annotation is shown");
+    s.ok("create --name c1 --annotation a=b busybox true");
+    s.json("inspect c1").to_string().contains("\"a\":\"b\"").then_some(()).expect("the annotation is shown");
     s.exits(125, "run --rm --platform linux/s390x busybox true").says("s390x");
 }
 

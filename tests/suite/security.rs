@@ -29,12 +29,12 @@ fn the_binary_cannot_be_overwritten_from_inside() {
     );
     s.load(&Image::busybox().layer(evil), "i");
     let _ = s.kelp("run --rm i /evil").run();
-    s.ok("run -d --name c i /grab");
+    s.ok("run -d --name c1 i /grab");
     for _ in 0..30 {
-        let _ = s.kelp("exec c /evil").run();
-        s.ok("exec c true");
+        let _ = s.kelp("exec c1 /evil").run();
+        s.ok("exec c1 true");
     }
-    s.ok("rm -f c");
+    s.ok("rm -f c1");
     assert_eq!(hash(&program), before);
 }
 
@@ -44,12 +44,12 @@ fn no_descriptor_leaks_into_the_container() {
     let s = Sandbox::new().busybox();
     // The shell's own, and the one with which it reads the directory.
     s.busybox_sh("", "ls /proc/self/fd | tr '\\n' ' '").is("0 1 2 3");
-    s.ok("run -d --name c busybox sleep 1000");
-    s.ok("exec c sh -c 'ls /proc/self/fd | tr \"\\n\" \" \"; ls /proc/1/fd | tr \"\\n\" \" \"'")
+    s.ok("run -d --name c1 busybox sleep 1000");
+    s.ok("exec c1 sh -c 'ls /proc/self/fd | tr \"\\n\" \" \"; ls /proc/1/fd | tr \"\\n\" \" \"'")
         .is("0 1 2 3 0 1 2");
     for n in (0..30).step_by(if cfg!(debug_assertions) { 2 } else { 1 }) {
         for line in
-            [format!("run --rm -w /proc/self/fd/{n} busybox ls"), format!("exec -w /proc/self/fd/{n} c ls")]
+            [format!("run --rm -w /proc/self/fd/{n} busybox ls"), format!("exec -w /proc/self/fd/{n} c1 ls")]
         {
             let out = s.kelp(&line).run();
             assert_ne!(out.code, 0, "{}", out.story());
@@ -196,8 +196,8 @@ fn control_groups_cannot_be_written() {
 fn sockets_are_not_abstract_and_not_open() {
     let s = Sandbox::new().busybox();
     let before: BTreeSet<String> = abstract_sockets(&fs::read_to_string("/proc/net/unix").unwrap());
-    s.ok("run -d --name c busybox sleep 1000");
-    s.ok("exec -d c sleep 1000");
+    s.ok("run -d --name c1 busybox sleep 1000");
+    s.ok("exec -d c1 sleep 1000");
     let after = abstract_sockets(&s.busybox_sh("--network host", "cat /proc/net/unix").stdout);
     let ours: Vec<_> = after.difference(&before).filter(|l| l.contains("kelp")).collect();
     assert!(ours.is_empty(), "{ours:?}");
@@ -211,14 +211,14 @@ fn abstract_sockets(table: &str) -> BTreeSet<String> {
 #[test]
 fn the_environment_of_one_is_not_anothers() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name a -e SECRET=hunter2 busybox sleep 1000");
-    s.ok("run -d --name b busybox sleep 1000");
+    s.ok("run -d --name a1 -e SECRET=hunter2 busybox sleep 1000");
+    s.ok("run -d --name b1 busybox sleep 1000");
     let seen = [
-        s.ok("exec b env").stdout,
-        s.ok("inspect b").stdout,
+        s.ok("exec b1 env").stdout,
+        s.ok("inspect b1").stdout,
         s.ok("ps -a --no-trunc").stdout,
         fs::read_to_string(s.store().join("events.log")).unwrap(),
-        String::from_utf8_lossy(&fs::read(format!("/proc/{}/environ", s.shim_of("b"))).unwrap_or_default())
+        String::from_utf8_lossy(&fs::read(format!("/proc/{}/environ", s.shim_of("b1"))).unwrap_or_default())
             .into_owned(),
     ];
     for text in seen {
@@ -230,7 +230,7 @@ fn the_environment_of_one_is_not_anothers() {
 #[test]
 fn the_store_is_the_users_alone() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 1000");
+    s.ok("run -d --name c1 busybox sleep 1000");
     let store = s.store();
     assert_eq!(fs::metadata(&store).unwrap().permissions().mode() & 0o777, 0o700);
     for entry in fs::read_dir(&store).unwrap().flatten() {
@@ -258,13 +258,13 @@ fn names_are_checked_everywhere() {
 #[test]
 fn a_flood_of_output_is_bounded_in_memory() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 1000");
-    let shim = s.shim_of("c");
-    let mut flood = s.kelp("exec c sh -c 'yes | head -c 1g'").command();
+    s.ok("run -d --name c1 busybox sleep 1000");
+    let shim = s.shim_of("c1");
+    let mut flood = s.kelp("exec c1 sh -c 'yes | head -c 1g'").command();
     let quick =
         flood.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).status().unwrap();
     assert!(quick.success());
-    let mut stalled = s.kelp("exec c yes").command();
+    let mut stalled = s.kelp("exec c1 yes").command();
     let mut stalled =
         stalled.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_secs(2));
@@ -279,14 +279,14 @@ fn a_flood_of_output_is_bounded_in_memory() {
 #[test]
 fn clients_that_vanish_leave_nothing_in_the_shim() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d -i --name c busybox cat");
-    let shim = s.shim_of("c");
+    s.ok("run -d -i --name c1 busybox cat");
+    let shim = s.shim_of("c1");
     let count = || {
         let threads = status_field(shim, "Threads").unwrap().parse::<usize>().unwrap();
         (fs::read_dir(format!("/proc/{shim}/fd")).unwrap().count(), threads)
     };
     let round = || {
-        let jobs: Vec<_> = (0..10).map(|_| s.kelp("attach c").spawn(true)).collect();
+        let jobs: Vec<_> = (0..10).map(|_| s.kelp("attach c1").spawn(true)).collect();
         std::thread::sleep(Duration::from_millis(150));
         for job in &jobs {
             job.signal(rustix::process::Signal::KILL);
@@ -294,7 +294,7 @@ fn clients_that_vanish_leave_nothing_in_the_shim() {
         for job in jobs {
             job.finish(Duration::from_secs(20));
         }
-        let jobs: Vec<_> = (0..10).map(|_| s.kelp("exec c true").spawn(false)).collect();
+        let jobs: Vec<_> = (0..10).map(|_| s.kelp("exec c1 true").spawn(false)).collect();
         for job in jobs {
             job.finish(Duration::from_secs(20)).expect_code(0);
         }
@@ -309,17 +309,17 @@ fn clients_that_vanish_leave_nothing_in_the_shim() {
         round();
     }
     assert!(within(Duration::from_secs(5), || count() <= before), "{before:?} became {:?}", count());
-    assert_eq!(s.field("c", ".State.Running"), "true");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
 }
 
 /// T-shm: shared memory is the container's own and goes with it.
 #[test]
 fn shared_memory_is_not_shared() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name a busybox sh -c 'echo x > /dev/shm/mine; sleep 1000'");
+    s.ok("run -d --name a1 busybox sh -c 'echo x > /dev/shm/mine; sleep 1000'");
     s.busybox_sh("", "ls -A /dev/shm").is("");
     let before = fs::read_dir("/dev/shm").unwrap().count();
-    s.ok("rm -f a");
+    s.ok("rm -f a1");
     assert_eq!(fs::read_dir("/dev/shm").unwrap().count(), before);
 }
 
@@ -334,9 +334,9 @@ fn removing_a_container_deletes_nothing_outside_it() {
         "ln -s {} /link; ln -s / /root-link; mkdir /d/sub; mkdir -m 0 /locked; sleep 1000",
         data.display()
     );
-    s.ok(["run", "-d", "--name", "c", "-v", &v, "busybox", "sh", "-c", &script]);
+    s.ok(["run", "-d", "--name", "c1", "-v", &v, "busybox", "sh", "-c", &script]);
     assert!(within(Duration::from_secs(10), || data.join("sub").exists()));
-    s.ok("rm -f c");
+    s.ok("rm -f c1");
     assert!(data.join("precious").exists() && data.join("sub").exists());
     assert!(s.busybox_tar().exists());
 }
@@ -346,8 +346,8 @@ fn removing_a_container_deletes_nothing_outside_it() {
 fn a_crowd_of_processes_ends_with_the_first() {
     let s = Sandbox::new().busybox();
     let script = "for i in $(seq 100); do (setsid sh -c 'trap \"\" TERM HUP; sleep 1000' &) ; done; echo ready; sleep 1000";
-    s.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", script]);
-    assert!(within(Duration::from_secs(20), || s.ok("logs c").stdout.contains("ready")));
-    s.ok("rm -f c");
+    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", script]);
+    assert!(within(Duration::from_secs(20), || s.ok("logs c1").stdout.contains("ready")));
+    s.ok("rm -f c1");
     assert!(within(Duration::from_secs(3), || s.processes().is_empty()), "{:?}", s.processes());
 }

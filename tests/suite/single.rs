@@ -8,13 +8,13 @@ use crate::harness::{Image, Layer, Sandbox, needs_root};
 fn the_main_job_is_done(s: &Sandbox) {
     s.ok("run --rm busybox sh -c 'id -u; echo x > /new; cat /new'").is("0\nx");
     s.exits(7, "run --rm busybox sh -c 'exit 7'");
-    s.ok("run -d --name c busybox sleep 1000");
-    s.ok("exec c sh -c 'echo y > /tmp/y'");
-    s.ok("exec c cat /tmp/y").is("y");
-    s.ok("stop c");
-    s.ok("start c");
-    s.ok("exec c cat /tmp/y").is("y");
-    s.ok("rm -f c");
+    s.ok("run -d --name c1 busybox sleep 1000");
+    s.ok("exec c1 sh -c 'echo y > /tmp/y'");
+    s.ok("exec c1 cat /tmp/y").is("y");
+    s.ok("stop c1");
+    s.ok("start c1");
+    s.ok("exec c1 cat /tmp/y").is("y");
+    s.ok("rm -f c1");
     s.ok("run --rm --rootfs / sh -c 'id -u; touch /new'").is("0");
     assert!(!fs::exists("/new").unwrap());
 }

@@ -36,13 +36,13 @@ fn keys_are_signals_inside() {
 #[test]
 fn detaching_leaves_it_running_and_attach_comes_back() {
     let s = Sandbox::new().busybox();
-    let mut t = s.terminal("run -it --name c busybox sh");
+    let mut t = s.terminal("run -it --name c1 busybox sh");
     t.send("X=kept; echo ready-$X\n");
     t.expect("ready-kept");
     t.send("\x10\x11");
     t.exits(0);
-    assert_eq!(s.field("c", ".State.Running"), "true");
-    let mut t = s.terminal("attach c");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
+    let mut t = s.terminal("attach c1");
     t.send("echo again-$X\n");
     t.expect("again-kept");
     t.send("exit 5\n");
@@ -52,14 +52,14 @@ fn detaching_leaves_it_running_and_attach_comes_back() {
 #[test]
 fn detach_keys_can_be_chosen() {
     let s = Sandbox::new().busybox();
-    let mut t = s.terminal("run -it --name c --detach-keys ctrl-x,x busybox sh");
+    let mut t = s.terminal("run -it --name c1 --detach-keys ctrl-x,x busybox sh");
     t.send("echo ready-$((1+1))\n");
     t.expect("ready-2");
     t.send("\x10\x11echo not-left-$((1+1))\n");
     t.expect("not-left-2");
     t.send("\x18x");
     t.exits(0);
-    assert_eq!(s.field("c", ".State.Running"), "true");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
     let out = s.kelp("run --rm --detach-keys nonsense-key busybox true").run();
     assert!([1, 125].contains(&out.code), "{}", out.story());
 }
@@ -67,8 +67,8 @@ fn detach_keys_can_be_chosen() {
 #[test]
 fn exec_has_a_terminal_of_its_own() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c busybox sleep 1000");
-    let mut t = s.terminal("exec -it c sh");
+    s.ok("run -d --name c1 busybox sleep 1000");
+    let mut t = s.terminal("exec -it c1 sh");
     t.resize(33, 77);
     std::thread::sleep(Duration::from_millis(300));
     t.send("stty size; test -t 0 && test -t 1 && echo is-a-tty\n");
@@ -76,18 +76,18 @@ fn exec_has_a_terminal_of_its_own() {
     t.expect("is-a-tty");
     t.send("exit 9\n");
     t.exits(9);
-    assert_eq!(s.field("c", ".State.Running"), "true");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
 }
 
 #[test]
 fn the_shim_survives_the_terminal() {
     let s = Sandbox::new().busybox();
-    let mut t = s.terminal("run -it --name c busybox sh");
+    let mut t = s.terminal("run -it --name c1 busybox sh");
     t.send("echo ready-$((1+1))\n");
     t.expect("ready-2");
     drop(t);
     std::thread::sleep(Duration::from_millis(300));
-    assert_eq!(s.field("c", ".State.Running"), "true");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
 }
 
 #[test]
@@ -97,8 +97,8 @@ fn a_terminal_is_asked_for_where_there_is_none() {
     assert!([1, 125].contains(&out.code), "{}", out.story());
     out.says("tty");
     s.ok("run --rm -t busybox tty").has("/dev/pts/0");
-    s.ok("run -d -t --name c busybox sh -c 'tty; sleep 100'");
-    assert!(within(Duration::from_secs(10), || s.ok("logs c").stdout.contains("/dev/pts/0")));
+    s.ok("run -d -t --name c1 busybox sh -c 'tty; sleep 100'");
+    assert!(within(Duration::from_secs(10), || s.ok("logs c1").stdout.contains("/dev/pts/0")));
 }
 
 #[test]
