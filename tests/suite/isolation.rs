@@ -129,7 +129,8 @@ fn namespaces_of_the_host_and_of_others_can_be_joined() {
     s.ok("run -d --name a1 --ipc shareable busybox sleep 100");
     for kind in ["pid", "ipc"] {
         let theirs = s.ok(&format!("exec a1 readlink /proc/1/ns/{kind}")).stdout;
-        s.busybox_sh(&format!("--{kind} container:a1"), &format!("readlink /proc/self/ns/{kind}")).is(&theirs);
+        s.busybox_sh(&format!("--{kind} container:a1"), &format!("readlink /proc/self/ns/{kind}"))
+            .is(&theirs);
     }
     s.busybox_sh("--pid container:a1", "cat /proc/1/cmdline").has("sleep");
     s.exits(125, "run --rm --pid container:nobody busybox true").says("nobody");

@@ -161,11 +161,11 @@ fn twenty_starts_at_once_start_one() {
 fn two_removals_at_once_both_end_well() {
     let s = Sandbox::new().busybox();
     for n in 0..10 {
-        s.ok(&format!("run -d --name c{n} busybox sleep 100"));
-        let jobs: Vec<_> = (0..3).map(|_| s.kelp(&format!("rm -f c{n}")).spawn(false)).collect();
+        s.ok(&format!("run -d --name round{n} busybox sleep 100"));
+        let jobs: Vec<_> = (0..3).map(|_| s.kelp(&format!("rm -f round{n}")).spawn(false)).collect();
         let codes: Vec<i32> = jobs.into_iter().map(|j| j.finish(Duration::from_secs(60)).code).collect();
         assert!(codes.contains(&0) && codes.iter().all(|c| [0, 1].contains(c)), "{codes:?}");
-        s.exits(1, &format!("inspect c{n}"));
+        s.exits(1, &format!("inspect round{n}"));
     }
 }
 
@@ -258,7 +258,7 @@ fn the_container_outlives_a_killed_client() {
 fn ps_tells_who_is_there() {
     let s = Sandbox::new().busybox();
     let a = s.ok("run -d --name a1 -l tier=web busybox sleep 100").text().to_owned();
-    s.ok("run --name b1 busybox sh -c 'exit 3'");
+    s.exits(3, "run --name b1 busybox sh -c 'exit 3'");
     s.ok("create --name c1 busybox true");
     assert!(s.becomes("b1", "exited"));
     let out = s.ok("ps");
@@ -286,7 +286,7 @@ fn inspect_has_dockers_shape() {
     let all = s.json("inspect c1");
     let c = &all[0];
     assert_eq!(c["Id"], id.as_str());
-    assert_eq!(c["Name"], "/c");
+    assert_eq!(c["Name"], "/c1");
     assert_eq!(c["State"]["Status"], "running");
     assert_eq!(c["Config"]["WorkingDir"], "/tmp");
     assert_eq!(c["Config"]["Hostname"], "box");

@@ -57,7 +57,9 @@ fn tail_since_and_timestamps() {
     let (time, text) = last.split_once(' ').unwrap();
     assert!(text == "late" && time.ends_with('Z') && time.len() == 30, "{last}");
     s.ok(&format!("logs --since {time} c1")).is("late");
-    s.ok(&format!("logs --until {} c1", stamped.lines()[0].split(' ').next().unwrap())).has("1").lacks("late");
+    s.ok(&format!("logs --until {} c1", stamped.lines()[0].split(' ').next().unwrap()))
+        .has("1")
+        .lacks("late");
     s.ok("logs --since 1h c1").has("1").has("late");
     s.exits(1, "logs --since nonsense c1").says("nonsense");
     s.exits(1, "logs nobody").says("nobody");
