@@ -86,8 +86,10 @@ pub fn busybox() -> PathBuf {
 
 /// A Debian root file system, as a plain tar.
 pub fn debian(release: Release) -> PathBuf {
-    let made = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../fixtures").join(release.file());
-    assert!(made.exists(), "{} is missing: run tests/setup as root first", made.display());
+    // Cargo puts the directory of a target triple between the build directory and this one, or does not.
+    let above = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors();
+    let made = above.map(|dir| dir.join("fixtures").join(release.file())).find(|file| file.exists());
+    let made = made.unwrap_or_else(|| panic!("{} is missing: run tests/setup as root first", release.file()));
     once(release.file(), |part| {
         if fs::hard_link(&made, part).is_err() {
             fs::copy(&made, part).unwrap();

@@ -65,7 +65,8 @@ fn the_default_profile_refuses_what_dockers_refuses() {
     s.exits(1, "run --rm busybox umount /proc");
     s.exits(1, "run --rm busybox hostname other");
     s.exits(1, "run --rm busybox swapoff /x");
-    s.exits(1, "run --rm busybox date -s 2001-01-01");
+    // busybox says so and ends with 0 all the same.
+    s.ok("run --rm busybox date -s 2001-01-01").says("operation not permitted");
 }
 
 #[test]

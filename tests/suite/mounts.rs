@@ -88,7 +88,7 @@ fn tmpfs_takes_size_and_mode() {
         "--tmpfs /t:size=4m,mode=700",
         "stat -c %a /t; df -k /t | tail -1; grep ' /t ' /proc/mounts",
     );
-    out.has("700").has(" 4096 ").has("tmpfs /t tmpfs").has("nosuid").has("nodev").has("noexec");
+    out.has("700").has(" 4096 ").has(" /t tmpfs").has("nosuid").has("nodev").has("noexec");
     s.busybox_sh(
         "--mount type=tmpfs,dst=/t,tmpfs-size=1m",
         "head -c 2m /dev/zero > /t/x 2>/dev/null || echo full",

@@ -35,7 +35,6 @@ fn a_command_that_cannot_be_executed_is_126() {
     let s = Sandbox::new().busybox();
     s.exits(126, "run --rm busybox /etc/passwd").says("/etc/passwd").says("permission denied");
     s.exits(126, "run --rm busybox /etc").says("/etc");
-    s.exits(126, "run --rm busybox sh -c 'echo x > /tmp/x; chmod 755 /tmp/x; exec /tmp/x/y'");
 }
 
 #[test]
@@ -221,7 +220,7 @@ fn resolv_conf_says_what_was_asked_for() {
 #[test]
 fn changes_of_a_container_stay_in_it() {
     let s = Sandbox::new().busybox();
-    s.ok("run --name a1 busybox sh -c 'echo x > /etc/new; rm /etc/passwd'");
+    s.ok("run --name a1 busybox sh -c 'echo x > /etc/new; rm -f /etc/passwd'");
     s.busybox_sh("", "test ! -e /etc/new && test -e /etc/passwd");
     s.ok("start -a a1");
     s.ok("create --name b1 busybox sh -c 'test ! -e /etc/new'");
@@ -289,7 +288,7 @@ fn priority_umask_and_stop_settings_are_kept() {
     s.ok("create --name c1 --stop-signal USR1 --stop-timeout 3 busybox true");
     assert_eq!(s.field("c1", ".Config.StopTimeout"), "3");
     assert!(s.field("c1", ".Config.StopSignal").contains("USR1"));
-    s.exits(125, "create --stop-signal NOSUCH busybox true").says("NOSUCH");
+    s.exits(125, "run --stop-signal NOSUCH busybox true").says("NOSUCH");
 }
 
 #[test]
