@@ -29,15 +29,16 @@ fn rw_writes_through() {
 #[test]
 fn the_hosts_root_is_a_sandbox() {
     let s = Sandbox::new();
-    let mark = s.write("mark", "mine");
-    let script = format!(
-        "cat {0} && echo changed > {0} && rm -f /bin/ls && ! test -e /bin/ls && id -u && hostname && touch /new",
-        mark.display()
+    let before = fs::metadata("/usr/bin").unwrap().modified().unwrap();
+    // What holds the store is read-only, so what is broken here lies elsewhere.
+    let script = "id -u && hostname && touch /usr/new /new && rm -f /usr/bin/yes && ! test -e /usr/bin/yes";
+    s.ok(["run", "--rm", "-h", "inside", "--rootfs", "/", "sh", "-c", script]).is("0\ninside");
+    assert!(
+        fs::exists("/usr/bin/yes").unwrap()
+            && !fs::exists("/usr/new").unwrap()
+            && !fs::exists("/new").unwrap()
     );
-    let out = s.ok(["run", "--rm", "-h", "inside", "--rootfs", "/", "sh", "-c", &script]);
-    out.is("mine\n0\ninside");
-    assert_eq!(fs::read_to_string(&mark).unwrap(), "mine");
-    assert!(fs::exists("/bin/ls").unwrap() && !fs::exists("/new").unwrap());
+    assert_eq!(fs::metadata("/usr/bin").unwrap().modified().unwrap(), before);
 }
 
 #[test]
