@@ -44,18 +44,10 @@ pub struct Surroundings {
 /// Forks the first process. It gets ready at once and executes its program after [`ShimEnd::go`].
 pub fn start(plan: &Plan, surroundings: Surroundings) -> sys::Result<(Child, ShimEnd)> {
     let (shim, own) = handshake::pair()?;
-    let home = match &surroundings.joins.pid {
-        Some(pid) => {
-            let home = process::namespace(std::process::id(), "pid")?;
-            process::enter(pid, libc::CLONE_NEWPID)?;
-            Some(home)
-        }
-        None => None,
+    let forked = match &surroundings.joins.pid {
+        Some(pid) => process::fork_into(pid, clone_flags(plan)),
+        None => process::fork(clone_flags(plan)),
     };
-    let forked = process::fork(clone_flags(plan));
-    if let (Some(home), Ok(Fork::Parent(_)) | Err(_)) = (&home, &forked) {
-        process::enter(home, libc::CLONE_NEWPID)?;
-    }
     match forked? {
         Fork::Parent(child) => Ok((child, shim)),
         Fork::Child => {

@@ -27,15 +27,10 @@ pub struct Target<'a> {
 /// Forks the process. It executes its program after [`ShimEnd::go`].
 pub fn start(target: &Target<'_>, program: &Process, stdio: ProcessStdio) -> sys::Result<(Child, ShimEnd)> {
     let (shim, own) = handshake::pair()?;
-    let home = process::namespace(std::process::id(), "pid")?;
-    let own_pids = target.namespaces.pid != Namespace::Host;
-    if own_pids {
-        process::enter(target.first, libc::CLONE_NEWPID)?;
-    }
-    let forked = process::fork(0);
-    if own_pids && !matches!(forked, Ok(Fork::Child)) {
-        process::enter(&home, libc::CLONE_NEWPID)?;
-    }
+    let forked = match target.namespaces.pid {
+        Namespace::Host => process::fork(0),
+        Namespace::New | Namespace::Joined => process::fork_into(target.first, 0),
+    };
     match forked? {
         Fork::Parent(child) => Ok((child, shim)),
         Fork::Child => {

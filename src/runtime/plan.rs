@@ -54,7 +54,14 @@ pub enum Rootfs {
     /// A directory of the host itself, written through.
     Directory { path: PathBuf },
     /// A directory that no single overlay can cover: an empty root with one entry for each of `entries`.
-    HostTree { source: PathBuf, entries: Vec<HostEntry>, upper: PathBuf, work: PathBuf, hidden: Vec<PathBuf> },
+    HostTree {
+        source: PathBuf,
+        entries: Vec<HostEntry>,
+        upper: PathBuf,
+        work: PathBuf,
+        hidden: Vec<PathBuf>,
+        volatile: bool,
+    },
 }
 
 /// One top-level name of a [`Rootfs::HostTree`].

@@ -113,7 +113,7 @@ fn own_stdio(identity: &Identity) {
             }
             // The group of a terminal is tty's.
             FileType::CharacterDevice if rustix::termios::isatty(fd) => {
-                drop(rustix::fs::fchown(fd, uid, None))
+                let _ = rustix::fs::fchown(fd, uid, None);
             }
             _ => {}
         }

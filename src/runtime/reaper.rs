@@ -5,22 +5,21 @@ use std::convert::Infallible;
 
 use super::handshake::{Failure, ProcessEnd, Step};
 use super::program::{self, Ready};
-use crate::sys::process::{self, Fork, WaitStatus};
+use crate::sys::process::{self, WaitStatus};
 
 /// Forks; the child executes the program, this process becomes the reaper.
 pub(super) fn fork_program(ready: Ready<'_>, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     // Before the fork, so that no SIGCHLD can be missed; exec undoes it in the child.
     process::block_all_signals().step("block signals")?;
-    match process::fork(0).step("fork the program")? {
-        Fork::Child => {
+    match process::fork_filtered().step("fork the program")? {
+        None => {
             take_foreground();
             if let Err(e) = process::die_with_parent() {
                 return Err(Failure::own("prctl", e));
             }
             Err(ready.exec(shim))
         }
-        Fork::Parent(child) => {
-            let pid = child.pid;
+        Some(pid) => {
             let code = match release_everything().and_then(|()| reap_until(pid)) {
                 Ok(status) => status.code(),
                 Err(_) => 125,

@@ -34,8 +34,8 @@ pub(super) fn assemble(rootfs: &Rootfs, attach: &Path) -> Result<OwnedFd, Failur
     mount::set_propagation(&mounted, libc::MS_PRIVATE, true).step("make the root private")?;
     // A recursive bind of what lies above `attach` must not bring the root into itself.
     mount::set_propagation(&mounted, libc::MS_UNBINDABLE, false).step("make the root unbindable")?;
-    if let Rootfs::HostTree { source, entries, upper, work, hidden } = rootfs {
-        let tree = Tree { root: &mounted, source, upper, work };
+    if let Rootfs::HostTree { source, entries, upper, work, hidden, volatile } = rootfs {
+        let tree = Tree { root: &mounted, source, upper, work, volatile: *volatile };
         entries.iter().try_for_each(|entry| tree.entry(entry))?;
         hidden.iter().try_for_each(|path| hide(&mounted, path, source))?;
     }
@@ -120,6 +120,7 @@ struct Tree<'a> {
     source: &'a Path,
     upper: &'a Path,
     work: &'a Path,
+    volatile: bool,
 }
 
 impl Tree<'_> {
@@ -157,7 +158,7 @@ impl Tree<'_> {
             let _ = rustix::fs::chmod(&upper, Mode::from_raw_mode(stat.st_mode & 0o7777));
         }
         let lowers = std::iter::once(lower.as_path());
-        let mounted = overlay(lowers, &upper, &work, true).map_err(explain_overlay)?;
+        let mounted = overlay(lowers, &upper, &work, self.volatile).map_err(explain_overlay)?;
         let target = self.make(name, Make::Directory)?;
         mount::attach(&mounted, &target).step("attach an entry of the root")
     }

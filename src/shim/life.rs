@@ -337,9 +337,9 @@ fn rootfs_of(plan: MountPlan) -> Rootfs {
             Rootfs::Overlay { lowers, upper, work, volatile }
         }
         MountPlan::Directory { path } => Rootfs::Directory { path },
-        MountPlan::HostTree { source, entries, upper, work, hidden } => {
+        MountPlan::HostTree { source, entries, upper, work, hidden, volatile } => {
             let entries = entries.into_iter().map(|e| HostEntry { name: e.name, kind: entry_kind(e.kind) });
-            Rootfs::HostTree { source, entries: entries.collect(), upper, work, hidden }
+            Rootfs::HostTree { source, entries: entries.collect(), upper, work, hidden, volatile }
         }
     }
 }

@@ -42,13 +42,22 @@ pub(super) fn check(path: &Path, write_through: bool) -> Result<()> {
     if write_through && real == Path::new("/") { Err(Error::WriteThroughRoot) } else { Ok(()) }
 }
 
-pub(super) fn plan(path: &Path, store: &Path, upper: PathBuf, work: PathBuf) -> Result<MountPlan> {
+/// The throw-away layer.
+#[derive(Debug)]
+pub(super) struct Writable {
+    pub upper: PathBuf,
+    pub work: PathBuf,
+    pub volatile: bool,
+}
+
+pub(super) fn plan(path: &Path, store: &Path, writable: Writable) -> Result<MountPlan> {
+    let Writable { upper, work, volatile } = writable;
     let source = std::fs::canonicalize(path).op_on("resolve", path)?;
     let store = std::fs::canonicalize(store).op_on("resolve", store)?;
     let mounts = mount_points()?;
     let splits = |dir: &Path| store.starts_with(dir) || mounts.iter().any(|m| m != dir && m.starts_with(dir));
     if source != Path::new("/") && !splits(&source) {
-        return Ok(MountPlan::Overlay { lowers: vec![source], upper, work, volatile: true });
+        return Ok(MountPlan::Overlay { lowers: vec![source], upper, work, volatile });
     }
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(&source).op_on("read", &source)? {
@@ -57,7 +66,7 @@ pub(super) fn plan(path: &Path, store: &Path, upper: PathBuf, work: PathBuf) -> 
         entries.push(Entry { name: entry.file_name(), kind });
     }
     entries.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(MountPlan::HostTree { source, entries, upper, work, hidden: vec![store] })
+    Ok(MountPlan::HostTree { source, entries, upper, work, hidden: vec![store], volatile })
 }
 
 /// `None`: left out (sockets, pipes, devices).
@@ -114,6 +123,10 @@ fn unescape(field: &[u8]) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn writable() -> Writable {
+        Writable { upper: "u".into(), work: "w".into(), volatile: false }
+    }
+
     #[test]
     fn mountinfo_escapes() {
         assert_eq!(unescape(br"/a\040b\134c"), Path::new(r"/a b\c"));
@@ -125,7 +138,7 @@ mod tests {
     fn a_plain_directory_is_one_overlay() {
         let dir = tempfile::tempdir().unwrap();
         let store = tempfile::tempdir().unwrap();
-        let plan = plan(dir.path(), store.path(), "u".into(), "w".into()).unwrap();
+        let plan = plan(dir.path(), store.path(), writable()).unwrap();
         assert!(matches!(plan, MountPlan::Overlay { .. }));
     }
 
@@ -136,7 +149,7 @@ mod tests {
         std::fs::create_dir_all(&store).unwrap();
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         std::os::unix::fs::symlink("etc", dir.path().join("link")).unwrap();
-        let plan = plan(dir.path(), &store, "u".into(), "w".into()).unwrap();
+        let plan = plan(dir.path(), &store, writable()).unwrap();
         let MountPlan::HostTree { entries, hidden, .. } = plan else { panic!("one overlay cannot do") };
         let kinds: Vec<_> = entries.iter().map(|e| (e.name.to_str().unwrap(), e.kind.clone())).collect();
         assert_eq!(

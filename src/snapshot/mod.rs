@@ -47,6 +47,7 @@ pub enum MountPlan {
         upper: PathBuf,
         work: PathBuf,
         hidden: Vec<PathBuf>,
+        volatile: bool,
     },
 }
 
@@ -127,7 +128,7 @@ pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) 
             if *write_through {
                 return Ok(MountPlan::Directory { path: path.clone() });
             }
-            host::plan(path, layout.root(), upper, work)
+            host::plan(path, layout.root(), host::Writable { upper, work, volatile })
         }
     }
 }

@@ -53,6 +53,19 @@ pub enum Error {
     Job(String),
 }
 
+impl Error {
+    /// Whether the disk, or the user's share of it, has no room.
+    pub fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => {
+                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+            }
+            Self::Sys(e) => e.is(libc::ENOSPC) || e.is(libc::EDQUOT),
+            _ => false,
+        }
+    }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Hint for Error {

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, FlockOperation, Mode};
 use rustix::io::Errno;
 
+use super::id::ContainerId;
 use super::lock::lock_dir;
 use super::{Error, Layout, Result, Store, layout, userns};
 use crate::sys::{Context, tree};
@@ -228,6 +229,21 @@ impl Store {
             }
             other => other,
         }
+    }
+
+    /// Deletes a container's writable layer where it lies: what `rm` does on a disk that has no room for its
+    /// journal. The caller holds the operation and the life lock, and removes the container next.
+    pub fn empty_container(&self, id: &ContainerId) -> Result<()> {
+        for name in ["upper", "work"] {
+            let path = self.layout.container_dir(id).join(name);
+            match remove_in(&path) {
+                Err(Error::Sys(e)) if e.is(libc::EACCES) || e.is(libc::EPERM) => {
+                    userns::run_inside(self, || remove_in(&path).map_err(|e| e.to_string()))?;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     /// Renames within the store. The kernel asks for the right to write in a directory that changes its parent,

@@ -1,6 +1,6 @@
 //! `rm`: the container, its writable layer and its record are gone.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::find;
 use crate::engine::{Engine, Error, Result};
@@ -10,7 +10,9 @@ use crate::store::container::{ContainerRecord, Observed, Status};
 
 const SIGKILL: i32 = 9;
 /// How long a killed container may take to be gone.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a shim is waited for before the container is looked at anew.
+const SHIM_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RmOptions {
@@ -20,19 +22,25 @@ pub struct RmOptions {
 
 /// Removes one container. Two at once: one does it, the other finds it gone.
 pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<()> {
-    let (record, observed) = match find::find(engine, container) {
-        Err(e) if e.is_missing() && options.force => return Ok(()),
-        other => other?,
-    };
-    if observed.status == Status::Running {
-        if !options.force {
-            return Err(is_running(&record));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (record, observed) = match find::find(engine, container) {
+            Err(e) if e.is_missing() && options.force => return Ok(()),
+            other => other?,
+        };
+        if observed.status == Status::Running {
+            if !options.force {
+                return Err(is_running(&record));
+            }
+            kill(engine, &record, &observed)?;
         }
-        kill(engine, &record, &observed)?;
-    }
-    match remove(engine, &record) {
-        Err(e) if e.is_missing() && (options.force || record.auto_remove) => Ok(()),
-        other => other,
+        match remove(engine, &record) {
+            Err(e) if e.is_missing() && (options.force || record.auto_remove) => return Ok(()),
+            // A shim that was just starting runs by now, or one that was ending is gone.
+            Ok(false) if Instant::now() < deadline => {}
+            Ok(false) => return Err(is_running(&record)),
+            other => return other.map(|_| ()),
+        }
     }
 }
 
@@ -64,13 +72,19 @@ fn kill(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Resul
     }
 }
 
-fn remove(engine: &Engine, record: &ContainerRecord) -> Result<()> {
+/// `false`: a shim holds the container.
+fn remove(engine: &Engine, record: &ContainerRecord) -> Result<bool> {
     let lock = engine.store.operation_lock(&record.id)?;
-    let Some(life) = engine.store.wait_life_lock(&record.id, PATIENCE)? else {
-        return Err(is_running(record));
-    };
-    engine.store.remove_container(&record.id, |staged| engine.store.delete_tree(staged))?;
-    drop(life);
-    drop(lock);
-    Ok(())
+    let Some(life) = engine.store.wait_life_lock(&record.id, SHIM_PATIENCE)? else { return Ok(false) };
+    let delete = |staged: &std::path::Path| engine.store.delete_tree(staged);
+    match engine.store.remove_container(&record.id, delete) {
+        // What is to go makes the room that its going needs.
+        Err(e) if e.is_disk_full() => {
+            engine.store.empty_container(&record.id)?;
+            engine.store.remove_container(&record.id, delete)?;
+        }
+        other => other?,
+    }
+    drop((life, lock));
+    Ok(true)
 }

@@ -6,16 +6,19 @@ use std::time::Duration;
 use oci_spec::image::Config as ImageConfig;
 
 use super::attach::{self, Attach, Ending};
+use super::rm::{self, RmOptions};
 use super::{create, find};
-use crate::engine::request::{CreateRequest, NamespaceMode};
+use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode};
 use crate::engine::{Engine, Error, Result, spec};
 use crate::shim::launch::{self, Launch, Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
 use crate::store::container::{ContainerRecord, Status};
+use crate::store::events::Event;
 use crate::store::{atomic, container};
 
 /// How long a shim may take to clear up after its container's end.
 const PATIENCE: Duration = Duration::from_secs(10);
+const FORCE: RmOptions = RmOptions { force: true };
 
 /// Starts, and stays attached if asked to. Starting a running container succeeds and does nothing, as with docker;
 /// attached, it joins. `warn` hears what the user should be told.
@@ -83,8 +86,19 @@ pub(super) fn launch(
     engine.store.mark_launched(&record.id)?;
     let socket = shim::spawn(engine.store.layout(), &record.id, life, &start)?;
     match protocol::receive_started(socket.as_fd()) {
-        Ok((_, warnings)) => Ok(Some(Started { socket, terminal: settings.terminal, warnings })),
-        Err(shim::Error::Refused { status, message, hint }) => Err(Error::Start { status, message, hint }),
+        Ok((_, warnings)) => {
+            engine.store.append_event(&Event::of_container(record, "start"))?;
+            Ok(Some(Started { socket, terminal: settings.terminal, warnings }))
+        }
+        Err(shim::Error::Refused { status, message, hint }) => {
+            let failed =
+                engine.store.record_failed_start(&record.id, Some(i32::from(status.code())), &message);
+            let forgotten =
+                if record.auto_remove { rm::rm(engine, record.id.as_str(), FORCE) } else { Ok(()) };
+            // Why it does not start is what the user has to know; the rest is found by the next command.
+            drop((failed, forgotten));
+            Err(Error::Start { status, message, hint })
+        }
         Err(e) => Err(e.into()),
     }
 }
@@ -108,6 +122,7 @@ fn begin(
         ..Start::default()
     };
     let request: CreateRequest = serde_json::from_str(&record.request).map_err(|_| damaged(record))?;
+    make_sources(&request)?;
     let modes = [&request.pid, &request.ipc, &request.uts];
     if modes.iter().all(|mode| !matches!(mode, NamespaceMode::Container(_))) {
         return Ok(start);
@@ -117,6 +132,21 @@ fn begin(
     start.join_uts = peer(engine, &request.uts)?;
     rewrite_spec(engine, record, &request, &start)?;
     Ok(start)
+}
+
+/// `-v` makes a source directory that does not exist, as docker does; it is the user's own.
+fn make_sources(request: &CreateRequest) -> Result<()> {
+    for mount in &request.mounts {
+        let MountRequest::Bind { source, create_source: true, .. } = mount else { continue };
+        if !source.exists() {
+            std::fs::create_dir_all(source).map_err(|e| Error::Invalid {
+                what: "bind source",
+                value: source.display().to_string(),
+                reason: format!("it does not exist and cannot be made: {e}"),
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// The first process of the container that a namespace is shared with, which must run.

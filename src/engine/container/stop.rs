@@ -40,6 +40,7 @@ pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> 
     let deaf =
         observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped);
     let seconds = stop.timeout.or(settings.stop_timeout).unwrap_or(engine.config.stop_timeout);
+    engine.store.append_event(&Event::of_container(&record, "kill").with("signal", signal))?;
     let ended = over(client::connect(&dir).and_then(|socket| client::kill(socket, signal)))?
         || (!deaf && over(wait(&dir, seconds))?);
     if !ended {
