@@ -28,8 +28,10 @@ pub(super) trait Verb: clap::Args {
 pub(super) enum Exit {
     /// 0, 1, 125 for usage.
     Verb,
-    /// `run` and `exec`: the container's code, 125, 126, 127.
+    /// `run`: the container's code, 125, 126, 127.
     Container,
+    /// `exec`: the command's code, 126, 127; 1 where there is no such running container.
+    Exec,
 }
 
 /// A command without its type: what the tables of [`super::tree`] hold.

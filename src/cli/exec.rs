@@ -57,7 +57,7 @@ impl Verb for Exec {
         ("A second shell", "kelp exec -it web sh"),
         ("As another user, elsewhere", "kelp exec -u postgres -w /tmp db pg_dump -f dump.sql app"),
     ];
-    const EXIT: Exit = Exit::Container;
+    const EXIT: Exit = Exit::Exec;
     const UNBUILT: &'static [unbuilt::Flag] = unbuilt::EXEC;
 
     fn run(self, context: &Context) -> Outcome {

@@ -49,9 +49,10 @@ impl Failure {
     pub(super) fn status(&self, exit: Exit) -> ExitStatus {
         let own = match exit {
             Exit::Container => ExitStatus::Own,
-            Exit::Verb => ExitStatus::Failed,
+            Exit::Verb | Exit::Exec => ExitStatus::Failed,
         };
         match self {
+            Self::Engine(_) if exit == Exit::Verb => own,
             Self::Engine(e) => e.exit_status().unwrap_or(own),
             Self::Usage(_) | Self::Unbuilt { .. } | Self::Config(_) => ExitStatus::Own,
             Self::Clap(e) if e.use_stderr() => ExitStatus::Own,
@@ -175,12 +176,15 @@ mod tests {
         let missing = Failure::Engine(engine::Error::NoSuchContainer("x".into()));
         assert_eq!(missing.status(Exit::Verb), ExitStatus::Failed);
         assert_eq!(missing.status(Exit::Container), ExitStatus::Own);
+        assert_eq!(missing.status(Exit::Exec), ExitStatus::Failed);
         let start = Failure::Engine(engine::Error::Start {
             status: ExitStatus::NotFound,
             message: "m".into(),
             hint: Some("h".into()),
         });
         assert_eq!(start.status(Exit::Container), ExitStatus::NotFound);
+        assert_eq!(start.status(Exit::Exec), ExitStatus::NotFound);
+        assert_eq!(start.status(Exit::Verb), ExitStatus::Failed);
         assert_eq!(start.text(), "kelp: m\nhint: h\n");
         let pipe = Failure::stdout(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!(pipe.status(Exit::Verb), ExitStatus::Success);

@@ -204,6 +204,14 @@ fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
             ("1", "What was asked could not be done, for one of the arguments at least."),
             ("125", "The command line or the configuration makes no sense."),
         ],
+        Exit::Exec => &[
+            ("1", "There is no such container, or it does not run."),
+            ("125", "kelp itself failed, or the command line makes no sense."),
+            ("126", "The command was found and cannot be executed."),
+            ("127", "The command was not found."),
+            ("128+n", "The command was ended by signal n."),
+            ("other", "The exit code of the command."),
+        ],
         Exit::Container => &[
             ("125", "kelp itself failed, or the command line makes no sense."),
             ("126", "The command was found and cannot be executed."),

@@ -83,7 +83,10 @@ fn enter_cwd(root: &OwnedFd, process: &Process) -> Result<(), Failure> {
     let doing = format!("enter the working directory {}", cwd.display());
     let found =
         if process.create_cwd { path::make_in(root, cwd, Make::Directory) } else { path::find_in(root, cwd) };
-    let dir = found.step(&doing).map_err(|f| f.with_hint("choose another one with -w"))?;
+    let dir = found.step(&doing).map_err(|f| {
+        // docker's reading: the command cannot be invoked there.
+        Failure { kind: FailureKind::CannotInvoke, ..f }.with_hint("choose another one with -w")
+    })?;
     rustix::process::fchdir(dir).step(&doing)?;
     // A directory outside the root has no path: the kernel says "(unreachable)".
     let real = rustix::process::getcwd(Vec::new()).step(&doing)?;

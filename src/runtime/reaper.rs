@@ -41,6 +41,8 @@ fn take_foreground() {
 /// The program alone decides when its output ends and when the shim learns of its exec.
 fn release_everything() -> Result<(), Failure> {
     use std::os::fd::AsFd;
+    // The shim's own command line names places of the host.
+    let _ = process::retitle(c"kelp-init");
     let null = program::null()?;
     program::place_stdio([null.as_fd(), null.as_fd(), null.as_fd()])?;
     std::mem::forget(null);

@@ -423,3 +423,25 @@ pub fn children() -> Result<Vec<u32>> {
     let text = std::fs::read_to_string(path).op_on("read", path)?;
     Ok(text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect())
 }
+
+/// Overwrites this process's command line, which `/proc/PID/cmdline` shows, and its name. What does not fit is
+/// cut; nothing of the old one is left.
+pub fn retitle(title: &CStr) -> Result<()> {
+    let _ = rustix::thread::set_name(title);
+    let stat = std::fs::read_to_string("/proc/self/stat").op_on("read", "/proc/self/stat")?;
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    // Fields 48 and 49, arg_start and arg_end; the first one after the name is number 3.
+    let address = |number: usize| fields.get(number - 3).and_then(|f| f.parse::<usize>().ok()).unwrap_or(0);
+    let (start, end) = (address(48), address(49));
+    if start == 0 || end <= start {
+        return Err(Error::new("find the command line", libc::ENOENT));
+    }
+    // SAFETY: the kernel says that the arguments of this process lie there, in its own writable stack; they were
+    // copied before and nothing refers to them.
+    let area = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) };
+    area.fill(0);
+    let bytes = title.to_bytes();
+    let length = bytes.len().min(area.len() - 1);
+    area[..length].copy_from_slice(&bytes[..length]);
+    Ok(())
+}

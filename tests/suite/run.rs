@@ -322,7 +322,7 @@ fn debian_feels_like_debian() {
         .has(" on /dev/pts type devpts ")
         .has("/dev/shm");
     mounts.lacks(s.work().to_str().unwrap());
-    s.ok("run --rm debian sh -c 'dpkg --verify; stat -c %a:%U /bin/su /etc/shadow'")
+    s.ok("run --rm debian sh -c 'dpkg --verify | grep -v /var/lib/apt/lists; stat -c %a:%U /bin/su /etc/shadow'")
         .is("4755:root\n640:root");
     s.ok("run --rm debian sh -c 'cp /etc/os-release /tmp/x && chown 33:33 /tmp/x && stat -c %u:%g /tmp/x'")
         .is("33:33");

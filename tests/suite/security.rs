@@ -260,7 +260,7 @@ fn a_flood_of_output_is_bounded_in_memory() {
     let s = Sandbox::new().busybox();
     s.ok("run -d --name c1 busybox sleep 1000");
     let shim = s.shim_of("c1");
-    let mut flood = s.kelp("exec c1 sh -c 'yes | head -c 1g'").command();
+    let mut flood = s.kelp("exec c1 sh -c 'yes | head -c 1073741824'").command();
     let quick =
         flood.stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).status().unwrap();
     assert!(quick.success());

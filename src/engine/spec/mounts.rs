@@ -82,12 +82,12 @@ fn system(request: &CreateRequest, place: &Place) -> Result<Vec<Mount>> {
     ];
     let (shm, mqueue) = (Path::new("/dev/shm"), Path::new("/dev/mqueue"));
     let bound = ["rbind", "nosuid", "noexec", "nodev", "rprivate"];
+    // With the host's IPC namespace its queues; a host that has none mounted has none to show.
+    list.push(mount(mqueue, "mqueue", &none("mqueue"), &guarded)?);
     if request.ipc == NamespaceMode::Host {
-        list.push(mount(mqueue, "bind", mqueue, &bound)?);
         list.push(mount(shm, "bind", shm, &bound)?);
         return Ok(list);
     }
-    list.push(mount(mqueue, "mqueue", &none("mqueue"), &guarded)?);
     match place.join_ipc.as_deref().filter(|_| request.ipc != NamespaceMode::Private) {
         Some(namespace) => {
             // `/proc/PID/ns/ipc` to `/proc/PID/root/dev/shm`.
