@@ -7,8 +7,11 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
 use super::dev;
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
+use super::mounts::Helpers;
 use super::plan::{Namespace, Plan};
 use super::{mounts, program, protect, reaper, rootfs};
 use crate::sys::process::{self, Child, Fork};
@@ -21,6 +24,8 @@ pub struct Joins {
     pub pid: Option<OwnedFd>,
     pub ipc: Option<OwnedFd>,
     pub uts: Option<OwnedFd>,
+    /// The mount namespace that goes with `ipc`: its `/dev/shm` is shared too.
+    pub shm: Option<OwnedFd>,
 }
 
 /// The process's side of stdio.
@@ -78,7 +83,9 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     rustix::process::setsid().step("setsid")?;
     join(&surroundings.joins)?;
     name_and_network(plan)?;
-    let root = build_root(plan, &surroundings.attach, shim, surroundings.stdio)?;
+    let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
+    let helpers = Helpers { shim, shm };
+    let root = build_root(plan, &surroundings.attach, &helpers, surroundings.stdio)?;
     protect::sysctls(&plan.sysctls)?;
     oom_score(plan.process.oom_score_adj)?;
     mount::set_propagation(&root, libc::MS_PRIVATE, false).step("make the root private")?;
@@ -115,15 +122,27 @@ fn name_and_network(plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A detached copy of another container's `/dev/shm`: a mount can be copied only from within its namespace.
+fn shared_memory(theirs: &OwnedFd) -> Result<OwnedFd, Failure> {
+    let doing = "share the other container's /dev/shm";
+    let own = process::own_namespace("mnt").step(doing)?;
+    process::enter(theirs, libc::CLONE_NEWNS).step(doing)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(CWD, "/dev/shm", flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let tree = opened.op_on("open", "/dev/shm").and_then(|dir| mount::clone_tree(dir, "", false));
+    process::enter(own, libc::CLONE_NEWNS).step(doing)?;
+    tree.step(doing)
+}
+
 fn build_root(
     plan: &Plan,
     attach: &Path,
-    shim: &ProcessEnd,
+    helpers: &Helpers<'_>,
     stdio: ProcessStdio,
 ) -> Result<OwnedFd, Failure> {
     let root = rootfs::assemble(&plan.rootfs, attach)?;
-    let mounted = mounts::all(plan, &root, shim)?;
-    take_stdio(stdio, &root, mounted.devpts.as_ref(), shim)?;
+    let mounted = mounts::all(plan, &root, helpers)?;
+    take_stdio(stdio, &root, mounted.devpts.as_ref(), helpers.shim)?;
     protect::mask(&root, &plan.masked_paths)?;
     protect::read_only(&root, &plan.readonly_paths)?;
     if plan.rootfs_read_only {

@@ -14,7 +14,7 @@ use super::handshake::{Failure, ProcessEnd, Step};
 use super::plan::{BindPropagation, Mount, MountFlags, MountSource, Namespace, Plan, PropagationKind};
 use crate::sys::mount::{self, FsContext, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::sys::path::{self, Make};
-use crate::sys::{self, Context};
+use crate::sys::{self, Context, process};
 
 /// What later steps need from the mounts.
 #[derive(Debug, Default)]
@@ -23,10 +23,19 @@ pub(super) struct Mounted {
     pub devpts: Option<OwnedFd>,
 }
 
+/// What the mounts need besides the plan.
+#[derive(Debug)]
+pub(super) struct Helpers<'a> {
+    /// Hears of what weakens the container.
+    pub shim: &'a ProcessEnd,
+    /// The `/dev/shm` of the container whose IPC namespace is shared.
+    pub shm: Option<OwnedFd>,
+}
+
 /// Carries out the plan's mounts below `root`, which is attached.
-pub(super) fn all(plan: &Plan, root: &OwnedFd, shim: &ProcessEnd) -> Result<Mounted, Failure> {
+pub(super) fn all(plan: &Plan, root: &OwnedFd, helpers: &Helpers<'_>) -> Result<Mounted, Failure> {
     let mut mounted = Mounted::default();
-    let context = At { plan, root, shim };
+    let context = At { plan, root, helpers };
     for mount in &plan.mounts {
         let doing = format!("mount {}", mount.target.display());
         context.one(mount, &mut mounted).map_err(|mut failure| {
@@ -40,7 +49,7 @@ pub(super) fn all(plan: &Plan, root: &OwnedFd, shim: &ProcessEnd) -> Result<Moun
 struct At<'a> {
     plan: &'a Plan,
     root: &'a OwnedFd,
-    shim: &'a ProcessEnd,
+    helpers: &'a Helpers<'a>,
 }
 
 impl At<'_> {
@@ -80,7 +89,7 @@ impl At<'_> {
             Ok(proc) => self.attach_strict(&proc, &mount.target),
             // The kernel shows a new procfs only to those who see all of an old one (mount_too_revealing).
             Err(e) if e.is(libc::EPERM) => {
-                self.shim.warn(
+                self.helpers.shim.warn(
                     "the outer container hides parts of /proc, so no procfs of the container's own can be \
                      mounted: it sees the outer one's processes",
                 );
@@ -150,8 +159,14 @@ impl At<'_> {
         recursive: bool,
         propagation: Option<BindPropagation>,
     ) -> Result<(), Failure> {
-        let tree =
-            mount::clone_tree(CWD, source, recursive).map_err(|e| explain_bind(&e, source, recursive))?;
+        let tree = match &self.helpers.shm {
+            Some(shm) if mount.target == Path::new("/dev/shm") => {
+                process::duplicate(shm.as_fd()).step("bind")?
+            }
+            _ => {
+                mount::clone_tree(CWD, source, recursive).map_err(|e| explain_bind(&e, source, recursive))?
+            }
+        };
         let bits = attribute_bits(mount.flags);
         if bits != 0 {
             mount::set_attributes(&tree, bits, mount.flags.recursive).step("set the bind's options")?;

@@ -146,6 +146,7 @@ impl Shim {
             pid: open(&start.join_pid, "pid")?,
             ipc: open(&start.join_ipc, "ipc")?,
             uts: open(&start.join_uts, "uts")?,
+            shm: open(&start.join_ipc, "mnt")?,
         })
     }
 
@@ -223,6 +224,8 @@ impl Shim {
         if store.record_exit(&self.id, exit, started).is_ok() && auto_remove {
             self.remove(&store);
         }
+        // Nobody waits for this process any more; the next command is spared a long log.
+        let _ = store.tidy();
     }
 
     fn remove(&self, store: &Store) {

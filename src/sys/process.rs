@@ -298,10 +298,18 @@ fn sealed_copy() -> Result<OwnedFd> {
     Ok(std::fs::File::open(path).op("reopen own program")?.into())
 }
 
-/// The descriptors behind `/proc/PID/ns/NAME`.
+/// The namespace behind `/proc/PID/ns/NAME`.
 pub fn namespace(pid: u32, name: &str) -> Result<OwnedFd> {
+    open_namespace(format!("/proc/{pid}/ns/{name}"))
+}
+
+/// One's own, whatever pid `/proc` knows this process by.
+pub fn own_namespace(name: &str) -> Result<OwnedFd> {
+    open_namespace(format!("/proc/self/ns/{name}"))
+}
+
+fn open_namespace(path: String) -> Result<OwnedFd> {
     use rustix::fs::{Mode, OFlags};
-    let path = format!("/proc/{pid}/ns/{name}");
     rustix::fs::open(path.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).op_on("open", path)
 }
 

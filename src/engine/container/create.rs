@@ -1,12 +1,13 @@
 //! `create`: a container exists and has never run.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
 
+use super::find;
 use crate::engine::request::{CreateRequest, NamespaceMode, RootfsSource, SeccompChoice};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
@@ -62,7 +63,14 @@ impl Draft {
         let origin = Origin::find(engine, &request)?;
         let config = origin.config.as_ref();
         let ids = userns::id_map(&engine.store)?;
-        let place = place(engine, &id, &ids);
+        let mut place = place(engine, &id, &ids);
+        for (mode, path) in [
+            (&request.pid, &mut place.join_pid),
+            (&request.ipc, &mut place.join_ipc),
+            (&request.uts, &mut place.join_uts),
+        ] {
+            *path = joined_later(engine, mode)?;
+        }
         let built = spec::build(&request, config, &place)?;
         let command = spec::command(&request, config)?;
         let record = ContainerRecord {
@@ -233,6 +241,13 @@ pub(super) fn place(engine: &Engine, id: &ContainerId, ids: &userns::IdMap) -> P
     let mut place = Place::new(id.as_str(), engine.store.container_dir(id));
     place.largest_gid = ids.gids.iter().map(|e| e.inside.saturating_add(e.count - 1)).max();
     place
+}
+
+/// The other container must exist; whose process it is then, `start` finds out and writes into the spec.
+fn joined_later(engine: &Engine, mode: &NamespaceMode) -> Result<Option<PathBuf>> {
+    let NamespaceMode::Container(name) = mode else { return Ok(None) };
+    find::find(engine, name)?;
+    Ok(Some(PathBuf::from("/proc/0/ns/later")))
 }
 
 fn labels(request: &CreateRequest, config: Option<&ImageConfig>) -> BTreeMap<String, String> {
