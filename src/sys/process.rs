@@ -7,8 +7,6 @@ use std::ffi::{CStr, CString};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::mount::OpenTreeFlags;
-
 use super::{Context, Error, Result, mount, socket};
 
 /// Which side of a fork this is.
@@ -275,13 +273,21 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 ///
 /// The caller must be privileged over its mount namespace. Guards against the class of CVE-2019-5736.
 pub fn own_program() -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let tree =
-        rustix::mount::open_tree(rustix::fs::CWD, "/proc/self/exe", flags).op("open_tree /proc/self/exe");
-    match tree.and_then(|tree| mount::set_attributes(&tree, mount::READ_ONLY, false).map(|()| tree)) {
-        Ok(tree) => Ok(tree),
-        Err(_) => sealed_copy(),
+    read_only_mount().or_else(|_| sealed_copy())
+}
+
+/// The magic link itself leads to a mount of the namespace in which this program was executed, which cannot be
+/// cloned from another one: so its text is followed, and what is found there must be the same file.
+fn read_only_mount() -> Result<OwnedFd> {
+    let path = std::fs::read_link("/proc/self/exe").op_on("readlink", "/proc/self/exe")?;
+    let tree = mount::clone_tree(rustix::fs::CWD, &path, false)?;
+    let own = rustix::fs::stat("/proc/self/exe").op_on("stat", "/proc/self/exe")?;
+    let found = rustix::fs::fstat(&tree).op_on("stat", &path)?;
+    if (own.st_dev, own.st_ino) != (found.st_dev, found.st_ino) {
+        return Err(Error::with_subject("find own program", path, libc::ESTALE));
     }
+    mount::set_attributes(&tree, mount::READ_ONLY, false)?;
+    Ok(tree)
 }
 
 fn sealed_copy() -> Result<OwnedFd> {
