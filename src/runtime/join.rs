@@ -82,10 +82,7 @@ fn container_devpts() -> sys::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let devpts = rustix::fs::open("/dev/pts", flags, Mode::empty()).op_on("open", "/dev/pts")?;
     match mount::fs_type(&devpts)? {
-        DEVPTS_MAGIC => Ok(devpts),
+        mount::DEVPTS => Ok(devpts),
         _ => Err(sys::Error::with_subject("open", "/dev/pts", libc::ENODEV)),
     }
 }
-
-/// `DEVPTS_SUPER_MAGIC` of linux/magic.h.
-const DEVPTS_MAGIC: i64 = 0x1cd1;

@@ -60,7 +60,7 @@ fn private_proc() -> sys::Result<OwnedFd> {
         Err(_) => {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let proc = rustix::fs::open("/proc", flags, Mode::empty()).op_on("open", "/proc")?;
-            match mount::fs_type(&proc)? == i64::from(libc::PROC_SUPER_MAGIC) {
+            match mount::fs_type(&proc)? == mount::PROC {
                 true => Ok(proc),
                 false => Err(sys::Error::with_subject("open", "/proc", libc::ENODEV)),
             }

@@ -14,7 +14,7 @@ use super::exec::Execs;
 use super::launch::{self, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::protocol::{self, Failure, Reply};
-use super::server::{self, Ended, FirstClient, Running, Stdio};
+use super::server::{self, FirstClient, Running, Stdio};
 use super::spawn::{self, refused, refused_by_store};
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
@@ -192,7 +192,17 @@ impl Shim {
         let first = self.first_client();
         let mut execs = Execs { init: &child.pidfd, namespaces: plan.namespaces.clone(), spec, filter };
         drop(plan);
-        let ended = pump(&self.dir, &child, stdio, listener, first, &mut execs, launch.stdin_once);
+        let ended = Writer::open(&self.dir).map_err(|e| refused("open the log", &e)).and_then(|log| {
+            let pidfd = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e))?;
+            let stdin_once = launch.stdin_once;
+            let running = Running { pidfd, stdio, listener, first, log, handler: &mut execs, stdin_once };
+            server::serve(running).map_err(|e| refused("serve the container", &e))
+        });
+        if ended.is_err() {
+            // Without its shim's loop the container has neither log nor clients; it does not go on unseen.
+            let _ = process::signal(&child.pidfd, libc::SIGKILL);
+            let _ = process::wait_pid(child.pid);
+        }
         let code = ended.as_ref().map_or(137, |ended| i32::from(ended.status.code()));
         end_stragglers(&execs);
         let exit = Exit {
@@ -262,27 +272,6 @@ fn filter(launch: &Launch, capabilities: u64) -> Result<Option<Vec<u8>>> {
 enum OurStdio {
     Pipes { stdin: Option<OwnedFd>, stdout: OwnedFd, stderr: OwnedFd },
     Terminal,
-}
-
-fn pump(
-    dir: &std::path::Path,
-    child: &Child,
-    stdio: Stdio,
-    listener: OwnedFd,
-    first: Option<FirstClient>,
-    execs: &mut Execs<'_>,
-    stdin_once: bool,
-) -> Result<Ended> {
-    let log = Writer::open(dir).map_err(|e| refused("open the log", &e))?;
-    let pidfd = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e))?;
-    let running = Running { pidfd, stdio, listener, first, log, handler: execs, stdin_once };
-    let ended = server::serve(running);
-    ended.map_err(|e| {
-        // Without its shim's loop the container has neither log nor clients; it does not go on unseen.
-        let _ = process::signal(&child.pidfd, libc::SIGKILL);
-        let _ = process::wait_pid(child.pid);
-        refused("serve the container", &e)
-    })
 }
 
 /// With the host's pid namespace the first process's end is not that of the others: they became our children.

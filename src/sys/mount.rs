@@ -14,6 +14,10 @@ pub const NO_SUID: u64 = libc::MOUNT_ATTR_NOSUID;
 pub const NO_DEV: u64 = libc::MOUNT_ATTR_NODEV;
 pub const NO_EXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
 
+/// [`fs_type`] of a procfs and of a devpts, linux/magic.h.
+pub const PROC: i64 = 0x9fa0;
+pub const DEVPTS: i64 = 0x1cd1;
+
 /// A file system being configured. Keys and values are those of the file system's mount options.
 #[derive(Debug)]
 pub struct FsContext(OwnedFd, &'static str);

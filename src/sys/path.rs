@@ -100,7 +100,7 @@ impl Walk {
             return Err(Error::with_subject("open", whole, libc::ELOOP));
         }
         // An in-root procfs could hold magic links, whose text is not where they lead.
-        if super::mount::fs_type(&fd)? == i64::from(libc::PROC_SUPER_MAGIC) {
+        if super::mount::fs_type(&fd)? == super::mount::PROC {
             return Err(Error::with_subject("open", whole, libc::ELOOP));
         }
         let target = rustix::fs::readlinkat(&fd, "", Vec::new()).op_on("readlink", whole)?;

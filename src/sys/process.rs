@@ -227,9 +227,14 @@ pub fn cloexec_from(first: u32) -> Result<()> {
 /// Makes `fd` the descriptor number `to`, inherited across exec.
 pub fn place(fd: impl AsFd, to: RawFd) -> Result<()> {
     let from = fd.as_fd().as_raw_fd();
-    // SAFETY: dup2 and fcntl on numbers; `to` is one of the low numbers that the caller lays out for exec and
-    // that no owned descriptor of this process stands for any more.
-    let rc = unsafe { if from == to { libc::fcntl(to, libc::F_SETFD, 0) } else { libc::dup2(from, to) } };
+    let rc = if from == to {
+        // SAFETY: fcntl on a number that is open.
+        unsafe { libc::fcntl(to, libc::F_SETFD, 0) }
+    } else {
+        // SAFETY: `to` is one of the low numbers that the caller lays out for exec, and that no owned descriptor
+        // of this process stands for any more.
+        unsafe { libc::dup2(from, to) }
+    };
     if rc < 0 { Err(Error::last("dup2")) } else { Ok(()) }
 }
 

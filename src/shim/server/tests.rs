@@ -96,6 +96,7 @@ impl Container {
             command.args(["-c", script]).stdout(Std::piped()).stderr(Std::piped());
             command.stdin(if options.stdin { Std::piped() } else { Std::null() });
         }
+        #[expect(clippy::zombie_processes, reason = "the server under test reaps it")]
         let mut child = command.spawn().unwrap();
         let pidfd = process::open_pid(child.id()).unwrap();
         let stdio = match master {
