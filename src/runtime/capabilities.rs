@@ -3,6 +3,8 @@
 //! Owns the arithmetic on masks, never the calls that apply them. A capability that the running kernel does not
 //! know is in no mask that leaves this file: bounding sets are dropped bit by bit, and an unknown bit is EINVAL.
 
+use std::sync::OnceLock;
+
 /// A capability that does not exist, or that this kernel does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown capability `{0}`")]
@@ -80,11 +82,14 @@ pub fn name(number: u32) -> Option<&'static str> {
 
 /// The mask of all capabilities that the running kernel knows, as far as this file has names for them.
 pub fn all() -> u64 {
-    let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
-        .ok()
-        .and_then(|text| text.trim().parse::<u32>().ok());
-    // Without procfs: CAP_AUDIT_READ, the last one of the oldest kernels that have everything else kelp needs.
-    mask_up_to(last.unwrap_or(37).min(40))
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+            .ok()
+            .and_then(|text| text.trim().parse::<u32>().ok());
+        // Without procfs: CAP_AUDIT_READ, the last one of the oldest kernels that have everything else kelp needs.
+        mask_up_to(last.unwrap_or(37).min(40))
+    })
 }
 
 fn mask_up_to(last: u32) -> u64 {

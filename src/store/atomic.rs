@@ -15,6 +15,13 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, false)
 }
 
+/// Writes a file that nobody can see yet, because its directory is still in staging.
+pub fn write_staged(path: &Path, bytes: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = fs::open(path, flags, Mode::RUSR | Mode::WUSR).op_on("create", path)?;
+    Ok(std::fs::File::from(fd).write_all(bytes).op_on("write", path)?)
+}
+
 /// As [`write`], and on the disk when it returns.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, true)?;

@@ -97,7 +97,7 @@ impl Draft {
             launch: json(&launch_of(engine, &request, recipe.clone(), config)?)?.into_bytes(),
             recipe,
             spec: json(&built)?.into_bytes(),
-            image_config: config.map(json).transpose()?.map(String::into_bytes),
+            image_config: config.filter(|_| joins(&request)).map(json).transpose()?.map(String::into_bytes),
             files: files(&request, &place)?,
             warnings: if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() },
             record,
@@ -120,7 +120,7 @@ impl Draft {
     }
 
     fn fill(&self, engine: &Engine, dir: &Path) -> store::Result<()> {
-        let write = |name: &Path, bytes: &[u8]| store::atomic::write(name, bytes);
+        let write = |name: &Path, bytes: &[u8]| store::atomic::write_staged(name, bytes);
         write(&launch::launch_path(dir), &self.launch)?;
         write(&launch::spec_path(dir), &self.spec)?;
         if let Some(config) = &self.image_config {
@@ -133,7 +133,7 @@ impl Draft {
     }
 }
 
-/// The image's `config` object as it was when the container was made.
+/// The image's `config` object as it was when the container was made, where the spec will be written anew.
 pub(super) const IMAGE_CONFIG: &str = "image.json";
 
 fn snapshot_refused(error: snapshot::Error) -> store::Error {
@@ -241,6 +241,12 @@ pub(super) fn place(engine: &Engine, id: &ContainerId, ids: &userns::IdMap) -> P
     let mut place = Place::new(id.as_str(), engine.store.container_dir(id));
     place.largest_gid = ids.gids.iter().map(|e| e.inside.saturating_add(e.count - 1)).max();
     place
+}
+
+/// Whether the spec depends on a process that only `start` knows.
+pub(super) fn joins(request: &CreateRequest) -> bool {
+    let modes = [&request.pid, &request.ipc, &request.uts];
+    modes.iter().any(|mode| matches!(mode, NamespaceMode::Container(_)))
 }
 
 /// The other container must exist; whose process it is then, `start` finds out and writes into the spec.

@@ -123,8 +123,7 @@ fn begin(
     };
     let request: CreateRequest = serde_json::from_str(&record.request).map_err(|_| damaged(record))?;
     make_sources(&request)?;
-    let modes = [&request.pid, &request.ipc, &request.uts];
-    if modes.iter().all(|mode| !matches!(mode, NamespaceMode::Container(_))) {
+    if !create::joins(&request) {
         return Ok(start);
     }
     start.join_pid = peer(engine, &request.pid)?;
