@@ -1,14 +1,10 @@
-//! Ending a container from outside: whether its first process can receive a signal at all, waiting with a limit,
-//! and what is left when a shim was lost.
+//! Ending a container from outside: whether its first process can receive a signal at all, and waiting with a limit.
 
-use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-use rustix::event::{PollFd, PollFlags, Timespec};
+use std::time::Duration;
 
 use super::{Result, client};
-use crate::sys::{Context, process};
+use crate::sys::process;
 
 /// Whether a signal can reach PID 1 of a pid namespace. The kernel drops one that it has no handler for; a mask
 /// that cannot be read, or a process that may yet wait for the signal, is [`Reach::Perhaps`].
@@ -63,56 +59,16 @@ fn thread_may_receive(thread: &Path, signal: i32) -> bool {
 pub fn wait_for_end(container: &Path, patience: Option<Duration>) -> Result<Option<u8>> {
     let socket = client::connect(container)?;
     client::request_wait(&socket);
-    match readable_within(&socket, patience)? {
+    match process::readable_within(&socket, patience)? {
         true => client::receive_exit(socket).map(Some),
         false => Ok(None),
     }
 }
 
-fn readable_within(socket: &OwnedFd, patience: Option<Duration>) -> Result<bool> {
-    let end = patience.map(|p| Instant::now() + p);
-    loop {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        let timeout = left.map(|left| Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        });
-        let mut fds = [PollFd::new(socket, PollFlags::IN)];
-        match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => return Ok(other.op("poll")? > 0),
-        }
-    }
-}
-
-/// Kills a first process whose shim is gone: `start` (clock ticks since boot) says that it still is the same one.
-/// One of another user id than ours is reached from inside its own user namespace.
-pub fn kill_lost(pid: u32, start: u64) -> Result<()> {
-    let Ok(pidfd) = process::open_pid(pid) else { return Ok(()) };
-    if process::start_time(pid) != Some(start) {
-        return Ok(());
-    }
-    if process::signal(&pidfd, libc::SIGKILL).is_err() {
-        kill_from_inside(pid, &pidfd)?;
-    }
-    // Its namespaces and mounts go with it, in a moment.
-    readable_within(&pidfd, Some(Duration::from_secs(5)))?;
-    Ok(())
-}
-
-fn kill_from_inside(pid: u32, pidfd: &OwnedFd) -> Result<()> {
-    let namespace = process::namespace(pid, "user")?;
-    match process::fork(0)? {
-        process::Fork::Parent(child) => {
-            process::wait_pid(child.pid)?;
-            Ok(())
-        }
-        process::Fork::Child => {
-            let done = process::enter(namespace, libc::CLONE_NEWUSER)
-                .and_then(|()| process::signal(pidfd, libc::SIGKILL));
-            process::exit_now(u8::from(done.is_err()))
-        }
-    }
+/// Kills a process of a container, or its shim, when asking did not help: `start` (clock ticks since boot) says
+/// that it still is the same one.
+pub fn kill_named(pid: u32, start: u64) -> Result<()> {
+    Ok(process::kill_named(pid, start, Duration::from_secs(5))?)
 }
 
 #[cfg(test)]

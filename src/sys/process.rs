@@ -6,6 +6,7 @@
 use std::ffi::{CStr, CString};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
 
 use super::{Context, Error, Result, mount, socket};
 
@@ -208,13 +209,57 @@ pub fn open_pid(pid: u32) -> Result<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).op("pidfd_open")
 }
 
-/// Clock ticks since boot at which `pid` started: field 22 of `/proc/PID/stat`, see proc_pid_stat(5).
+/// Clock ticks since boot at which `pid` started: field 22 of `/proc/PID/stat`, see proc_pid_stat(5). With the pid
+/// it names one process for good. `None` when there is no such process, or only its remains.
 pub fn start_time(pid: u32) -> Option<u64> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The command's name stands in parentheses and may contain anything, parentheses too.
-    let after = stat.iter().rposition(|b| *b == b')')? + 2;
-    let text = std::str::from_utf8(stat.get(after..)?).ok()?;
-    text.split(' ').nth(19)?.parse().ok()
+    let after = stat.iter().rposition(|b| *b == b')')? + 1;
+    let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split_ascii_whitespace();
+    let alive = !matches!(fields.next()?, "Z" | "X");
+    fields.nth(18)?.parse().ok().filter(|_| alive)
+}
+
+/// Kills the process `pid` if it still is the one that began at `start`, and waits up to `patience` until it has
+/// ended. One of another user id than ours is reached from inside its own user namespace.
+pub fn kill_named(pid: u32, start: u64, patience: Duration) -> Result<()> {
+    let Ok(pidfd) = open_pid(pid) else { return Ok(()) };
+    if start_time(pid) != Some(start) {
+        return Ok(());
+    }
+    if signal(&pidfd, libc::SIGKILL).is_err() {
+        kill_from_inside(pid, &pidfd)?;
+    }
+    readable_within(&pidfd, Some(patience)).map(|_| ())
+}
+
+fn kill_from_inside(pid: u32, pidfd: &OwnedFd) -> Result<()> {
+    let namespace = namespace(pid, "user")?;
+    match fork(0)? {
+        Fork::Parent(child) => wait_pid(child.pid).map(|_| ()),
+        Fork::Child => {
+            let done = enter(namespace, libc::CLONE_NEWUSER).and_then(|()| signal(pidfd, libc::SIGKILL));
+            exit_now(u8::from(done.is_err()))
+        }
+    }
+}
+
+/// Whether `fd` becomes readable (of a pidfd: its process ends) within `patience`; `None` waits for ever.
+pub fn readable_within(fd: impl AsFd, patience: Option<Duration>) -> Result<bool> {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let end = patience.map(|p| Instant::now() + p);
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        let timeout = left.map(|left| Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        });
+        let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+        match rustix::event::poll(&mut fds, timeout.as_ref()) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return Ok(other.op("poll")? > 0),
+        }
+    }
 }
 
 /// Marks every descriptor from `first` on close-on-exec.
@@ -385,8 +430,26 @@ pub fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
 /// Closes every descriptor from `first` on. Only for a process that goes on without its owned descriptors and
 /// ends in [`exit_now`]: values that own one of them must never be used or dropped again.
 pub fn close_from(first: u32) -> Result<()> {
-    // SAFETY: close_range(2) on numbers; what owned them is never touched again, as the caller promises.
-    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+    close_range(first, u32::MAX)
+}
+
+/// Closes every descriptor above 2 except `kept`, under the promise of [`close_from`].
+pub fn close_all_but(kept: &[BorrowedFd<'_>]) -> Result<()> {
+    let mut numbers: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers {
+        if number > first {
+            close_range(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    close_range(first, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> Result<()> {
+    // SAFETY: close_range(2) on numbers; what owned them is never touched again, as the callers promise.
+    let rc = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if rc == 0 { Ok(()) } else { Err(Error::last("close_range")) }
 }
 
@@ -463,4 +526,33 @@ pub fn retitle(title: &CStr) -> Result<()> {
     let length = bytes.len().min(area.len() - 1);
     area[..length].copy_from_slice(&bytes[..length]);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_kept_stays_open() {
+        let fds: Vec<OwnedFd> = (0..4).map(|_| std::fs::File::open("/dev/null").unwrap().into()).collect();
+        let Some(child) = fork_filtered().unwrap() else {
+            let closed = close_all_but(&[fds[2].as_fd(), fds[0].as_fd()]);
+            let open = |fd: &OwnedFd| rustix::io::fcntl_getfd(fd).is_ok();
+            let right = open(&fds[0]) && !open(&fds[1]) && open(&fds[2]) && !open(&fds[3]);
+            exit_now(u8::from(closed.is_err() || !right))
+        };
+        assert_eq!(wait_pid(child).unwrap(), WaitStatus::Exited(0));
+        assert!(fds.iter().all(|fd| rustix::io::fcntl_getfd(fd).is_ok()));
+    }
+
+    #[test]
+    fn a_recycled_pid_is_not_killed() {
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let start = start_time(child.id()).unwrap();
+        kill_named(child.id(), start + 1, Duration::ZERO).unwrap();
+        assert!(child.try_wait().unwrap().is_none());
+        kill_named(child.id(), start, Duration::from_secs(10)).unwrap();
+        assert_eq!(start_time(child.id()), None, "only its remains are left");
+        assert!(!child.wait().unwrap().success());
+    }
 }

@@ -1,18 +1,13 @@
 //! From a word on the command line to a container and what it is doing.
 
 use crate::engine::{Engine, Error, Result};
-use crate::shim::stopping;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::{self};
 
-/// The container that `word` names (name, id, or unique beginning of an id), and its state. What a lost shim left
-/// running is ended here: no verb goes on beside it.
+/// The container that `word` names (name, id, or unique beginning of an id), and its state.
 pub(super) fn find(engine: &Engine, word: &str) -> Result<(ContainerRecord, Observed)> {
     let record = engine.store.find_container(word).map_err(|e| missing(e, word))?;
     let observed = engine.store.observe(&record).map_err(|e| missing(e, word))?;
-    if let Some((pid, start)) = observed.lost_init {
-        stopping::kill_lost(pid, start)?;
-    }
     Ok((record, observed))
 }
 

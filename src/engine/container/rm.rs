@@ -65,7 +65,7 @@ fn kill(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Resul
             let shim = engine.store.read_state(&record.id)?.map(|s| (s.shim_pid, s.shim_start));
             let init = observed.pid.and_then(|pid| Some((pid, store::container::process_start(pid)?)));
             for (pid, start) in shim.into_iter().chain(init) {
-                stopping::kill_lost(pid, start)?;
+                stopping::kill_named(pid, start)?;
             }
             Ok(())
         }

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use super::Store;
 use super::id::{ContainerId, Name};
-pub use state::{boot_id, process_start};
+pub use crate::sys::process::start_time as process_start;
+pub use state::boot_id;
 
 /// A container as the database knows it.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +107,4 @@ pub struct Observed {
     pub exit_code: Option<i32>,
     pub error: String,
     pub oom_killed: bool,
-    /// The shim is gone and the container's first process is not: its pid and start time (clock ticks since
-    /// boot), for the caller to kill.
-    pub lost_init: Option<(u32, u64)>,
 }

@@ -54,15 +54,3 @@ pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
     Ok(std::fs::read_to_string(path).op_on("read", path)?.trim().to_owned())
 }
-
-/// When a process began: clock ticks since boot, field 22 of `/proc/PID/stat`. With the pid it names one process
-/// for good. `None` when there is no such process, or only its remains.
-pub fn process_start(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name in field 2 may hold blanks and parentheses of its own.
-    let after_name = stat.iter().rposition(|b| *b == b')')? + 1;
-    let fields = std::str::from_utf8(&stat[after_name..]).ok()?;
-    let mut fields = fields.split_ascii_whitespace();
-    let alive = !matches!(fields.next()?, "Z" | "X");
-    fields.nth(18)?.parse().ok().filter(|_| alive)
-}

@@ -3,12 +3,18 @@
 //! The row says what was recorded, the lock whether a shim lives, the state file how far it got. A pid alone is
 //! never believed: it goes with its start time and the boot it was seen in.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{Transaction, TransactionBehavior};
 
-use super::state::{boot_id, process_start};
+use super::state::boot_id;
 use super::{ContainerRecord, Exit, Observed, Phase, ShimState, Status};
 use crate::store::{Result, Store};
+use crate::sys::process;
+
+/// How long a killed process may take to be gone.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What lock and state file say of a container whose row says `Launched`.
 enum Finding {
@@ -32,7 +38,8 @@ enum Finding {
 
 impl Store {
     /// Row, lock and state file together. A shim that was lost is recorded (exit code 137, or 255 after a
-    /// reboot), with its `die` event; where that cannot be written the truth is told all the same.
+    /// reboot), with its `die` event; where that cannot be written the truth is told all the same. What it left
+    /// running is killed first: a first process can see to it that it outlives its shim.
     /// `NoSuchContainer` when it was removed since the record was read: a listing leaves it out.
     pub fn observe(&self, record: &ContainerRecord) -> Result<Observed> {
         if record.phase != Phase::Launched {
@@ -44,6 +51,9 @@ impl Store {
             Finding::Lost { .. } | Finding::NeverStarted | Finding::Ended { alive: false, .. }
         );
         if unrecorded && !self.read_only {
+            if let Finding::Lost { state, .. } = &finding {
+                kill_left_over(state)?;
+            }
             return self.reconcile(record);
         }
         Ok(observed(record, finding))
@@ -100,6 +110,15 @@ impl Store {
     }
 }
 
+/// Its namespaces and mounts go with it, in a moment. Only ever the process that the state names, whatever a start
+/// may have done since.
+fn kill_left_over(state: &ShimState) -> Result<()> {
+    if state.init_pid != 0 && state.boot_id == boot_id()? {
+        process::kill_named(state.init_pid, state.init_start, PATIENCE)?;
+    }
+    Ok(())
+}
+
 /// The end that stands for the one the shim could not tell.
 fn loss(state: &ShimState) -> Result<Exit> {
     let rebooted = state.boot_id != boot_id()?;
@@ -124,13 +143,7 @@ fn observed(record: &ContainerRecord, finding: Finding) -> Observed {
             exit_code: None,
             ..base
         },
-        Finding::Ended { state, exit, .. } => ended(base, &state, exit),
-        Finding::Lost { state, exit } => {
-            let init = (state.init_pid, state.init_start);
-            let same_boot = boot_id().is_ok_and(|boot| boot == state.boot_id);
-            let lives = same_boot && init.0 != 0 && process_start(init.0) == Some(init.1);
-            Observed { lost_init: lives.then_some(init), ..ended(base, &state, exit) }
-        }
+        Finding::Ended { state, exit, .. } | Finding::Lost { state, exit } => ended(base, &state, exit),
         Finding::NeverStarted => Observed { error: "the start was interrupted".into(), ..base },
     }
 }
@@ -162,6 +175,5 @@ fn from_row(record: &ContainerRecord) -> Observed {
         exit_code: record.exit_code,
         error: record.error.clone(),
         oom_killed: record.oom_killed,
-        lost_init: None,
     }
 }
