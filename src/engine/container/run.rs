@@ -32,7 +32,8 @@ pub fn run(
         return Err(Error::Invalid { what: "cidfile", value: String::new(), reason: e.to_string() });
     }
     let attach = options.attach.as_ref();
-    let Some(started) = start::launch(engine, &record, attach)? else {
+    let launched = start::launch(engine, &record, attach);
+    let Some(started) = launched.inspect_err(|e| start::forget(engine, &record, e))? else {
         return Ok((record.id, Ending::Detached));
     };
     if !started.warnings.is_empty() {

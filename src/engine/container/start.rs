@@ -1,7 +1,7 @@
 //! `start`: a created or exited container runs (again).
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_spec::image::Config as ImageConfig;
 
@@ -14,11 +14,13 @@ use crate::shim::launch::{self, Launch, Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
 use crate::store::container::{ContainerRecord, Status};
 use crate::store::events::Event;
+use crate::store::lock::LifeLock;
 use crate::store::{atomic, container};
 
 /// How long a shim may take to clear up after its container's end.
 const PATIENCE: Duration = Duration::from_secs(10);
-const FORCE: RmOptions = RmOptions { force: true };
+/// How often it is looked whether what holds the lock is ending or starting.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Starts, and stays attached if asked to. Starting a running container succeeds and does nothing, as with docker;
 /// attached, it joins. `warn` hears what the user should be told.
@@ -28,16 +30,23 @@ pub fn start(
     attach: Option<&Attach>,
     warn: &mut dyn FnMut(&[String]),
 ) -> Result<Ending> {
+    let join = |record: &ContainerRecord| match attach {
+        Some(attach) => attach::attach(engine, record.id.as_str(), attach),
+        None => Ok(Ending::Detached),
+    };
     let (record, observed) = find::find(engine, container)?;
     if observed.status == Status::Running {
-        return match attach {
-            Some(attach) => attach::attach(engine, container, attach),
-            None => Ok(Ending::Detached),
-        };
+        return join(&record);
     }
     let lock = engine.store.operation_lock(&record.id)?;
-    let Some(started) = launch(engine, &record, attach)? else { return Ok(Ending::Detached) };
+    // Whoever held the lock before may have started it.
+    let (record, observed) = find::find(engine, record.id.as_str())?;
+    if observed.status == Status::Running {
+        return join(&record);
+    }
+    let launched = launch(engine, &record, attach);
     drop(lock);
+    let Some(started) = launched.inspect_err(|e| forget(engine, &record, e))? else { return join(&record) };
     warn(&started.warnings);
     started.follow(engine, &record, attach)
 }
@@ -91,23 +100,34 @@ pub(super) fn launch(
             Ok(Some(Started { socket, terminal: settings.terminal, warnings }))
         }
         Err(shim::Error::Refused { status, message, hint }) => {
-            let failed =
-                engine.store.record_failed_start(&record.id, Some(i32::from(status.code())), &message);
-            let forgotten =
-                if record.auto_remove { rm::rm(engine, record.id.as_str(), FORCE) } else { Ok(()) };
             // Why it does not start is what the user has to know; the rest is found by the next command.
-            drop((failed, forgotten));
+            let _ = engine.store.record_failed_start(&record.id, Some(i32::from(status.code())), &message);
             Err(Error::Start { status, message, hint })
         }
         Err(e) => Err(e.into()),
     }
 }
 
-fn wait_for_end(engine: &Engine, record: &ContainerRecord) -> Result<Option<crate::store::lock::LifeLock>> {
-    if engine.store.observe(record)?.status == Status::Running {
-        return Ok(None);
+/// A `--rm` container that does not start goes; mostly its shim has seen to that. Without the operation lock.
+pub(super) fn forget(engine: &Engine, record: &ContainerRecord, error: &Error) {
+    if record.auto_remove && matches!(error, Error::Start { .. }) {
+        let _ = rm::rm(engine, record.id.as_str(), RmOptions { force: true });
     }
-    Ok(engine.store.wait_life_lock(&record.id, PATIENCE)?)
+}
+
+/// The life lock once the shim that has it is gone; `None` when that one has just started the container.
+fn wait_for_end(engine: &Engine, record: &ContainerRecord) -> Result<Option<LifeLock>> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (_, observed) = find::find(engine, record.id.as_str())?;
+        if observed.status == Status::Running {
+            return Ok(None);
+        }
+        let lock = engine.store.wait_life_lock(&record.id, GLANCE)?;
+        if lock.is_some() || Instant::now() > deadline {
+            return Ok(lock);
+        }
+    }
 }
 
 fn begin(
