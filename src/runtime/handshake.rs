@@ -12,12 +12,13 @@
 
 use std::fmt::Display;
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sys;
 use crate::sys::socket::{self, Received};
+use crate::sys::{self, process};
 
 /// Why the program does not run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,8 +104,12 @@ impl ShimEnd {
         }
     }
 
-    /// Blocks until the process has something to say.
-    pub fn next(&self) -> sys::Result<News> {
+    /// Blocks until the process has something to say. ETIMEDOUT when `patience` ends first: whoever shares a pid
+    /// namespace with the process can stop it.
+    pub fn next(&self, patience: Option<Duration>) -> sys::Result<News> {
+        if patience.is_some() && !process::readable_within(&self.0, patience)? {
+            return Err(sys::Error::new("wait for the new process", libc::ETIMEDOUT));
+        }
         let mut buffer = vec![0u8; MAX_WORD];
         let mut fds = Vec::new();
         let length = match socket::receive(&self.0, &mut buffer, &mut fds, true)? {
@@ -124,6 +129,12 @@ impl ShimEnd {
                 None => return Err(sys::Error::new("receive the terminal", libc::EPROTO)),
             },
         })
+    }
+}
+
+impl AsFd for ProcessEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -151,7 +162,7 @@ impl ProcessEnd {
         }
     }
 
-    fn send(&self, word: &Word, fds: &[std::os::fd::BorrowedFd<'_>]) -> sys::Result<()> {
+    fn send(&self, word: &Word, fds: &[BorrowedFd<'_>]) -> sys::Result<()> {
         let bytes = serde_json::to_vec(word).unwrap_or_default();
         socket::send(&self.0, &[IoSlice::new(&bytes)], fds, true).map(|_| ())
     }

@@ -4,7 +4,7 @@
 //! already is in its new namespaces. Every step either succeeds or ends the process with one [`Failure`].
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -26,6 +26,12 @@ pub struct Joins {
     pub uts: Option<OwnedFd>,
     /// The mount namespace that goes with `ipc`: its `/dev/shm` is shared too.
     pub shm: Option<OwnedFd>,
+}
+
+impl Joins {
+    fn all(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        [&self.network, &self.pid, &self.ipc, &self.uts].into_iter().flatten().map(AsFd::as_fd)
+    }
 }
 
 /// The process's side of stdio.
@@ -80,6 +86,7 @@ fn clone_flags(plan: &Plan) -> u64 {
 
 fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     process::die_with_parent().step("prctl")?;
+    leave_shim(shim, &surroundings.stdio, surroundings.joins.all())?;
     rustix::process::setsid().step("setsid")?;
     join(&surroundings.joins)?;
     name_and_network(plan)?;
@@ -96,6 +103,21 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
         return reaper::fork_program(ready, shim);
     }
     Err(ready.exec(shim))
+}
+
+/// Closes what is the shim's alone (its lock, its clients, other processes' pipes), before anything of the
+/// container is near enough to look.
+pub(super) fn leave_shim<'a>(
+    talk: &ProcessEnd,
+    stdio: &ProcessStdio,
+    others: impl Iterator<Item = BorrowedFd<'a>>,
+) -> Result<(), Failure> {
+    let mut kept: Vec<BorrowedFd<'_>> = others.collect();
+    kept.push(talk.as_fd());
+    if let ProcessStdio::Pipes { stdin, stdout, stderr } = stdio {
+        kept.extend(stdin.iter().chain([stdout, stderr]).map(AsFd::as_fd));
+    }
+    process::close_all_but(&kept).step("close what is the shim's")
 }
 
 fn join(joins: &Joins) -> Result<(), Failure> {

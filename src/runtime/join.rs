@@ -49,6 +49,7 @@ fn run(
     shim: &ProcessEnd,
 ) -> Result<Infallible, Failure> {
     process::die_with_parent().step("prctl")?;
+    init::leave_shim(shim, &stdio, std::iter::once(target.first.as_fd()))?;
     rustix::process::setsid().step("setsid")?;
     // Held open across the change of root: the container's own may be anything.
     let null = program::null()?;

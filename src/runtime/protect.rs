@@ -17,7 +17,7 @@ use crate::sys::{self, Context};
 /// Hides `paths`; those that do not exist need no hiding.
 pub(super) fn mask(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
-        let Ok(target) = path::find_in(root, path) else { continue };
+        let Some(target) = existing(root, path)? else { continue };
         let stat = rustix::fs::fstat(&target).step("mask a path")?;
         let cover = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
@@ -31,9 +31,17 @@ pub(super) fn mask(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// `None` only when there is nothing: what cannot be looked at is not left open.
+fn existing(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>, Failure> {
+    match path::find_in(root, path) {
+        Err(e) if matches!(e.errno(), libc::ENOENT | libc::ENOTDIR) => Ok(None),
+        found => found.map(Some).step("protect a path"),
+    }
+}
+
 pub(super) fn read_only(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure> {
     for path in paths {
-        let Ok(target) = path::find_in(root, path) else { continue };
+        let Some(target) = existing(root, path)? else { continue };
         let copy = mount::clone_tree(&target, "", true).step("make a path read-only")?;
         mount::set_attributes(&copy, mount::READ_ONLY, true).step("make a path read-only")?;
         mount::attach(&copy, &target).step("make a path read-only")?;

@@ -180,8 +180,10 @@ impl Tree<'_> {
 /// Covers `path` (the store) with an empty read-only directory.
 fn hide(root: impl AsFd, path: &Path, source: &Path) -> Result<(), Failure> {
     let Ok(inside) = path.strip_prefix(source) else { return Ok(()) };
-    let Ok(target) = path::open_in(&root, inside, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) else {
-        return Ok(());
+    let target = match path::open_in(&root, inside, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()) {
+        // On its way there is a place that came out empty.
+        Err(e) if matches!(e.errno(), libc::ENOENT | libc::ENOTDIR) => return Ok(()),
+        found => found.step("hide the store")?,
     };
     let empty = FsContext::open("tmpfs").step("hide the store")?;
     empty.set("mode", "555").step("hide the store")?;

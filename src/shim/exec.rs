@@ -1,6 +1,7 @@
 //! What a shim does for its clients besides pumping: signals, and processes that `exec` adds.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use oci_spec::runtime::Spec;
 
@@ -14,6 +15,10 @@ use crate::runtime::init::ProcessStdio;
 use crate::runtime::join::{self, Target};
 use crate::runtime::plan::Namespaces;
 use crate::sys::process;
+
+/// How long a process may take to its exec among others that can stop it, while the shim's loop stands still. It
+/// takes milliseconds.
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The container as later processes need to know it.
 #[derive(Debug)]
@@ -49,7 +54,7 @@ impl Handler for Execs<'_> {
         let target = Target { first: self.init, namespaces: &self.namespaces };
         let (child, talk) =
             join::start(&target, &program, stdio).map_err(|e| refused("enter the container", &e))?;
-        match await_exec(&talk, &mut Vec::new()) {
+        match await_exec(&talk, &mut Vec::new(), Some(PATIENCE)) {
             Ok(pty_master) => Ok(ExecStarted { pid: child.pid, pidfd: child.pidfd, pty_master }),
             Err(failure) => {
                 let _ = process::signal(&child.pidfd, libc::SIGKILL);

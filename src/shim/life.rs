@@ -6,11 +6,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 
-use super::exec::Execs;
+use super::exec::{self, Execs};
 use super::launch::{self, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::protocol::{self, Failure, Reply};
@@ -112,7 +113,13 @@ impl Shim {
             Surroundings { attach: self.dir.join(snapshot::MERGED), joins: self.joins()?, stdio: theirs };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_clone(&e))?;
         let state = self.write_started(&child)?;
-        let master = await_exec(&talk, &mut warnings)?;
+        // Those whose pid namespace it joins can hold it up.
+        let joined = plan.namespaces.pid == crate::runtime::plan::Namespace::Joined;
+        let master =
+            await_exec(&talk, &mut warnings, joined.then_some(exec::PATIENCE)).inspect_err(|_| {
+                let _ = process::signal(&child.pidfd, libc::SIGKILL);
+                let _ = process::wait_pid(child.pid);
+            })?;
         let stdio = match (ours, master) {
             (OurStdio::Pipes { stdin, stdout, stderr }, _) => Stdio::Pipes { stdin, stdout, stderr },
             (OurStdio::Terminal, Some(master)) => Stdio::Pty { master, stdin: launch.stdin },
@@ -290,11 +297,16 @@ fn end_stragglers(execs: &Execs<'_>) {
 }
 
 /// Lets the process go and listens to it until its program runs. Returns the terminal's master, if there is one.
-pub(super) fn await_exec(talk: &ShimEnd, warnings: &mut Vec<String>) -> Result<Option<OwnedFd>> {
+/// `patience` is for each of its words.
+pub(super) fn await_exec(
+    talk: &ShimEnd,
+    warnings: &mut Vec<String>,
+    patience: Option<Duration>,
+) -> Result<Option<OwnedFd>> {
     let mut master = None;
     talk.go().map_err(|e| refused("start the program", &e))?;
     loop {
-        match talk.next().map_err(|e| refused("start the program", &e))? {
+        match talk.next(patience).map_err(|e| refused("start the program", &e))? {
             News::Warning(text) => warnings.push(text),
             News::Terminal(fd) => master = Some(fd),
             News::Failed(failure) => return Err(failure_of(failure)),

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType, Header};
 
 /// The statically linked busybox of the machine; `tests/setup` installs it.
-const BUSYBOX: &str = "/bin/busybox";
+pub const BUSYBOX: &str = "/bin/busybox";
 
 /// A layer in the making. Entries keep their order, and nothing is checked: evil is the point.
 pub struct Layer {

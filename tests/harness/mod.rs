@@ -12,7 +12,7 @@ mod selftest;
 mod terminal;
 
 pub use fixtures::Release;
-pub use image::{Image, Layer};
+pub use image::{BUSYBOX, Image, Layer};
 pub use processes::status_field;
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use crate::harness::{Image, Layer, Sandbox, status_field, within};
+use crate::harness::{BUSYBOX, Image, Layer, Sandbox, status_field, within};
 
 fn hash(path: &Path) -> Vec<u8> {
     Sha256::digest(fs::read(path).unwrap()).to_vec()
@@ -273,6 +273,45 @@ fn a_flood_of_output_is_bounded_in_memory() {
     stalled.kill().unwrap();
     stalled.wait().unwrap();
     assert!(kilobytes < 64 << 10, "the shim took {peak}");
+}
+
+/// A container that stops every process it sees cannot stop the shim by way of an exec: the shim waits for the new
+/// process's exec, which those in the container can hold up.
+#[test]
+fn a_container_that_stops_execs_does_not_stop_its_shim() {
+    let s = Sandbox::new().busybox();
+    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", "while :; do kill -STOP -1; done"]);
+    let held: Vec<_> = (0..2).map(|_| s.kelp("exec c1 true").spawn(false)).collect();
+    std::thread::sleep(Duration::from_millis(500));
+    s.kelp("rm -f c1").limit(Duration::from_secs(60)).exits(0);
+    for job in held {
+        assert_ne!(job.finish(Duration::from_secs(30)).code, 0);
+    }
+}
+
+/// A first process that sees to it that its shim's death does not reach it is ended by the next command, even one
+/// that only looks.
+#[test]
+fn no_first_process_outlives_its_shim() {
+    let s = Sandbox::new();
+    // An exec with set-user-id takes the parent-death signal away.
+    let program = fs::read(BUSYBOX).unwrap();
+    s.load(&Image::busybox().layer(Layer::default().file("s/busybox", 0o4755, &program)), "i");
+    s.ok("run -d --name c1 -u 1000 i /s/busybox sleep 1000");
+    let (init, shim) = (s.pid_of("c1"), s.shim_of("c1"));
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(shim).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    let alive = || status_field(init, "State").is_some_and(|state| !state.starts_with('Z'));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(alive(), "it did not outlive its shim, so this tests nothing");
+    assert!(within(Duration::from_secs(10), || {
+        s.ok("ps -a --format '{{.Status}}'").stdout.starts_with("Exited (137)")
+    }));
+    assert!(!alive(), "the first process lives");
+    s.ok("rm c1");
 }
 
 /// T-attachleak: clients that come and go leave no descriptor and no thread.
