@@ -71,6 +71,7 @@ impl Shim {
 
     /// The whole life.
     pub(super) fn run(self) {
+        let _ = rustix::thread::set_name(c"kelp-shim");
         process::ignore_sigpipe();
         let _ = crate::sys::signal::ignore_file_size_signal();
         match self.bring_up() {

@@ -7,6 +7,7 @@
 mod error;
 pub mod limits;
 pub mod link;
+pub mod memory;
 pub mod mount;
 pub mod path;
 pub mod process;

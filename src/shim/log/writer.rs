@@ -296,28 +296,4 @@ mod tests {
         );
         assert_eq!(log.end(), text.len() as u64);
     }
-
-    /// Prints its measurement; as a test it checks that every line arrived. Run with `--release -- --ignored`.
-    #[test]
-    #[ignore = "a measurement: writes 1 GB"]
-    fn a_gigabyte_of_lines() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = Writer::open(dir.path()).unwrap();
-        let line = b"the quick brown fox jumps over the lazy dog, and then it does so once more\n";
-        let chunk: Vec<u8> = line.iter().copied().cycle().take(line.len() * (65536 / line.len())).collect();
-        let rounds = (1 << 30) / chunk.len();
-        let began = Instant::now();
-        for _ in 0..rounds {
-            log.write(Stream::Stdout, &chunk);
-        }
-        let took = began.elapsed();
-        let lines = (rounds * (chunk.len() / line.len())) as u64;
-        assert_eq!(log.end(), lines * (line.len() + HEADER) as u64);
-        let rate = (rounds * chunk.len()) as f64 / took.as_secs_f64() / 1e6;
-        std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!("{rate:.0} MB/s of output in {took:?}\n").as_bytes(),
-        )
-        .unwrap();
-    }
 }

@@ -52,6 +52,8 @@ const GRACE: Duration = Duration::from_millis(200);
 /// How soon something that cannot be polled now is tried again: a terminal that nobody has open, a listener for
 /// whose next connection there is no descriptor.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long nothing has to happen until the shim gives back what it does not need for waiting.
+const SETTLING: Duration = Duration::from_millis(300);
 
 /// The container's stdio, as its shim holds it.
 #[derive(Debug)]
@@ -195,6 +197,8 @@ struct Server<'a> {
     handler: &'a mut dyn Handler,
     /// One packet: its kind, then as much as one read brings. Made when first needed.
     buffer: Vec<u8>,
+    /// Nothing has happened for [`SETTLING`].
+    settled: bool,
 }
 
 /// What a ready descriptor stands for.
@@ -246,6 +250,7 @@ impl<'a> Server<'a> {
             log,
             handler,
             buffer: Vec::new(),
+            settled: false,
         })
     }
 
@@ -291,21 +296,37 @@ impl<'a> Server<'a> {
         list
     }
 
+    /// A shim that has nothing to do for a while keeps neither buffer nor program in memory.
+    fn settle(&mut self, quiet: bool) {
+        if quiet && !self.settled {
+            self.buffer = Vec::new();
+            sys::memory::release_program();
+        }
+        self.settled = quiet;
+    }
+
     fn poll(&mut self) -> Result<Vec<(Source, PollFlags)>> {
         let asleep = self.full || self.outputs.iter().any(|o| o.asleep);
         let left =
             self.ended.map(|(_, since)| GRACE.saturating_sub(since.elapsed()) + Duration::from_millis(1));
-        let timeout = if asleep { Some(left.map_or(RETRY, |l| l.min(RETRY))) } else { left };
+        let timeout = match (asleep, left) {
+            (true, left) => Some(left.map_or(RETRY, |l| l.min(RETRY))),
+            (false, None) if !self.settled => Some(SETTLING),
+            (false, left) => left,
+        };
+        let mut quiet = false;
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         let watched = self.watched();
         let mut fds: Vec<_> =
             watched.iter().map(|(_, fd, events)| PollFd::from_borrowed_fd(*fd, *events)).collect();
         match rustix::event::poll(&mut fds, timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(ready) => quiet = ready == 0,
+            Err(Errno::INTR) => {}
             Err(e) => return Err(sys::Error::new("poll", e.raw_os_error()).into()),
         }
         let ready = watched.iter().zip(&fds).map(|((source, ..), fd)| (*source, fd.revents()));
         let ready = ready.filter(|(_, events)| !events.is_empty()).collect();
+        self.settle(quiet && !asleep && self.ended.is_none());
         if asleep {
             self.full = false;
             self.outputs.iter_mut().for_each(|o| o.asleep = false);
