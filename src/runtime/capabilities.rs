@@ -1,7 +1,9 @@
 //! Capabilities: names, numbers, docker's default set.
 //!
-//! Owns the arithmetic on masks, never the calls that apply them. A capability that the running kernel does not
-//! know is in no mask that leaves this file: bounding sets are dropped bit by bit, and an unknown bit is EINVAL.
+//! Owns the arithmetic on masks, never the calls that apply them, which are rustix's. (The `caps` crate makes the
+//! same calls, and knows a name only as `CAP_CHOWN`, not as docker's `chown`.) A capability that the running
+//! kernel does not know is in no mask that leaves this file: bounding sets are dropped bit by bit, and an unknown
+//! bit is EINVAL.
 
 use std::sync::OnceLock;
 

@@ -5,13 +5,10 @@
 //! a name, and one beyond 2^31-1 is refused rather than cut, whatever the files say about it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read as _;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
-use rustix::io::Errno;
+use crate::sys::path;
 
 /// Bytes of a passwd or group file; the largest directories of real sites exported to files stay below it.
 const FILE_LIMIT: u64 = 16 << 20;
@@ -57,27 +54,19 @@ pub fn resolve(root: impl AsFd, user: &str, additional: &[String]) -> Result<Ide
 }
 
 fn read(root: impl AsFd, name: &'static str) -> Result<Vec<u8>> {
-    let fail = |reason: String| Error::File { file: name, reason };
-    // O_NONBLOCK: opening a fifo must not wait for a writer.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let file = match openat2(root, format!("etc/{name}"), flags, Mode::empty(), within) {
-        Ok(file) => file,
+    match path::read_in(root, format!("etc/{name}"), FILE_LIMIT) {
         // An image without the file has no names; docker says the same.
-        Err(Errno::NOENT | Errno::NOTDIR) => return Ok(Vec::new()),
-        Err(e) => return Err(fail(std::io::Error::from(e).to_string())),
-    };
-    let status = fstat(&file).map_err(|e| fail(std::io::Error::from(e).to_string()))?;
-    if FileType::from_raw_mode(status.st_mode) != FileType::RegularFile {
-        return Err(fail("it is not a regular file".to_owned()));
+        Err(e) if matches!(e.errno(), libc::ENOENT | libc::ENOTDIR) => Ok(Vec::new()),
+        Err(e) => {
+            let reason = match e.errno() {
+                libc::EINVAL => "it is not a regular file".into(),
+                libc::EFBIG => format!("it has more than {FILE_LIMIT} bytes"),
+                errno => std::io::Error::from_raw_os_error(errno).to_string(),
+            };
+            Err(Error::File { file: name, reason })
+        }
+        Ok(bytes) => Ok(bytes),
     }
-    let mut bytes = Vec::new();
-    // Bounded by reading, not by the size in its status: the container may write while this reads.
-    File::from(file).take(FILE_LIMIT + 1).read_to_end(&mut bytes).map_err(|e| fail(e.to_string()))?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(fail(format!("it has more than {FILE_LIMIT} bytes")));
-    }
-    Ok(bytes)
 }
 
 /// A line of passwd or group as fields; lines that are empty or comments are left out.

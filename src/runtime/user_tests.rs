@@ -1,6 +1,7 @@
 //! docker's forms against honest and hostile files.
 
 use super::*;
+use std::fs::File;
 
 const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n# comment\n\nweb:x:33:33:www:/var/www:/bin/false\n\
     dup:x:33:44::/dup:\nnohome:x:50:50:::\n4294967296:x:0:0::/evil:\nwrap:x:4294967296:4294967296::/w:\n\

@@ -14,11 +14,6 @@ pub fn stdin_is_terminal() -> bool {
     isatty(stdin())
 }
 
-/// Whether stdout is a terminal.
-pub fn stdout_is_terminal() -> bool {
-    isatty(stdout())
-}
-
 /// Rows and columns of the terminal on stdin, stdout or stderr, the first that is one.
 pub fn size() -> Option<(u16, u16)> {
     [stdin(), stdout(), stderr()]

@@ -82,16 +82,6 @@ impl Layout {
         lock.map(OperationLock).ok_or_else(|| Error::NoSuchContainer(id.to_string()))
     }
 
-    /// As [`Layout::operation_lock`], but `None` at once when somebody is busy.
-    pub fn try_operation_lock(&self, id: &ContainerId) -> Result<Option<OperationLock>> {
-        match lock_dir(&self.container_dir(id), FlockOperation::NonBlockingLockExclusive) {
-            Ok(Some(fd)) => Ok(Some(OperationLock(fd))),
-            Ok(None) => Err(Error::NoSuchContainer(id.to_string())),
-            Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
     pub(super) fn life_lock_path(&self, id: &ContainerId) -> std::path::PathBuf {
         self.container_dir(id).join("lock")
     }

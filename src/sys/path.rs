@@ -1,14 +1,16 @@
 //! Paths inside a root that somebody else controls: only descriptors come out.
 //!
 //! [`open_in`] follows links as a process inside the root would, and never leaves it (openat2(2),
-//! `RESOLVE_IN_ROOT`, no magic links). [`make_in`] also makes what is missing on the way.
+//! `RESOLVE_IN_ROOT`, no magic links). [`make_in`] also makes what is missing on the way, behind a dangling link
+//! too, as docker does for mount points: the `pathrs` crate's `mkdir_all` refuses those and makes no files, and its
+//! stand-in for kernels without openat2 is of no use to a program that needs Linux 5.11.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::{Context, Error, Result};
@@ -160,13 +162,6 @@ pub fn read_in(root: impl AsFd, path: impl AsRef<Path>, limit: u64) -> Result<Ve
         return Err(Error::with_subject("read", path, libc::EFBIG));
     }
     Ok(bytes)
-}
-
-/// Whether `name` exists in `dir` (links not followed).
-pub fn exists_at(dir: impl AsFd, name: impl AsRef<OsStr>) -> bool {
-    let name =
-        Path::new(name.as_ref().as_bytes().strip_prefix(b"/").map_or(name.as_ref(), OsStr::from_bytes));
-    rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
 }
 
 #[cfg(test)]

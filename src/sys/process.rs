@@ -151,11 +151,6 @@ pub fn wait_pid(pid: u32) -> Result<WaitStatus> {
     }
 }
 
-/// The end of `pid`, if it has ended.
-pub fn try_wait_pid(pid: u32) -> Result<Option<WaitStatus>> {
-    Ok(wait_raw(pid.cast_signed(), libc::WNOHANG)?.map(|(_, status)| status))
-}
-
 /// Any child that has ended; `None` when none has. ECHILD when there are no children at all.
 pub fn try_wait_any() -> Result<Option<(u32, WaitStatus)>> {
     wait_raw(-1, libc::WNOHANG)

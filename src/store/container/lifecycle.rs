@@ -156,15 +156,6 @@ impl Store {
         }
     }
 
-    /// The first process runs. Appends the `start` event.
-    pub fn record_started(&self, id: &ContainerId, started: Timestamp) -> Result<()> {
-        let sql = "UPDATE containers SET started = ?2 WHERE id = ?1 AND phase = 'launched'";
-        if let Some(record) = self.change(sql, params![id.as_str(), nanos(started)])? {
-            self.tell(&Event::of_container(&record, "start"));
-        }
-        Ok(())
-    }
-
     /// The container has ended. Appends the `die` event, once, whoever comes first. Nothing happens to a
     /// container that is gone or was recorded already.
     pub fn record_exit(&self, id: &ContainerId, exit: &Exit, started: Option<Timestamp>) -> Result<()> {
