@@ -208,7 +208,6 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Instant;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
