@@ -12,7 +12,13 @@ use crate::sys::Context;
 /// Replaces the file at `path` with `bytes`, mode 0600. A reader sees the old file or the new one. Not synced: a
 /// power cut may leave either.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, false)
+    replace(path, bytes, OWNERS, false)
+}
+
+/// As [`write`], with mode 0644 whatever the umask: for what every user of a container reads. Who else on the host
+/// may is decided by the directory.
+pub fn write_for_container(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes, EVERYBODYS, false)
 }
 
 /// Writes a file that nobody can see yet, because its directory is still in staging.
@@ -24,7 +30,7 @@ pub fn write_staged(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// As [`write`], and on the disk when it returns.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, true)?;
+    replace(path, bytes, OWNERS, true)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
@@ -35,16 +41,22 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
     Ok(fs::fsync(dir_fd).op_on("sync", dir)?)
 }
 
-fn replace(path: &Path, bytes: &[u8], sync: bool) -> Result<()> {
+const OWNERS: Mode = Mode::RUSR.union(Mode::WUSR);
+const EVERYBODYS: Mode = OWNERS.union(Mode::RGRP).union(Mode::ROTH);
+
+fn replace(path: &Path, bytes: &[u8], mode: Mode, sync: bool) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.{unique}", std::process::id()));
     // A dead process of the same pid may have left one: hence no O_EXCL.
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = fs::open(&temporary, flags, Mode::RUSR | Mode::WUSR).op_on("create", &temporary)?;
+    let fd = fs::open(&temporary, flags, OWNERS).op_on("create", &temporary)?;
     let mut file = std::fs::File::from(fd);
     let written = file.write_all(bytes).op_on("write", path).and_then(|()| {
+        if mode != OWNERS {
+            fs::fchmod(&file, mode).op_on("set the mode of", path)?;
+        }
         if sync {
             file.sync_all().op_on("sync", path)?;
         }
@@ -71,6 +83,14 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_for_the_container_is_readable_by_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("hosts");
+        write_for_container(&path, b"127.0.0.1 localhost").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }
 
     #[test]

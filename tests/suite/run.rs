@@ -209,6 +209,12 @@ fn hostname_and_hosts_are_the_containers() {
 }
 
 #[test]
+fn the_files_of_the_network_are_readable_by_every_user() {
+    let s = Sandbox::new().busybox();
+    s.busybox_sh("-u 1234", "cat /etc/hosts /etc/hostname /etc/resolv.conf >/dev/null && echo read").is("read");
+}
+
+#[test]
 fn resolv_conf_says_what_was_asked_for() {
     let s = Sandbox::new().busybox();
     let options = "--dns 9.9.9.9 --dns 1.1.1.1 --dns-search example.org --dns-option ndots:3";

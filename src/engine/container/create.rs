@@ -127,7 +127,7 @@ impl Draft {
             write(&dir.join(IMAGE_CONFIG), config)?;
         }
         for (name, content) in &self.files {
-            write(&dir.join(name), content.as_bytes())?;
+            store::atomic::write_for_container(&dir.join(name), content.as_bytes())?;
         }
         snapshot::create(engine.store.layout(), &self.recipe, dir).map_err(snapshot_refused)
     }
