@@ -30,7 +30,7 @@ pub struct Joins {
 
 impl Joins {
     fn all(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [&self.network, &self.pid, &self.ipc, &self.uts].into_iter().flatten().map(AsFd::as_fd)
+        [&self.network, &self.pid, &self.ipc, &self.uts, &self.shm].into_iter().flatten().map(AsFd::as_fd)
     }
 }
 

@@ -110,7 +110,12 @@ pub(super) fn launch(
 
 /// A `--rm` container that does not start goes; mostly its shim has seen to that. Without the operation lock.
 pub(super) fn forget(engine: &Engine, record: &ContainerRecord, error: &Error) {
-    if record.auto_remove && matches!(error, Error::Start { .. }) {
+    // After any other error the shim may live.
+    let started_nothing = matches!(
+        error,
+        Error::Start { .. } | Error::Invalid { .. } | Error::Conflict { .. } | Error::NoSuchContainer(_)
+    );
+    if record.auto_remove && started_nothing {
         let _ = rm::rm(engine, record.id.as_str(), RmOptions { force: true });
     }
 }
