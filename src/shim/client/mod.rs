@@ -7,18 +7,22 @@ mod sink;
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use super::error::{Error, Result};
 use super::protocol::{self, Attach, Reply, Request};
 use super::terminal::DetachKeys;
 use crate::error::ExitStatus;
-use crate::sys::socket;
+use crate::sys::{self, process, socket};
 
 pub use attach::attach_session;
 pub use exec::{exec_detached, exec_session};
 
 /// The socket's name in the container's directory.
 pub(super) const SOCKET: &str = "shim.sock";
+
+/// How long a shim may take to pass a signal on. It is at once, unless an exec holds the shim up.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How this process takes part in the container's stdio.
 #[derive(Debug, Clone, Default)]
@@ -83,9 +87,13 @@ pub(super) fn receive_exit(socket: OwnedFd) -> Result<u8> {
     }
 }
 
-/// Sends a signal to the container's first process. [`Error::Gone`]: it has just ended.
+/// Sends a signal to the container's first process. [`Error::Gone`]: it has just ended. ETIMEDOUT from a shim that
+/// somebody has stopped.
 pub fn kill(socket: OwnedFd, signal: i32) -> Result<()> {
     send(&socket, &Request::Kill(signal))?;
+    if !process::readable_within(&socket, Some(PATIENCE))? {
+        return Err(sys::Error::new("wait for the shim's answer", libc::ETIMEDOUT).into());
+    }
     let mut buffer = vec![0; protocol::MAX_PACKET];
     match Reply::decode(protocol::receive(socket.as_fd(), &mut buffer, &mut Vec::new())?)? {
         Reply::Done => Ok(()),
