@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 pub fn release_program() {
     let start = std::ptr::addr_of!(__ehdr_start) as usize;
     let end = std::ptr::addr_of!(etext) as usize & !(PAGE - 1);
-    if start % PAGE != 0 || end <= start {
+    if !start.is_multiple_of(PAGE) || end <= start {
         return;
     }
     // SAFETY: the range holds only private mappings of the program's file that nobody can have written to, so
