@@ -116,6 +116,12 @@ impl Check<'_> {
         Ok(sound)
     }
 
+    /// A living process holds its entry from right after it is made until right before it goes.
+    fn stays_unheld(&self, path: &Path) -> Result<bool> {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        Ok(path.exists() && !self.busy(path)?)
+    }
+
     /// The command that opened the store has collected what it could.
     fn staging(&mut self) -> Result<()> {
         let staging = self.store.staging_dir();
@@ -123,7 +129,7 @@ impl Check<'_> {
             let path = staging.join(&name);
             if parse(name.as_ref()).is_none() {
                 self.find(path, "it is nothing that kelp puts here");
-            } else if !self.busy(&path)? {
+            } else if !self.busy(&path)? && self.stays_unheld(&path)? {
                 self.find(path, "a dead process left it, and it could not be deleted");
             }
         }

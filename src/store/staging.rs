@@ -112,10 +112,13 @@ impl Entry {
     }
 
     fn discard(&mut self) {
-        if self.lock.take().is_some() && fs::rmdir(&self.dir).is_err() {
+        let Some(lock) = self.lock.take() else { return };
+        if fs::rmdir(&self.dir).is_err() {
             // What its owner may not delete, the collector does in the user namespace.
             let _ = remove_in(&self.dir);
         }
+        // Only now: an entry that nobody holds is a dead process's.
+        drop(lock);
     }
 }
 

