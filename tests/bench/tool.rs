@@ -232,7 +232,7 @@ impl Tool {
 
     pub fn log_a_gigabyte(&self) -> Option<Command> {
         // 79 characters and the line's end, 13,421,773 times.
-        let script = format!("yes {} | head -c 1g", "x".repeat(79));
+        let script = format!("yes {} | head -c 1073741824", "x".repeat(79));
         let log: &[&str] = match self.name {
             "podman" => &["--log-driver", "k8s-file"],
             _ => &[],
