@@ -12,7 +12,7 @@ use super::failure::{Failure, Outcome, checked_keys, warn};
 use super::{output, unbuilt};
 use crate::engine;
 use crate::engine::container::attach::{Attach, Ending};
-use crate::engine::container::run::RunOptions;
+use crate::engine::container::run::{Expected, RunOptions};
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
@@ -71,7 +71,9 @@ impl Verb for Run {
         request.detach_keys.clone_from(&self.detach_keys);
 
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
+        let shim = Expected::soon(context.config()?)?;
         let (id, ending) = engine::container::run::run(
+            shim,
             context.engine()?,
             request,
             RunOptions { attach },

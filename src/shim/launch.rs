@@ -1,6 +1,7 @@
 //! `shim.json`: what a shim must know of its container besides the OCI spec (`config.json`), and the requests
 //! that reach it as JSON.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,9 @@ pub struct Launch {
     pub stop_signal: i32,
     /// Seconds; `None` leaves it to the config.
     pub stop_timeout: Option<i64>,
+    /// What its events say besides its name.
+    pub image: String,
+    pub labels: BTreeMap<String, String>,
     /// The first process is not PID 1 of a namespace: signals have their default actions.
     pub host_pids: bool,
     /// Where compiled filters are remembered.
@@ -46,7 +50,7 @@ pub struct Peer {
     pub start: u64,
 }
 
-/// What a start adds to [`Launch`]: handed over as an argument.
+/// What a start adds to [`Launch`]: handed over with the container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Start {
@@ -58,8 +62,8 @@ pub struct Start {
     pub join_ipc: Option<Peer>,
     pub join_uts: Option<Peer>,
     pub join_network: Option<Peer>,
-    /// Processes that write the id maps of a fresh user namespace; empty when one was joined.
-    pub writers: Vec<u32>,
+    /// The container's name at this start, for its event.
+    pub name: String,
 }
 
 /// The JSON of an exec request.

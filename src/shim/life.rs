@@ -1,6 +1,6 @@
-//! A shim's life, from its first instruction to its last: one container, from root to exit record.
+//! A shim's life with its container, from root to exit record.
 //!
-//! The order at the end is a promise. The exit is written to `state.json`, then the clients hear of it, then
+//! The order at the end is a promise. The exit is written to `state.jsonl`, then the clients hear of it, then
 //! the database, and only then is anything removed and the life lock let go: whoever asks in between is told
 //! the truth by the state file.
 
@@ -16,7 +16,7 @@ use super::launch::{self, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::protocol::{self, Failure, Reply};
 use super::server::{self, FirstClient, Running, Stdio};
-use super::spawn::{self, refused, refused_by_store};
+use super::spawn::{refused, refused_by_store};
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
@@ -25,29 +25,32 @@ use crate::runtime::{handshake, seccomp};
 use crate::snapshot::{self, EntryKind, MountPlan};
 use crate::store::container::{Exit, ShimState, boot_id};
 use crate::store::id::ContainerId;
-use crate::store::userns::Pending;
+use crate::store::events::Event;
 use crate::store::{Layout, Store};
 use crate::sys::process::{self, Child};
 use crate::sys::{self, Context};
 
 type Result<T> = std::result::Result<T, Failure>;
 
-/// What a shim knows from birth.
+/// A shim and what it was given to start.
 #[derive(Debug)]
 pub(super) struct Shim {
-    layout: Layout,
-    id: ContainerId,
-    dir: PathBuf,
-    start: Start,
-    client: OwnedFd,
+    pub layout: Layout,
+    pub id: ContainerId,
+    pub dir: PathBuf,
+    pub start: Start,
+    pub client: OwnedFd,
     /// Held until this process ends.
-    _life: OwnedFd,
+    #[allow(dead_code, reason = "held, not read")]
+    pub life: OwnedFd,
 }
 
 /// A container that runs.
 struct Started {
     child: Child,
     stdio: Stdio,
+    listener: OwnedFd,
+    log: Writer,
     plan: Plan,
     spec: Spec,
     launch: Launch,
@@ -57,45 +60,12 @@ struct Started {
 }
 
 impl Shim {
-    /// Takes over what the spawning command placed. `None`: this is no shim that kelp started.
-    pub(super) fn from_args(mut args: impl Iterator<Item = std::ffi::OsString>) -> Option<Self> {
-        let root = PathBuf::from(args.next()?);
-        let id: ContainerId = args.next()?.into_string().ok()?.parse().ok()?;
-        let start: Start = serde_json::from_str(args.next()?.to_str()?).ok()?;
-        let client = process::inherited(spawn::FIRST_CLIENT)?;
-        let life = process::inherited(spawn::LIFE_LOCK)?;
-        let layout = Layout::new(root);
-        let dir = layout.container_dir(&id);
-        Some(Self { layout, id, dir, start, client, _life: life })
-    }
-
-    /// The whole life.
+    /// Starts the container and stays with it to its end.
     pub(super) fn run(self) {
-        let _ = rustix::thread::set_name(c"kelp-shim");
-        process::ignore_sigpipe();
-        let _ = crate::sys::signal::ignore_file_size_signal();
-        match self.bring_up() {
-            Ok((started, listener)) => self.serve(started, listener),
+        match self.start_container() {
+            Ok(started) => self.serve(started),
             Err(failure) => self.give_up(failure),
         }
-    }
-
-    fn bring_up(&self) -> Result<(Started, OwnedFd)> {
-        process::undumpable().map_err(|e| refused("protect the shim", &e))?;
-        self.settle_namespace()?;
-        let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
-        Ok((self.start_container()?, listener))
-    }
-
-    /// A fresh user namespace has its maps from here on, and is there for others to join.
-    fn settle_namespace(&self) -> Result<()> {
-        if self.start.writers.is_empty() {
-            return Ok(());
-        }
-        let lock = process::inherited(spawn::USERNS_LOCK);
-        let pending = Pending { writers: self.start.writers.clone(), lock };
-        pending.finish(self.layout.root()).map_err(|e| refused_by_store(&e))?;
-        spawn::settle_capabilities().map_err(|e| refused("settle capabilities", &e))
     }
 
     fn start_container(&self) -> Result<Started> {
@@ -110,10 +80,14 @@ impl Shim {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = self.stdio(&launch)?;
+        // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings =
-            Surroundings { attach: self.dir.join(snapshot::MERGED), joins: self.joins()?, stdio: theirs };
+            Surroundings { attach: self.layout.staging_dir(), joins: self.joins()?, stdio: theirs };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_clone(&e))?;
         let state = self.write_started(&child)?;
+        // What no mount waits for is done while the first process makes them.
+        let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
+        let log = Writer::open(&self.dir).map_err(|e| refused("open the log", &e))?;
         // Those whose pid namespace it joins can hold it up.
         let joined = plan.namespaces.pid == crate::runtime::plan::Namespace::Joined;
         let master =
@@ -126,7 +100,8 @@ impl Shim {
             (OurStdio::Terminal, Some(master)) => Stdio::Pty { master, stdin: launch.stdin },
             (OurStdio::Terminal, None) => return Err(plain("the container's terminal did not arrive")),
         };
-        Ok(Started { child, stdio, plan, spec, launch, filter, warnings, state })
+        self.tell_start(&launch);
+        Ok(Started { child, stdio, listener, log, plan, spec, launch, filter, warnings, state })
     }
 
     fn rootfs(&self, launch: &Launch) -> Result<Rootfs> {
@@ -193,15 +168,21 @@ impl Shim {
         Ok(state)
     }
 
-    fn serve(&self, started: Started, listener: OwnedFd) {
-        let Started { child, stdio, plan, spec, launch, filter, warnings, mut state } = started;
+    /// An event that cannot be written does not undo what happened.
+    fn tell_start(&self, launch: &Launch) {
+        let event =
+            Event::about(&self.id, &self.start.name, &launch.image, launch.labels.clone(), "start");
+        let _ = self.layout.append_event(&event);
+    }
+
+    fn serve(&self, started: Started) {
+        let Started { child, stdio, listener, log, plan, spec, launch, filter, warnings, mut state } = started;
         let reply = Reply::Started { pid: child.pid, warnings };
         let _ = protocol::send_reply(self.client.as_fd(), &reply);
         let first = self.first_client();
         let mut execs = Execs { init: &child.pidfd, namespaces: plan.namespaces.clone(), spec, filter };
         drop(plan);
-        let ended = Writer::open(&self.dir).map_err(|e| refused("open the log", &e)).and_then(|log| {
-            let pidfd = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e))?;
+        let ended = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e)).and_then(|pidfd| {
             let stdin_once = launch.stdin_once;
             let running = Running { pidfd, stdio, listener, first, log, handler: &mut execs, stdin_once };
             server::serve(running).map_err(|e| refused("serve the container", &e))
@@ -236,11 +217,13 @@ impl Shim {
     }
 
     fn record_end(&self, exit: &Exit, started: Option<Timestamp>, auto_remove: bool) {
-        let _ = std::fs::remove_file(self.dir.join("shim.sock"));
-        // Without the database the next command finds state.json and records the end itself.
-        let Ok(store) = Store::open(self.layout.root()) else { return };
-        if store.record_exit(&self.id, exit, started).is_ok() && auto_remove {
-            self.remove(&store);
+        // Without the database the next command finds state.jsonl and records the end itself.
+        let Ok(store) = Store::reopen(self.layout.clone()) else { return };
+        if auto_remove {
+            let _ = store.remove_ended(&self.id, exit, |staged| store.delete_tree(staged));
+        } else {
+            let _ = std::fs::remove_file(self.dir.join("shim.sock"));
+            let _ = store.record_exit(&self.id, exit, started);
         }
         // Nobody waits for this process any more; the next command is spared a long log.
         let _ = store.tidy();
@@ -253,7 +236,7 @@ impl Shim {
     /// The start failed: the record says why, or there is none any more, and then the command hears of it.
     fn give_up(&self, failure: Failure) {
         let _ = std::fs::remove_file(self.dir.join("shim.sock"));
-        if let Ok(store) = Store::open(self.layout.root()) {
+        if let Ok(store) = Store::reopen(self.layout.clone()) {
             let recorded =
                 store.record_failed_start(&self.id, Some(i32::from(failure.status)), &failure.message);
             let auto_remove =

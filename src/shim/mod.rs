@@ -12,9 +12,10 @@ pub mod server;
 mod spawn;
 pub mod stopping;
 pub mod terminal;
+mod waiting;
 
 pub use error::{Error, Result};
-pub use spawn::spawn;
+pub use spawn::{Waiting, spawn};
 
 use std::process::ExitCode;
 
@@ -23,7 +24,7 @@ pub const ROLE: &str = "kelp-shim";
 
 /// Runs the shim role, until its container is gone. The arguments are those of [`spawn`].
 pub fn main(args: std::env::ArgsOs) -> ExitCode {
-    match life::Shim::from_args(args) {
+    match waiting::Newborn::from_args(args) {
         Some(shim) => {
             shim.run();
             ExitCode::SUCCESS

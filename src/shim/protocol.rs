@@ -7,6 +7,7 @@
 //!
 //! ```text
 //!   client                                  shim
+//!     Launch{…} + life lock             ->                                   first client only
 //!                                       <-  Started{pid} | Failed{status,message,hint}   first client only
 //!
 //!     Attach{stdin,stdout,stderr}       ->                                   not from a first client
@@ -64,6 +65,8 @@ pub struct Attach {
 /// From a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
+    /// The JSON of a [`super::launch::Start`].
+    Launch(&'a [u8]),
     Attach(Attach),
     Stdin(&'a [u8]),
     StdinClosed,
@@ -136,6 +139,7 @@ mod kind {
     pub(super) const WAIT: u8 = 6;
     pub(super) const KILL: u8 = 7;
     pub(super) const EXEC: u8 = 8;
+    pub(super) const LAUNCH: u8 = 9;
 
     pub(super) const STARTED: u8 = 65;
     pub(super) const FAILED: u8 = 66;
@@ -225,6 +229,7 @@ impl<'a> Request<'a> {
     /// Kind and payload.
     pub fn encode(&self) -> (u8, Cow<'a, [u8]>) {
         match *self {
+            Self::Launch(json) => (kind::LAUNCH, Cow::Borrowed(json)),
             Self::Attach(attach) => (kind::ATTACH, json(&attach)),
             Self::Stdin(bytes) => (kind::STDIN, Cow::Borrowed(bytes)),
             Self::StdinClosed => (kind::STDIN_CLOSED, Cow::Borrowed(&[])),
@@ -241,6 +246,7 @@ impl<'a> Request<'a> {
         let (kind, payload) =
             packet.split_first().ok_or(Error::Protocol { peer: PEER, reason: "empty packet" })?;
         Ok(match *kind {
+            kind::LAUNCH => Self::Launch(data(payload, PEER)?),
             kind::ATTACH => Self::Attach(from_json(payload, PEER)?),
             kind::STDIN => Self::Stdin(data(payload, PEER)?),
             kind::STDIN_CLOSED => bare(payload, Self::StdinClosed, PEER)?,
@@ -381,6 +387,7 @@ mod tests {
 
     fn requests() -> Vec<Request<'static>> {
         vec![
+            Request::Launch(b"{}"),
             Request::Attach(Attach { stdin: true, stdout: false, stderr: true }),
             Request::Stdin(b"ls\n"),
             Request::StdinClosed,

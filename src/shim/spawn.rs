@@ -1,8 +1,12 @@
 //! From a command to a shim: the fork, the user namespace, and the re-execution from a read-only mount.
 //!
+//! A shim is started before there is anything for it to do: while it becomes a process of its own, the command looks
+//! up the image and makes the container. Then the command hands the container over; one that changes its mind closes
+//! the socket, and the shim ends without a trace.
+//!
 //! The calling process has one thread. The child leaves its session and terminal, becomes root of the user's
 //! namespace, takes a mount namespace of its own, and executes this same program from a detached read-only
-//! mount, with three descriptors and nothing else. While a fresh namespace's maps are still being written the
+//! mount, with the client's socket and nothing else. While a fresh namespace's maps are still being written the
 //! exec would cost the child its capabilities, so they are made ambient first.
 
 use std::ffi::{CString, OsStr};
@@ -13,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::launch::Start;
-use super::protocol::{self, Failure, Reply};
+use super::protocol::{self, Failure, Reply, Request};
 use super::{ROLE, Result};
 use crate::error::{Hint, chain};
 use crate::store::id::ContainerId;
@@ -25,21 +29,22 @@ use crate::sys::{self, Context};
 
 /// The numbers under which a shim finds what it inherits.
 pub(super) const FIRST_CLIENT: RawFd = 3;
-pub(super) const LIFE_LOCK: RawFd = 4;
 /// Only while a fresh user namespace waits to be published.
-pub(super) const USERNS_LOCK: RawFd = 5;
+pub(super) const USERNS_LOCK: RawFd = 4;
 
-/// Starts the shim of a container whose record says that it is launched. The answer, `Started` or `Failed`,
-/// comes on the returned socket.
-pub fn spawn(layout: &Layout, id: &ContainerId, life: LifeLock, start: &Start) -> Result<OwnedFd> {
+/// A shim that waits for its container. Dropped, it ends.
+#[derive(Debug)]
+pub struct Waiting(OwnedFd);
+
+/// Starts a shim for the container `id`, which need not exist yet. Why there is none is told by [`Waiting::launch`].
+pub fn spawn(layout: &Layout, id: &ContainerId) -> Result<Waiting> {
     let (ours, theirs) = protocol::pair()?;
-    let life = OwnedFd::from(life);
     match process::fork(0)? {
         // The shim is nobody's child for long: this command ends, or does not wait for it.
-        Fork::Parent(Child { .. }) => Ok(ours),
+        Fork::Parent(Child { .. }) => Ok(Waiting(ours)),
         Fork::Child => {
             drop(ours);
-            let failure = match become_shim(layout, id, &theirs, &life, start) {
+            let failure = match become_shim(layout, id, &theirs) {
                 Ok(never) => never,
                 Err(failure) => failure,
             };
@@ -49,13 +54,25 @@ pub fn spawn(layout: &Layout, id: &ContainerId, life: LifeLock, start: &Start) -
     }
 }
 
+impl Waiting {
+    /// Hands over the container, whose record says that it is launched. The answer, `Started` or `Failed`, comes on
+    /// the returned socket.
+    pub fn launch(self, life: LifeLock, start: &Start) -> Result<OwnedFd> {
+        let json = serde_json::to_vec(start).unwrap_or_default();
+        let request = Request::Launch(&json);
+        match protocol::send(self.0.as_fd(), request.encode(), &[life.as_fd()], true) {
+            // It could not become one, and has said why.
+            Ok(_) | Err(super::Error::Gone) => Ok(self.0),
+            Err(e) => Err(e),
+        }
+    }
+}
+
 /// Returns only with the reason why there is no shim.
 fn become_shim(
     layout: &Layout,
     id: &ContainerId,
     client: &OwnedFd,
-    life: &OwnedFd,
-    start: &Start,
 ) -> std::result::Result<Failure, Failure> {
     leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
     let entered = userns::enter_shared(layout.root()).map_err(|e| refused_by_store(&e))?;
@@ -68,8 +85,8 @@ fn become_shim(
         keep_capabilities_across_exec().map_err(|e| refused("keep capabilities", &e))?;
     }
     let program = process::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
-    let args = arguments(layout, id, &Start { writers, ..start.clone() })?;
-    let program = lay_out(&program, client, life, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
+    let args = arguments(layout, id, &writers)?;
+    let program = lay_out(&program, client, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
     Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))
 }
 
@@ -100,9 +117,16 @@ pub(super) fn settle_capabilities() -> sys::Result<()> {
     rustix::thread::set_capabilities(None, sets).op("capset")
 }
 
-fn arguments(layout: &Layout, id: &ContainerId, start: &Start) -> std::result::Result<Vec<CString>, Failure> {
-    let json = serde_json::to_string(start).unwrap_or_default();
-    let words = [OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str()), OsStr::new(&json)];
+/// The store's root, the container's id, and the pids of the processes that write the id maps.
+fn arguments(
+    layout: &Layout,
+    id: &ContainerId,
+    writers: &[u32],
+) -> std::result::Result<Vec<CString>, Failure> {
+    let mut words: Vec<&OsStr> =
+        vec![OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str())];
+    let pids: Vec<String> = writers.iter().map(u32::to_string).collect();
+    words.extend(pids.iter().map(OsStr::new));
     let word =
         |w: &OsStr| CString::new(w.as_bytes()).map_err(|_| refused_text("the store's path has a NUL in it"));
     words.into_iter().map(word).collect()
@@ -110,19 +134,13 @@ fn arguments(layout: &Layout, id: &ContainerId, start: &Start) -> std::result::R
 
 /// Puts what the shim inherits at its numbers and closes the rest on exec. Returns the program's descriptor at
 /// a number out of the way.
-fn lay_out(
-    program: &OwnedFd,
-    client: &OwnedFd,
-    life: &OwnedFd,
-    lock: Option<&OwnedFd>,
-) -> sys::Result<OwnedFd> {
+fn lay_out(program: &OwnedFd, client: &OwnedFd, lock: Option<&OwnedFd>) -> sys::Result<OwnedFd> {
     // First out of the way of the low numbers, which some of these may have themselves.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16).op("dup");
-    let (program, client, life) = (high(program)?, high(client)?, high(life)?);
+    let (program, client) = (high(program)?, high(client)?);
     let lock = lock.map(high).transpose()?;
     process::cloexec_from(3)?;
     process::place(&client, FIRST_CLIENT)?;
-    process::place(&life, LIFE_LOCK)?;
     match lock {
         Some(lock) => process::place(&lock, USERNS_LOCK)?,
         None => process::close_number(USERNS_LOCK),

@@ -83,8 +83,6 @@ impl Hint for Error {
 /// The directories of a container that a snapshot lives in, below the container's own.
 pub const UPPER: &str = "upper";
 pub const WORK: &str = "work";
-/// Where the root is attached in the container's mount namespace.
-pub const MERGED: &str = "merged";
 
 /// Makes the writable layer's directories in a new container's directory, and checks the recipe.
 pub fn create(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<()> {
@@ -95,7 +93,7 @@ pub fn create(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<()> 
             0o755
         }
     };
-    for name in [UPPER, WORK, MERGED] {
+    for name in [UPPER, WORK] {
         let dir = container.join(name);
         rustix::fs::mkdir(&dir, Mode::from_raw_mode(0o700)).op_on("mkdir", &dir)?;
     }

@@ -12,25 +12,31 @@ use crate::sys::Context;
 /// Replaces the file at `path` with `bytes`, mode 0600. A reader sees the old file or the new one. Not synced: a
 /// power cut may leave either.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, OWNERS, false)
+    replace(path, bytes, false)
 }
 
-/// As [`write`], with mode 0644 whatever the umask: for what every user of a container reads. Who else on the host
-/// may is decided by the directory.
-pub fn write_for_container(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, EVERYBODYS, false)
-}
-
-/// Writes a file that nobody can see yet, because its directory is still in staging.
+/// Writes a file, mode 0600, that nobody can see yet, because its directory is still in staging.
 pub fn write_staged(path: &Path, bytes: &[u8]) -> Result<()> {
+    stage(path, bytes).map(|_| ())
+}
+
+/// As [`write_staged`], with mode 0644 whatever the umask: for what every user of a container reads. Who else on the
+/// host may is decided by the directory.
+pub fn stage_for_container(path: &Path, bytes: &[u8]) -> Result<()> {
+    let file = stage(path, bytes)?;
+    Ok(fs::fchmod(file, EVERYBODYS).op_on("set the mode of", path)?)
+}
+
+fn stage(path: &Path, bytes: &[u8]) -> Result<std::fs::File> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = fs::open(path, flags, Mode::RUSR | Mode::WUSR).op_on("create", path)?;
-    Ok(std::fs::File::from(fd).write_all(bytes).op_on("write", path)?)
+    let mut file = std::fs::File::from(fs::open(path, flags, OWNERS).op_on("create", path)?);
+    file.write_all(bytes).op_on("write", path)?;
+    Ok(file)
 }
 
 /// As [`write`], and on the disk when it returns.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    replace(path, bytes, OWNERS, true)?;
+    replace(path, bytes, true)?;
     sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
@@ -44,7 +50,7 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
 const OWNERS: Mode = Mode::RUSR.union(Mode::WUSR);
 const EVERYBODYS: Mode = OWNERS.union(Mode::RGRP).union(Mode::ROTH);
 
-fn replace(path: &Path, bytes: &[u8], mode: Mode, sync: bool) -> Result<()> {
+fn replace(path: &Path, bytes: &[u8], sync: bool) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let unique = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -54,9 +60,6 @@ fn replace(path: &Path, bytes: &[u8], mode: Mode, sync: bool) -> Result<()> {
     let fd = fs::open(&temporary, flags, OWNERS).op_on("create", &temporary)?;
     let mut file = std::fs::File::from(fd);
     let written = file.write_all(bytes).op_on("write", path).and_then(|()| {
-        if mode != OWNERS {
-            fs::fchmod(&file, mode).op_on("set the mode of", path)?;
-        }
         if sync {
             file.sync_all().op_on("sync", path)?;
         }
@@ -89,7 +92,7 @@ mod tests {
     fn a_file_for_the_container_is_readable_by_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hosts");
-        write_for_container(&path, b"127.0.0.1 localhost").unwrap();
+        stage_for_container(&path, b"127.0.0.1 localhost").unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }
 

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::container::ContainerRecord;
+use super::id::ContainerId;
 use super::{Error, Layout, Result};
 use crate::sys::Context;
 
@@ -60,10 +61,21 @@ impl Event {
 
     /// An event of a container, with the attributes docker gives it: name, image, labels.
     pub fn of_container(record: &ContainerRecord, action: &str) -> Self {
-        let mut attributes = record.labels.clone();
-        attributes.insert("name".into(), record.name.to_string());
-        attributes.insert("image".into(), record.image.clone());
-        Self::new("container", action, record.id.as_str(), attributes)
+        Self::about(&record.id, record.name.as_str(), &record.image, record.labels.clone(), action)
+    }
+
+    /// The same from its parts, for a shim, which has no record.
+    pub fn about(
+        id: &ContainerId,
+        name: &str,
+        image: &str,
+        labels: BTreeMap<String, String>,
+        action: &str,
+    ) -> Self {
+        let mut attributes = labels;
+        attributes.insert("name".into(), name.into());
+        attributes.insert("image".into(), image.into());
+        Self::new("container", action, id.as_str(), attributes)
     }
 
     /// Adds one attribute (`exitCode`, `signal`).
@@ -78,9 +90,9 @@ impl Event {
 const LIMIT: u64 = 8 << 20;
 
 impl Layout {
-    /// Appends one line, with one `write`. The store itself appends `create`, `start`, `die`, `rename` and
+    /// Appends a line for each event, all with one `write`. The store itself appends `create`, `die`, `rename` and
     /// `destroy` of containers where their rows change; everything else is appended by whoever does it.
-    pub fn append_event(&self, event: &Event) -> Result<()> {
+    pub fn append_events(&self, events: &[Event]) -> Result<()> {
         let path = self.events();
         let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = fs::open(&path, flags, Mode::RUSR | Mode::WUSR).op_on("open", &path)?;
@@ -92,14 +104,21 @@ impl Layout {
             // Whoever wrote last was cut short: its line is lost, and must not take this one with it.
             line.push(b'\n');
         }
-        serde_json::to_writer(&mut line, event)
-            .map_err(|e| Error::Malformed { path: path.clone(), reason: e.to_string() })?;
-        line.push(b'\n');
+        for event in events {
+            serde_json::to_writer(&mut line, event)
+                .map_err(|e| Error::Malformed { path: path.clone(), reason: e.to_string() })?;
+            line.push(b'\n');
+        }
         (&file).write_all(&line).op_on("append to", &path)?;
         if size > LIMIT {
             set_aside(&file, &path)?;
         }
         Ok(())
+    }
+
+    /// [`Self::append_events`] of one.
+    pub fn append_event(&self, event: &Event) -> Result<()> {
+        self.append_events(std::slice::from_ref(event))
     }
 
     /// The events from `since` to `until`, both included, oldest first. Lines that were torn are left out.

@@ -26,6 +26,14 @@ pub struct LifeLock(OwnedFd);
 #[derive(Debug)]
 pub struct OperationLock(#[allow(dead_code, reason = "held, not read")] OwnedFd);
 
+impl LifeLock {
+    /// That of a container whose directory is still in staging, and follows it to its name: nobody can have it.
+    pub fn of_new(dir: &Path) -> Result<Self> {
+        let path = dir.join(LIFE_LOCK);
+        take(&path)?.ok_or_else(|| crate::sys::Error::with_subject("lock", path, libc::EAGAIN).into())
+    }
+}
+
 impl From<LifeLock> for OwnedFd {
     fn from(lock: LifeLock) -> Self {
         lock.0
@@ -41,16 +49,9 @@ impl AsFd for LifeLock {
 impl Layout {
     /// Takes the life lock. `None` when a shim holds it.
     pub fn life_lock(&self, id: &ContainerId) -> Result<Option<LifeLock>> {
-        let path = self.life_lock_path(id);
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match fs::open(&path, flags, Mode::RUSR | Mode::WUSR) {
-            Err(Errno::NOENT) => return Err(Error::NoSuchContainer(id.to_string())),
-            other => other.op_on("open", &path)?,
-        };
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
-            Ok(_) => Ok(Some(LifeLock(file))),
-            Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
-            Err(e) => Ok(Err(e).op_on("lock", &path)?),
+        match take(&self.life_lock_path(id)) {
+            Err(Error::Sys(e)) if e.is(libc::ENOENT) => Err(Error::NoSuchContainer(id.to_string())),
+            other => other,
         }
     }
 
@@ -83,7 +84,21 @@ impl Layout {
     }
 
     pub(super) fn life_lock_path(&self, id: &ContainerId) -> std::path::PathBuf {
-        self.container_dir(id).join("lock")
+        self.container_dir(id).join(LIFE_LOCK)
+    }
+}
+
+/// The life lock's file in a container's directory.
+const LIFE_LOCK: &str = "lock";
+
+/// `None` when somebody holds it.
+fn take(path: &Path) -> Result<Option<LifeLock>> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::open(path, flags, Mode::RUSR | Mode::WUSR).op_on("open", path)?;
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())) {
+        Ok(_) => Ok(Some(LifeLock(file))),
+        Err(nix::Error::EAGAIN | nix::Error::EACCES) => Ok(None),
+        Err(e) => Ok(Err(e).op_on("lock", path)?),
     }
 }
 

@@ -35,6 +35,21 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens a store that another process of ours has opened before and named to this one: neither looked over nor
+    /// collected anew.
+    pub fn reopen(layout: Layout) -> Result<Self> {
+        Self::connect(layout, false)
+    }
+
+    /// The store at `root`, if one is there and ready, without its database: for what can be begun before.
+    pub fn locate(root: &Path) -> Result<Option<Layout>> {
+        let Some(layout) = resolve(root)? else { return Ok(None) };
+        match Marker::read(&layout)? {
+            Some(marker) if marker.ready => trust(&layout).map(|()| Some(layout)),
+            _ => Ok(None),
+        }
+    }
+
     /// Opens for looking only: makes, migrates, collects and records nothing. `None` where there is no store, or
     /// one of an older schema that has to be opened for writing first.
     pub fn open_read_only(root: &Path) -> Result<Option<Self>> {

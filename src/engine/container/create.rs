@@ -33,14 +33,20 @@ pub struct Created {
 
 /// Makes the record, the directory and the writable layer. Nothing is left behind on failure.
 pub fn create(engine: &Engine, request: CreateRequest) -> Result<Created> {
-    let draft = Draft::new(engine, request)?;
-    let record = draft.commit(engine, Phase::Created)?;
+    let draft = Draft::new(engine, new_id()?, request)?;
+    let (record, ()) = draft.commit(engine, Phase::Created, |_| Ok(()))?;
     Ok(Created { id: record.id, warnings: draft.warnings })
+}
+
+/// The id of a container to be.
+pub(super) fn new_id() -> Result<ContainerId> {
+    ContainerId::random().ok_or_else(|| no_randomness("a container id"))
 }
 
 /// A container decided and checked, of which nothing exists yet.
 #[derive(Debug)]
 pub(super) struct Draft {
+    pub request: CreateRequest,
     record: ContainerRecord,
     named: bool,
     recipe: Recipe,
@@ -53,8 +59,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    pub(super) fn new(engine: &Engine, request: CreateRequest) -> Result<Self> {
-        let id = ContainerId::random().ok_or_else(|| no_randomness("a container id"))?;
+    pub(super) fn new(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Self> {
         let named = request.name.is_some();
         let name = match &request.name {
             Some(name) => name.parse().map_err(store::Error::from)?,
@@ -94,25 +99,32 @@ impl Draft {
         let recipe = origin.recipe(&request);
         Ok(Self {
             named,
-            launch: json(&launch_of(engine, &request, recipe.clone(), config)?)?.into_bytes(),
+            launch: json(&launch_of(engine, &request, &record, recipe.clone(), config)?)?.into_bytes(),
             recipe,
             spec: json(&built)?.into_bytes(),
             image_config: config.filter(|_| joins(&request)).map(json).transpose()?.map(String::into_bytes),
             files: files(&request, &place)?,
             warnings: if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() },
             record,
+            request,
         })
     }
 
-    /// Makes the container exist in `phase`.
-    pub(super) fn commit(&self, engine: &Engine, phase: Phase) -> Result<ContainerRecord> {
+    /// Makes the container exist in `phase`; `last` has the last word on its directory while nobody sees it.
+    pub(super) fn commit<T>(
+        &self,
+        engine: &Engine,
+        phase: Phase,
+        last: impl Fn(&Path) -> store::Result<T>,
+    ) -> Result<(ContainerRecord, T)> {
         let mut record = ContainerRecord { phase, ..self.record.clone() };
+        let fill = |dir: &Path| self.fill(engine, dir).and_then(|()| last(dir));
         for _ in 0..NAME_TRIES {
-            match engine.store.create_container(&record, |dir| self.fill(engine, dir)) {
+            match engine.store.create_container(&record, fill) {
                 Err(store::Error::NameTaken { .. }) if !self.named => record.name = random_name()?,
                 Err(store::Error::NameTaken { holder, .. }) if about_to_go(engine, &holder)? => {}
                 Err(e) => return Err(e.into()),
-                Ok(()) => return Ok(record),
+                Ok(filled) => return Ok((record, filled)),
             }
         }
         let holder = engine.store.find_container(record.name.as_str())?.id;
@@ -127,7 +139,7 @@ impl Draft {
             write(&dir.join(IMAGE_CONFIG), config)?;
         }
         for (name, content) in &self.files {
-            store::atomic::write_for_container(&dir.join(name), content.as_bytes())?;
+            store::atomic::stage_for_container(&dir.join(name), content.as_bytes())?;
         }
         snapshot::create(engine.store.layout(), &self.recipe, dir).map_err(snapshot_refused)
     }
@@ -214,6 +226,7 @@ fn damaged(name: &str, error: &serde_json::Error) -> Error {
 fn launch_of(
     engine: &Engine,
     request: &CreateRequest,
+    record: &ContainerRecord,
     recipe: Recipe,
     config: Option<&ImageConfig>,
 ) -> Result<Launch> {
@@ -233,6 +246,8 @@ fn launch_of(
         cache: engine.config.cache.clone(),
         stop_signal: spec::stop_signal(request, config)?,
         stop_timeout: request.stop_timeout,
+        image: record.image.clone(),
+        labels: record.labels.clone(),
         host_pids: request.pid == NamespaceMode::Host,
     })
 }

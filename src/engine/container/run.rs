@@ -1,13 +1,36 @@
 //! `run`: create, start, and stay attached until the end, unless detached.
 
 use super::attach::{Attach, Ending};
-use super::create::Draft;
+use super::create::{self, Draft};
 use super::rm::{self, RmOptions};
-use super::start;
+use super::start::{self, Handover};
+use crate::config::Config;
 use crate::engine::request::CreateRequest;
 use crate::engine::{Engine, Error, Result};
+use crate::shim;
+use crate::store::Store;
 use crate::store::container::Phase;
 use crate::store::id::ContainerId;
+use crate::store::lock::LifeLock;
+
+/// A container that will be, and the shim that is getting ready for it.
+#[derive(Debug)]
+pub struct Expected {
+    id: ContainerId,
+    /// `None` in a store that is yet to be made.
+    waiting: Option<shim::Waiting>,
+}
+
+impl Expected {
+    /// To be called as soon as it is clear that a container is wanted: becoming a shim takes as long as opening the
+    /// store and making the container do, and a machine has two processors.
+    pub fn soon(config: &Config) -> Result<Self> {
+        let id = create::new_id()?;
+        let layout = Store::locate(&config.store)?;
+        let waiting = layout.map(|layout| shim::spawn(&layout, &id)).transpose()?;
+        Ok(Self { id, waiting })
+    }
+}
 
 /// How `run` behaves around the container.
 #[derive(Debug, Default)]
@@ -16,26 +39,28 @@ pub struct RunOptions {
     pub attach: Option<Attach>,
 }
 
-/// Creates and starts. `created` is called when the container exists and before it starts (`--cidfile` and
-/// warnings), and once more when there are warnings about the start; an error of its first call cancels the run
-/// and removes the container.
+/// Creates and starts. `created` is called when the container exists and before it starts
+/// (`--cidfile` and warnings), and once more when there are warnings about the start; an error of its first call
+/// cancels the run and removes the container.
 pub fn run(
+    shim: Expected,
     engine: &Engine,
     request: CreateRequest,
     options: RunOptions,
     created: &mut dyn FnMut(&ContainerId, &[String]) -> std::io::Result<()>,
 ) -> Result<(ContainerId, Ending)> {
-    let draft = Draft::new(engine, request)?;
-    let record = draft.commit(engine, Phase::Created)?;
+    let Expected { id, waiting } = shim;
+    let waiting = waiting.map_or_else(|| shim::spawn(engine.store.layout(), &id), Ok)?;
+    let draft = Draft::new(engine, id, request)?;
+    let (record, life) = draft.commit(engine, Phase::Launched, LifeLock::of_new)?;
     if let Err(e) = created(&record.id, &draft.warnings) {
+        drop(life);
         rm::rm(engine, record.id.as_str(), RmOptions { force: true })?;
         return Err(Error::Invalid { what: "cidfile", value: String::new(), reason: e.to_string() });
     }
     let attach = options.attach.as_ref();
-    let launched = start::launch(engine, &record, attach);
-    let Some(started) = launched.inspect_err(|e| start::forget(engine, &record, e))? else {
-        return Ok((record.id, Ending::Detached));
-    };
+    let launched = start::launch_new(engine, &record, &draft.request, Handover { waiting, life }, attach);
+    let started = launched.inspect_err(|e| start::forget(engine, &record, e))?;
     if !started.warnings.is_empty() {
         // The container runs: a closed stderr is no reason to end it.
         let _ = created(&record.id, &started.warnings);

@@ -10,10 +10,9 @@ use super::rm::{self, RmOptions};
 use super::{create, find};
 use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode};
 use crate::engine::{Engine, Error, Result, spec};
-use crate::shim::launch::{self, Launch, Peer, Start};
+use crate::shim::launch::{self, Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
 use crate::store::container::{ContainerRecord, Status};
-use crate::store::events::Event;
 use crate::store::lock::LifeLock;
 use crate::store::{atomic, container};
 
@@ -76,16 +75,19 @@ impl Started {
     }
 }
 
-/// Starts the shim and waits until the program runs. `None`: somebody else's shim has it. The caller holds the
-/// operation lock, or has just made the container.
-pub(super) fn launch(
-    engine: &Engine,
-    record: &ContainerRecord,
-    attach: Option<&Attach>,
-) -> Result<Option<Started>> {
-    let dir = engine.store.container_dir(&record.id);
-    let settings = Launch::read(&dir)?;
-    let start = begin(engine, record, attach, &settings)?;
+/// What a start hands over to the shim that waits for it.
+#[derive(Debug)]
+pub(super) struct Handover {
+    pub waiting: shim::Waiting,
+    pub life: LifeLock,
+}
+
+/// Starts a container that exists, and waits until its program runs. `None`: somebody else's shim has it. The caller
+/// holds the operation lock.
+fn launch(engine: &Engine, record: &ContainerRecord, attach: Option<&Attach>) -> Result<Option<Started>> {
+    let waiting = shim::spawn(engine.store.layout(), &record.id)?;
+    let request: CreateRequest = serde_json::from_str(&record.request).map_err(|_| damaged(record))?;
+    let start = begin(engine, record, &request, attach)?;
     // Whoever has just ended may still be clearing up; whoever runs holds the lock for good.
     let Some(life) =
         engine.store.life_lock(&record.id)?.map_or_else(|| wait_for_end(engine, record), |l| Ok(Some(l)))?
@@ -93,12 +95,37 @@ pub(super) fn launch(
         return Ok(None);
     };
     engine.store.mark_launched(&record.id)?;
-    let socket = shim::spawn(engine.store.layout(), &record.id, life, &start)?;
-    match protocol::receive_started(socket.as_fd()) {
-        Ok((_, warnings)) => {
-            engine.store.append_event(&Event::of_container(record, "start"))?;
-            Ok(Some(Started { socket, terminal: settings.terminal, warnings }))
+    hand_over(engine, record, &request, Handover { waiting, life }, &start).map(Some)
+}
+
+/// The same for a container that this process has just made, and recorded as launched.
+pub(super) fn launch_new(
+    engine: &Engine,
+    record: &ContainerRecord,
+    request: &CreateRequest,
+    shim: Handover,
+    attach: Option<&Attach>,
+) -> Result<Started> {
+    let start = match begin(engine, record, request, attach) {
+        Ok(start) => start,
+        Err(error) => {
+            let _ = engine.store.record_failed_start(&record.id, None, &crate::error::chain(&error));
+            return Err(error);
         }
+    };
+    hand_over(engine, record, request, shim, &start)
+}
+
+fn hand_over(
+    engine: &Engine,
+    record: &ContainerRecord,
+    request: &CreateRequest,
+    shim: Handover,
+    start: &Start,
+) -> Result<Started> {
+    let socket = shim.waiting.launch(shim.life, start)?;
+    match protocol::receive_started(socket.as_fd()) {
+        Ok((_, warnings)) => Ok(Started { socket, terminal: request.tty, warnings }),
         Err(shim::Error::Refused { status, message, hint }) => {
             // Why it does not start is what the user has to know; the rest is found by the next command.
             let _ = engine.store.record_failed_start(&record.id, Some(i32::from(status.code())), &message);
@@ -138,23 +165,23 @@ fn wait_for_end(engine: &Engine, record: &ContainerRecord) -> Result<Option<Life
 fn begin(
     engine: &Engine,
     record: &ContainerRecord,
+    request: &CreateRequest,
     attach: Option<&Attach>,
-    settings: &Launch,
 ) -> Result<Start> {
     let mut start = Start {
         attach: attach.map(attach::streams),
-        size: settings.terminal.then(terminal::size).flatten(),
+        size: request.tty.then(terminal::size).flatten(),
+        name: record.name.to_string(),
         ..Start::default()
     };
-    let request: CreateRequest = serde_json::from_str(&record.request).map_err(|_| damaged(record))?;
-    make_sources(&request)?;
-    if !create::joins(&request) {
+    make_sources(request)?;
+    if !create::joins(request) {
         return Ok(start);
     }
     start.join_pid = peer(engine, &request.pid)?;
     start.join_ipc = peer(engine, &request.ipc)?;
     start.join_uts = peer(engine, &request.uts)?;
-    rewrite_spec(engine, record, &request, &start)?;
+    rewrite_spec(engine, record, request, &start)?;
     Ok(start)
 }
 

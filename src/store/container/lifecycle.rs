@@ -9,29 +9,34 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, Transaction, TransactionBehavior, params};
 
 use super::row::{COLUMNS, REQUEST, nanos, record, to_json};
-use super::{ContainerRecord, Exit};
+use super::{ContainerRecord, Exit, Phase};
 use crate::store::events::Event;
 use crate::store::id::{ContainerId, Name};
 use crate::store::staging::Kind;
 use crate::store::{Error, Result, Store, crash, schema};
 use crate::sys::Context;
 
+/// Those of the layers in the fourteenth column that are gone.
+const MISSING_LAYERS: &str =
+    "SELECT value FROM json_each(?14) WHERE value NOT IN (SELECT diff_id FROM layers) LIMIT 1";
+
 /// Size of the write-ahead log beyond which [`Store::tidy`] moves it into the database.
 const LOG_BYTES: u64 = 256 << 10;
 
 impl Store {
-    /// Makes the container: `fill` populates its directory before anybody can see it. `NameTaken`,
+    /// Makes the container: `fill` populates its directory before anybody can see it. A record that says `Launched`
+    /// goes with a life lock that `fill` has taken ([`super::super::lock::LifeLock::of_new`]). `NameTaken`,
     /// `MissingContent` when one of its layers is gone. Appends the `create` event.
-    pub fn create_container(
+    pub fn create_container<T>(
         &self,
         record: &ContainerRecord,
-        fill: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
-        self.refuse_taken(&record.name)?;
-        let entry = self.stage_clean(Kind::Container, record.id.as_str())?;
+        fill: impl FnOnce(&Path) -> Result<T>,
+    ) -> Result<T> {
+        // The id is fresh from the random numbers: no dead process can have left work under it.
+        let entry = self.stage(Kind::Container, record.id.as_str())?;
         crash::point("create: entry");
         rustix::fs::mkdir(entry.object(), rustix::fs::Mode::RWXU).op_on("create", entry.object())?;
-        fill(entry.object())?;
+        let filled = fill(entry.object())?;
         crash::point("create: filled");
         entry.publish(self)?;
         crash::point("create: published");
@@ -41,8 +46,8 @@ impl Store {
         }
         crash::point("create: recorded");
         entry.finish();
-        self.tell(&Event::of_container(record, "create"));
-        Ok(())
+        self.tell(&[Event::of_container(record, "create")]);
+        Ok(filled)
     }
 
     fn refuse_taken(&self, name: &Name) -> Result<()> {
@@ -58,20 +63,13 @@ impl Store {
         let insert = || -> rusqlite::Result<Option<String>> {
             let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
             let layers = to_json(&record.layers)?;
-            let missing: Option<String> = self
+            // One statement for the check and the row: each one that is prepared costs what ten system calls do.
+            let inserted = self
                 .db
-                .prepare_cached(
-                    "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT diff_id FROM layers) LIMIT 1",
-                )?
-                .query_row([&layers], |row| row.get(0))
-                .optional()?;
-            if missing.is_some() {
-                return Ok(missing);
-            }
-            self.db
                 .prepare_cached(&format!(
                     "INSERT INTO containers ({COLUMNS})
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
+                     SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
+                     WHERE NOT EXISTS ({MISSING_LAYERS})"
                 ))?
                 .execute(params![
                     record.id.as_str(),
@@ -90,6 +88,10 @@ impl Store {
                     layers,
                     to_json(&record.labels)?,
                 ])?;
+            if inserted == 0 {
+                let missing = MISSING_LAYERS.replace("?14", "?1");
+                return self.db.query_row(&missing, [&layers], |row| row.get(0)).optional();
+            }
             self.db
                 .prepare_cached("INSERT INTO requests VALUES (?1, ?2)")?
                 .execute(params![self.db.last_insert_rowid(), record.request])?;
@@ -170,7 +172,7 @@ impl Store {
             started.map(nanos)
         ];
         if let Some(record) = self.change(sql, ended)? {
-            self.tell(&Event::of_container(&record, "die").with("exitCode", exit.code));
+            self.tell(&[Event::of_container(&record, "die").with("exitCode", exit.code)]);
         }
         Ok(())
     }
@@ -188,6 +190,25 @@ impl Store {
     /// sub-ids). `NoSuchContainer` when somebody else was faster. The caller holds the operation lock. Appends
     /// the `destroy` event.
     pub fn remove_container(&self, id: &ContainerId, delete: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+        self.remove(id, None, delete)
+    }
+
+    /// [`Self::record_exit`] and [`Self::remove_container`] in one, for a container that ends with `--rm`.
+    pub fn remove_ended(
+        &self,
+        id: &ContainerId,
+        exit: &Exit,
+        delete: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
+        self.remove(id, Some(exit), delete)
+    }
+
+    fn remove(
+        &self,
+        id: &ContainerId,
+        ended: Option<&Exit>,
+        delete: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<()> {
         let entry = self.stage_clean(Kind::Container, id.as_str())?;
         crash::point("remove: entry");
         let Some(record) = self.delete_row(id)? else {
@@ -196,7 +217,10 @@ impl Store {
         crash::point("remove: forgotten");
         entry.withdraw(self)?;
         crash::point("remove: withdrawn");
-        self.tell(&Event::of_container(&record, "destroy"));
+        let ended = ended.filter(|_| record.phase == Phase::Launched);
+        let died = ended.map(|exit| Event::of_container(&record, "die").with("exitCode", exit.code));
+        let events: Vec<Event> = died.into_iter().chain([Event::of_container(&record, "destroy")]).collect();
+        self.tell(&events);
         delete(entry.object())?;
         crash::point("remove: deleted");
         entry.finish();
@@ -228,7 +252,7 @@ impl Store {
             self.change("UPDATE containers SET name = ?2 WHERE id = ?1", [id.as_str(), name.as_str()]);
         match renamed {
             Ok(Some(record)) => {
-                self.tell(&Event::of_container(&record, "rename"));
+                self.tell(&[Event::of_container(&record, "rename")]);
                 Ok(())
             }
             Ok(None) => Err(Error::NoSuchContainer(id.to_string())),
@@ -268,10 +292,10 @@ impl Store {
         self.sql("look something up", found)
     }
 
-    /// Appends an event of something that has happened already.
-    pub(in crate::store) fn tell(&self, event: &Event) {
-        if let Err(error) = self.append_event(event) {
-            tracing::debug!(%error, action = event.action, "event not written");
+    /// Appends events of what has happened already.
+    pub(in crate::store) fn tell(&self, events: &[Event]) {
+        if let Err(error) = self.append_events(events) {
+            tracing::debug!(%error, ?events, "events not written");
         }
     }
 }

@@ -68,7 +68,7 @@ pub enum Status {
     Dead,
 }
 
-/// `state.json` in the container's directory: written whole and renamed by its shim alone.
+/// What a line of `state.jsonl` in the container's directory says; only its shim adds any.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ShimState {
     /// `/proc/sys/kernel/random/boot_id` of the boot in which the shim ran.

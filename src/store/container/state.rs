@@ -1,6 +1,9 @@
-//! `state.json`: what the shim says of itself, and what else the kernel knows of a process.
+//! `state.jsonl`: what the shim says of itself, a line each time, the last one being the truth.
+//!
+//! Appending is one write: a file that is replaced instead costs an inode, and ext4 writes the new one to the disk
+//! before the rename takes effect, which a command would wait for at the end of every container.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use rustix::fs::{self, Mode, OFlags};
@@ -8,22 +11,26 @@ use rustix::io::Errno;
 
 use super::ShimState;
 use crate::store::id::ContainerId;
-use crate::store::{Error, Layout, Result, atomic};
+use crate::store::{Error, Layout, Result};
 use crate::sys::Context;
 
 /// The state is a dozen short fields.
 const LIMIT: u64 = 64 << 10;
 
 impl Layout {
-    /// Replaces `state.json`. For the container's shim alone.
+    /// Adds a line. For the container's shim alone.
     pub fn write_state(&self, id: &ContainerId, state: &ShimState) -> Result<()> {
         let path = self.state_path(id);
-        let bytes = serde_json::to_vec(state)
+        let mut line = serde_json::to_vec(state)
             .map_err(|e| Error::Malformed { path: path.clone(), reason: e.to_string() })?;
-        atomic::write(&path, &bytes)
+        line.push(b'\n');
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::open(&path, flags, Mode::RUSR | Mode::WUSR).op_on("open", &path)?;
+        Ok(std::fs::File::from(file).write_all(&line).op_on("write", &path)?)
     }
 
-    /// `None` when the container has not run since its last `mark_launched`.
+    /// The last whole line: one that a full disk cut short was never said. `None` when the container has not run
+    /// since its last `mark_launched`.
     pub fn read_state(&self, id: &ContainerId) -> Result<Option<ShimState>> {
         let path = self.state_path(id);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -33,7 +40,13 @@ impl Layout {
         };
         let mut bytes = Vec::with_capacity(1024);
         file.take(LIMIT).read_to_end(&mut bytes).op_on("read", &path)?;
-        serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Malformed { path, reason: e.to_string() })
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(&[][..], |end| &bytes[..end]);
+        match whole.rsplit(|b| *b == b'\n').next() {
+            None | Some([]) => Ok(None),
+            Some(line) => serde_json::from_slice(line)
+                .map(Some)
+                .map_err(|e| Error::Malformed { path, reason: e.to_string() }),
+        }
     }
 
     pub(super) fn forget_state(&self, id: &ContainerId) -> Result<()> {
@@ -45,7 +58,7 @@ impl Layout {
     }
 
     fn state_path(&self, id: &ContainerId) -> PathBuf {
-        self.container_dir(id).join("state.json")
+        self.container_dir(id).join("state.jsonl")
     }
 }
 
