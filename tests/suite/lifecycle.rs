@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Sandbox, within};
+use crate::harness::{Job, Out, Sandbox, within};
 
 const CATCHER: &str = "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
 
@@ -105,6 +105,67 @@ fn the_stop_signal_is_the_one_chosen() {
     ready(&s, "c1");
     s.ok("stop c1");
     assert_eq!(s.field("c1", ".State.ExitCode"), "9");
+}
+
+/// A start that stands still in its shim: what the shim is about to read is a fifo.
+struct SlowStart {
+    job: Job,
+    fifo: std::fs::File,
+    config: std::path::PathBuf,
+}
+
+impl SlowStart {
+    fn begin(s: &Sandbox, container: &str) -> Self {
+        let id = s.field(container, ".Id");
+        let config = s.store().join("containers").join(id).join("config.json");
+        std::fs::rename(&config, config.with_extension("kept")).unwrap();
+        s.program_call("mkfifo").args([config.clone()]).exits(0);
+        let job = s.kelp(&format!("start {container}")).spawn(false);
+        // Opens when the other side does.
+        let fifo = std::fs::OpenOptions::new().write(true).open(&config).unwrap();
+        Self { job, fifo, config }
+    }
+
+    /// Lets it go on, and waits for what became of it.
+    fn go_on(mut self) -> Out {
+        let kept = self.config.with_extension("kept");
+        std::io::Write::write_all(&mut self.fifo, &std::fs::read(&kept).unwrap()).unwrap();
+        // Whoever removes the container may be faster.
+        let _ = std::fs::rename(kept, &self.config);
+        drop(self.fifo);
+        self.job.finish(Duration::from_secs(20))
+    }
+}
+
+/// Runs a command on a container that is just starting, lets the start go on, and gives back how the command ended.
+#[track_caller]
+fn amid_start(s: &Sandbox, line: &str) -> Out {
+    s.ok("create --name slow busybox sleep 1000");
+    let start = SlowStart::begin(s, "slow");
+    let job = s.kelp(line).spawn(false);
+    std::thread::sleep(Duration::from_millis(300));
+    start.go_on();
+    job.finish(Duration::from_secs(20))
+}
+
+#[test]
+fn what_is_just_starting_is_stopped_killed_and_removed_all_the_same() {
+    let s = Sandbox::new().busybox();
+    for line in ["stop slow", "stop -t 0 slow", "kill slow"] {
+        amid_start(&s, line).expect_code(0).is("slow");
+        assert_eq!(s.field("slow", ".State.Status"), "exited", "{line}");
+        assert_eq!(s.field("slow", ".State.ExitCode"), "137", "{line}");
+        s.ok("rm slow");
+    }
+    amid_start(&s, "rm -f slow").expect_code(0);
+    s.exits(1, "inspect slow");
+    amid_start(&s, "rm slow").expect_code(1).says("running");
+    assert_eq!(s.field("slow", ".State.Running"), "true");
+    s.ok("rm -f slow");
+    amid_start(&s, "restart -t 0 slow").expect_code(0);
+    assert_eq!(s.field("slow", ".State.Running"), "true");
+    s.ok("rm -f slow");
+    amid_start(&s, "exec slow echo inside").expect_code(0).is("inside");
 }
 
 #[test]
