@@ -32,7 +32,9 @@ pub(super) fn settled(
                 verb,
                 container: record.name.to_string(),
                 reason: format!("it has been starting for {} s", PATIENCE.as_secs()),
-                hint: Some("look for what holds the start up: a mount that does not answer, a full disk".into()),
+                hint: Some(
+                    "look for what holds the start up: a mount that does not answer, a full disk".into(),
+                ),
             });
         }
         std::thread::sleep(pause);

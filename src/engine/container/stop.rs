@@ -37,8 +37,9 @@ pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> 
     let dir = engine.store.container_dir(&record.id);
     let settings = Launch::read(&dir)?;
     let signal = named.unwrap_or(settings.stop_signal);
-    let is_deaf =
-        || observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped);
+    let is_deaf = || {
+        observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped)
+    };
     let seconds = stop.timeout.or(settings.stop_timeout).unwrap_or(engine.config.stop_timeout);
     engine.store.append_event(&Event::of_container(&record, "kill").with("signal", signal))?;
     // Asked on both sides of the signal: a program that is just starting may install its handler in between, and
