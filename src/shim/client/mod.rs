@@ -46,7 +46,8 @@ pub enum Ending {
     Exited(u8),
     /// The user typed the detach keys; the process runs on.
     Detached,
-    /// Nobody reads our stdout any more (`| head`); the process runs on. Time to go, without a word.
+    /// Nobody reads our stdout any more (`| head`); the process runs on, as it does when a docker client dies of
+    /// SIGPIPE. Time to go, without a word.
     OutputClosed,
 }
 
