@@ -16,6 +16,8 @@ pub enum ExitStatus {
     CannotInvoke,
     /// 127: the command was not found.
     NotFound,
+    /// 141: nobody reads our output any more. What SIGPIPE would have made of us (128+13), without a word.
+    OutputClosed,
     /// The container's own exit code; death by signal n is 128+n.
     Container(u8),
 }
@@ -29,6 +31,7 @@ impl ExitStatus {
             Self::Own => 125,
             Self::CannotInvoke => 126,
             Self::NotFound => 127,
+            Self::OutputClosed => 141,
             Self::Container(code) => code,
         }
     }

@@ -47,6 +47,7 @@ impl Verb for Attach {
         match attach::attach(context.engine()?, &self.container, &how)? {
             Ending::Exited(code) => Ok(ExitStatus::Container(code)),
             Ending::Detached => Ok(ExitStatus::Success),
+            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
         }
     }
 }

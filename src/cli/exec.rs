@@ -86,6 +86,7 @@ impl Verb for Exec {
         match exec::exec(context.engine()?, container, &request, attach)? {
             Ending::Exited(code) => Ok(ExitStatus::Container(code)),
             Ending::Detached => Ok(ExitStatus::Success),
+            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
         }
     }
 }

@@ -36,10 +36,11 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// A failed write to stdout. A reader that went away is not worth a word.
+    /// A failed write to stdout. A reader that went away is not worth a word, only the status that it has
+    /// everywhere.
     pub(super) fn stdout(source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::BrokenPipe {
-            Self::Reported(ExitStatus::Success)
+            Self::Reported(ExitStatus::OutputClosed)
         } else {
             Self::Io { doing: "write to standard output".into(), source }
         }
@@ -54,9 +55,8 @@ impl Failure {
         match self {
             Self::Engine(_) if exit == Exit::Verb => own,
             Self::Engine(e) => e.exit_status().unwrap_or(own),
-            Self::Usage(_) | Self::Unbuilt { .. } | Self::Config(_) => ExitStatus::Own,
-            Self::Clap(e) if e.use_stderr() => ExitStatus::Own,
-            Self::Clap(_) => ExitStatus::Success,
+            Self::Clap(e) if !e.use_stderr() => ExitStatus::Success,
+            Self::Usage(_) | Self::Unbuilt { .. } | Self::Config(_) | Self::Clap(_) => ExitStatus::Own,
             Self::Reported(status) => *status,
             Self::Template(_) | Self::Io { .. } => own,
         }
@@ -106,12 +106,8 @@ fn chain(failure: &Failure) -> String {
     text
 }
 
-/// Help and version to stdout; errors to stderr, beginning like all others.
+/// clap's errors begin like all others.
 fn report_clap(error: &clap::Error) {
-    if !error.use_stderr() {
-        let _ = error.print();
-        return;
-    }
     let rendered = error.render().to_string();
     complain(&format!("kelp: {}", rendered.strip_prefix("error: ").unwrap_or(&rendered)));
 }
@@ -187,7 +183,7 @@ mod tests {
         assert_eq!(start.status(Exit::Verb), ExitStatus::Failed);
         assert_eq!(start.text(), "kelp: m\nhint: h\n");
         let pipe = Failure::stdout(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert_eq!(pipe.status(Exit::Verb), ExitStatus::Success);
+        assert_eq!(pipe.status(Exit::Verb), ExitStatus::OutputClosed);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::{complete, unbuilt};
 use crate::engine::container::logs::{self, LogsOptions, Stream};
 use crate::error::ExitStatus;
@@ -55,12 +55,16 @@ impl Verb for Logs {
         };
         let mut stdout = io::stdout().lock();
         let mut stderr = io::stderr().lock();
-        logs::logs(context.engine()?, &self.container, &options, &mut |stream, bytes| match stream {
-            Stream::Stdout => stdout.write_all(bytes).and_then(|()| stdout.flush()),
-            Stream::Stderr => stdout.flush().and_then(|()| stderr.write_all(bytes)),
+        let mut reader_left = false;
+        logs::logs(context.engine()?, &self.container, &options, &mut |stream, bytes| {
+            let written = match stream {
+                Stream::Stdout => stdout.write_all(bytes).and_then(|()| stdout.flush()),
+                Stream::Stderr => stderr.write_all(bytes),
+            };
+            reader_left = matches!(&written, Err(e) if e.kind() == io::ErrorKind::BrokenPipe);
+            written
         })?;
-        stdout.flush().map_err(Failure::stdout)?;
-        Ok(ExitStatus::Success)
+        Ok(if reader_left { ExitStatus::OutputClosed } else { ExitStatus::Success })
     }
 }
 

@@ -198,11 +198,14 @@ fn examples(examples: &[(&str, &str)], text: &mut Vec<u8>) -> io::Result<()> {
 }
 
 fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
+    let closed =
+        ("141", "Whoever read standard output has gone (| head), and kelp with it; a container runs on.");
     let rows: &[(&str, &str)] = match exit {
         Exit::Verb => &[
             ("0", "All went well. Attached to a container, its own exit code instead."),
             ("1", "What was asked could not be done, for one of the arguments at least."),
             ("125", "The command line or the configuration makes no sense."),
+            closed,
         ],
         Exit::Exec => &[
             ("1", "There is no such container, or it does not run."),
@@ -210,6 +213,7 @@ fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
             ("126", "The command was found and cannot be executed."),
             ("127", "The command was not found."),
             ("128+n", "The command was ended by signal n."),
+            closed,
             ("other", "The exit code of the command."),
         ],
         Exit::Container => &[
@@ -217,6 +221,7 @@ fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
             ("126", "The command was found and cannot be executed."),
             ("127", "The command was not found."),
             ("128+n", "The command was ended by signal n."),
+            closed,
             ("other", "The exit code of the command."),
         ],
     };

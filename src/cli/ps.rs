@@ -1,5 +1,7 @@
 //! `kelp ps`.
 
+use std::sync::Arc;
+
 use clap::Args;
 use gotmpl::Value;
 use jiff::Timestamp;
@@ -56,6 +58,7 @@ const COLUMNS: &[Column] = &[
     Column { field: "Mounts", header: "MOUNTS" },
     Column { field: "LocalVolumes", header: "LOCAL VOLUMES" },
     Column { field: "Networks", header: "NETWORKS" },
+    Column { field: "Platform", header: "PLATFORM" },
 ];
 const TABLE: &str =
     "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}";
@@ -82,12 +85,13 @@ impl Verb for Ps {
         let listing = Listing::parse(format, default, COLUMNS)?;
         let json = matches!(listing, Listing::Json);
         let names = |field: &str| format.contains(field);
+        let whole_row = format.split("json .").skip(1).any(|rest| !rest.starts_with(char::is_alphabetic));
         let query = Query {
             all: self.all,
             last: if self.latest { Some(1) } else { usize::try_from(self.last).ok().filter(|n| *n > 0) },
             filters: self.filter.iter().map(|f| images::pair(f)).collect::<Result<_, _>>()?,
-            details: json || names("Mounts") || names("Networks") || names("json"),
-            size: self.size || names(".Size"),
+            details: json || names("Mounts") || names("Networks") || whole_row,
+            size: self.size || names(".Size") || whole_row,
         };
         let rows = ps::list(context.engine()?, &query)?;
         let now = Timestamp::now();
@@ -105,7 +109,7 @@ fn value(row: &Summary, no_trunc: bool, now: Timestamp) -> Value {
     let fields = vec![
         ("ID", id.to_owned()),
         ("Image", row.image.clone()),
-        ("Command", format!("\"{}\"", cut(row.command.join(" "), 20))),
+        ("Command", format!("\"{}\"", cut(command_line(&row.command), 20))),
         ("CreatedAt", human::go_time(row.created)),
         ("RunningFor", format!("{} ago", human::since(row.created, now))),
         ("Ports", String::new()),
@@ -118,7 +122,21 @@ fn value(row: &Summary, no_trunc: bool, now: Timestamp) -> Value {
         ("LocalVolumes", "0".into()),
         ("Networks", row.network.clone()),
     ];
-    template::map_with_labels(fields, row.labels.clone())
+    let mut value = template::map_with_labels(fields, row.labels.clone());
+    if let Value::Map(map) = &mut value {
+        // What docker prints for every container that its image store has no manifest of.
+        Arc::make_mut(map).insert("Platform".into(), Value::Nil);
+    }
+    value
+}
+
+/// docker puts arguments with blanks into single quotes, whatever they hold.
+fn command_line(command: &[String]) -> String {
+    let quoted = command
+        .iter()
+        .enumerate()
+        .map(|(at, word)| if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() });
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// At most `length` characters, the last one an ellipsis where something was cut off.
@@ -197,7 +215,7 @@ mod tests {
     fn looks_like_dockers_table() {
         let expected = "\
 CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS         PORTS     NAMES
-0123456789ab   debian    \"sh -c while sleep 1…\"   3 hours ago   Up 3 minutes             quiet_kelp
+0123456789ab   debian    \"sh -c 'while sleep …\"   3 hours ago   Up 3 minutes             quiet_kelp
 ";
         assert_eq!(print("table", Status::Running, false), expected);
     }
@@ -232,10 +250,21 @@ CONTAINER ID   IMAGE     COMMAND                  CREATED       STATUS         P
         for (format, text) in cases {
             assert_eq!(print(format, Status::Running, false), text, "{format}");
         }
-        assert_eq!(print("{{.Command}}", Status::Running, true), "\"sh -c while sleep 1; do date; done\"\n");
+        assert_eq!(
+            print("{{.Command}}", Status::Running, true),
+            "\"sh -c 'while sleep 1; do date; done'\"\n"
+        );
         let json: serde_json::Value = serde_json::from_str(&print("json", Status::Running, false)).unwrap();
         assert_eq!(json["ID"], "0123456789ab");
         assert_eq!(json["LocalVolumes"], "0");
-        assert_eq!(json.as_object().unwrap().len(), COLUMNS.len());
+        assert_eq!(
+            json,
+            serde_json::from_str::<serde_json::Value>(&print("{{json .}}", Status::Running, false)).unwrap()
+        );
+        // docker 28.2, `ps --format json`.
+        let keys = "Command CreatedAt ID Image Labels LocalVolumes Mounts Names Networks Platform Ports RunningFor \
+            Size State Status";
+        assert!(json.as_object().unwrap().keys().eq(keys.split_whitespace()), "{json}");
+        assert_eq!(json["Platform"], serde_json::Value::Null);
     }
 }

@@ -40,7 +40,10 @@ impl Verb for Run {
     const DESCRIPTION: &'static str = "Creates a container from IMAGE, starts it, and stays attached until it ends, \
         unless -d is given.\n\n\
         Options end at the image: everything behind it belongs to the command. With --rootfs the first word is a \
-        directory of the host, which the container sees under a throw-away writable layer; `/` is allowed.";
+        directory of the host, which the container sees under a throw-away writable layer; `/` is allowed.\n\n\
+        A container does not depend on the command that started it. When its output cannot be passed on, because \
+        the reader of a pipe has gone (`kelp run IMAGE CMD | head`) or a disk is full, kelp ends and the container \
+        runs on, as with docker; `kelp logs` has all of its output.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("A shell that leaves nothing behind", "kelp run -it --rm debian bash"),
         ("In the background, then in the log", "kelp run -d --name job -v ./data:/data debian /data/job.sh"),
@@ -84,6 +87,7 @@ impl Verb for Run {
         )?;
         match ending {
             Ending::Exited(code) => Ok(ExitStatus::Container(code)),
+            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
             Ending::Detached => {
                 if self.detach {
                     output::line(id.as_str())?;

@@ -59,6 +59,7 @@ impl Verb for Start {
         match engine::container::start::start(context.engine()?, container, Some(&attach), &mut warn)? {
             Ending::Exited(code) => Ok(ExitStatus::Container(code)),
             Ending::Detached => Ok(ExitStatus::Success),
+            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
         }
     }
 }

@@ -50,7 +50,7 @@ impl Listing {
         match self {
             Self::Json => {
                 for row in rows {
-                    let _ = writeln!(out, "{}", template::json(&without_functions(&row)));
+                    let _ = writeln!(out, "{}", template::json(&row));
                 }
             }
             Self::Lines(template) => {
@@ -87,19 +87,6 @@ fn escaped(row: &Value) -> Value {
                     };
                     (key.clone(), value)
                 })
-                .collect::<std::collections::BTreeMap<_, _>>()
-                .into(),
-        ),
-        other => other.clone(),
-    }
-}
-
-fn without_functions(row: &Value) -> Value {
-    match row {
-        Value::Map(map) => Value::Map(
-            map.iter()
-                .filter(|(_, value)| !matches!(value, Value::Function(_)))
-                .map(|(key, value)| (key.clone(), value.clone()))
                 .collect::<std::collections::BTreeMap<_, _>>()
                 .into(),
         ),

@@ -195,7 +195,9 @@ fn to_json(value: &Value) -> serde_json::Value {
         Value::String(text) => text.as_ref().into(),
         Value::List(list) => list.iter().map(to_json).collect::<Vec<_>>().into(),
         Value::Map(map) => {
-            serde_json::Value::Object(map.iter().map(|(k, v)| (k.to_string(), to_json(v))).collect())
+            // A function is a method of the row, not a field.
+            let fields = map.iter().filter(|(_, v)| !matches!(v, Value::Function(_)));
+            serde_json::Value::Object(fields.map(|(k, v)| (k.to_string(), to_json(v))).collect())
         }
         _ => serde_json::Value::Null,
     }

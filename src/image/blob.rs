@@ -11,7 +11,7 @@ const CHUNK: usize = 256 << 10;
 /// Of what is compressed here: as fast as the disk.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Stores a layer archive. gzip and zstd are stored as received; a plain tar or xz becomes zstd, so that the
+/// Stores a layer archive. gzip and zstd are stored as received; a plain tar, xz or bzip2 becomes zstd, so that the
 /// store does not hold every file twice at full length and every stored layer can be saved and pushed.
 pub fn receive_layer(store: &Store, what: &str, source: impl Read + Send) -> Result<Descriptor> {
     let (compression, source) = Compression::detect(what, source)?;

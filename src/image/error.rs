@@ -11,8 +11,6 @@ pub enum Error {
     Read { what: String, source: io::Error },
     #[error("cannot write {what}")]
     Write { what: String, source: io::Error },
-    #[error("{0} compression is not supported")]
-    Compression(&'static str),
     /// The archive as a whole makes no sense.
     #[error("the archive is refused: {0}")]
     Archive(String),
@@ -35,7 +33,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Compression(_) => Some("decompress it first; gzip, zstd and xz are read".into()),
             Self::Read { source, .. } | Self::Write { source, .. }
                 if source.kind() == io::ErrorKind::StorageFull =>
             {

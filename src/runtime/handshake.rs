@@ -110,25 +110,42 @@ impl ShimEnd {
         if patience.is_some() && !process::readable_within(&self.0, patience)? {
             return Err(sys::Error::new("wait for the new process", libc::ETIMEDOUT));
         }
+        let news = self.hear(true)?;
+        news.ok_or_else(|| sys::Error::new("wait for the new process", libc::EAGAIN))
+    }
+
+    /// As [`Self::next`], for whoever polls: `None` when nothing more has been said yet.
+    pub fn try_next(&self) -> sys::Result<Option<News>> {
+        self.hear(false)
+    }
+
+    fn hear(&self, wait: bool) -> sys::Result<Option<News>> {
         let mut buffer = vec![0u8; MAX_WORD];
         let mut fds = Vec::new();
-        let length = match socket::receive(&self.0, &mut buffer, &mut fds, true)? {
+        let length = match socket::receive(&self.0, &mut buffer, &mut fds, wait)? {
+            None => return Ok(None),
             Some(Received::Packet(length)) => length,
-            Some(Received::Closed) | None => return Ok(News::Running),
+            Some(Received::Closed) => return Ok(Some(News::Running)),
             Some(Received::Truncated) => {
                 return Err(sys::Error::new("read from the container's first process", libc::EMSGSIZE));
             }
         };
         let word = serde_json::from_slice(&buffer[..length])
             .map_err(|_| sys::Error::new("read from the container's first process", libc::EPROTO))?;
-        Ok(match word {
+        Ok(Some(match word {
             Word::Warning(text) => News::Warning(text),
             Word::Failed(failure) => News::Failed(failure),
             Word::Terminal => match fds.pop() {
                 Some(master) => News::Terminal(master),
                 None => return Err(sys::Error::new("receive the terminal", libc::EPROTO)),
             },
-        })
+        }))
+    }
+}
+
+impl AsFd for ShimEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 
@@ -143,7 +160,8 @@ impl ProcessEnd {
         let _ = self.send(&Word::Warning(text.into()), &[]);
     }
 
-    pub(super) fn terminal(&self, master: impl AsFd) -> sys::Result<()> {
+    /// Hands over the master of the terminal that was opened for the process.
+    pub fn terminal(&self, master: impl AsFd) -> sys::Result<()> {
         self.send(&Word::Terminal, &[master.as_fd()])
     }
 

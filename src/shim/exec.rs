@@ -6,18 +6,16 @@ use std::time::Duration;
 use oci_spec::runtime::Spec;
 
 use super::launch::ExecRequest;
-use super::life::await_exec;
 use super::protocol::Failure;
-use super::server::{ExecStarted, Handler};
+use super::server::{ExecForked, Handler};
 use super::spawn::refused;
 use crate::runtime::from_spec::{self, ExecChanges};
 use crate::runtime::init::ProcessStdio;
 use crate::runtime::join::{self, Target};
 use crate::runtime::plan::Namespaces;
-use crate::sys::process;
+use crate::sys::process::{self, Child};
 
-/// How long a process may take to its exec among others that can stop it, while the shim's loop stands still. It
-/// takes milliseconds.
+/// How long a process may take to its exec among others that can stop it. It takes milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The container as later processes need to know it.
@@ -35,7 +33,7 @@ impl Handler for Execs<'_> {
         process::signal(self.init, signal).map_err(|e| refused("signal the container", &e))
     }
 
-    fn exec(&mut self, request: &[u8], stdio: Vec<OwnedFd>) -> Result<ExecStarted, Failure> {
+    fn exec(&mut self, request: &[u8], stdio: Vec<OwnedFd>) -> Result<ExecForked, Failure> {
         let request: ExecRequest =
             serde_json::from_slice(request).map_err(|e| refused("read the exec request", &e))?;
         let terminal = request.terminal;
@@ -54,15 +52,18 @@ impl Handler for Execs<'_> {
         let target = Target { first: self.init, namespaces: &self.namespaces };
         let (child, talk) =
             join::start(&target, &program, stdio).map_err(|e| refused("enter the container", &e))?;
-        match await_exec(&talk, &mut Vec::new(), Some(PATIENCE)) {
-            Ok(pty_master) => Ok(ExecStarted { pid: child.pid, pidfd: child.pidfd, pty_master }),
-            Err(failure) => {
-                let _ = process::signal(&child.pidfd, libc::SIGKILL);
-                let _ = process::wait_pid(child.pid);
-                Err(failure)
-            }
-        }
+        // Nobody else needs to know of it before it may run: its end is seen here, and it dies with this process.
+        talk.go().map_err(|e| {
+            end(&child);
+            refused("start the program", &e)
+        })?;
+        Ok(ExecForked { pid: child.pid, pidfd: child.pidfd, talk, patience: PATIENCE })
     }
+}
+
+fn end(child: &Child) {
+    let _ = process::signal(&child.pidfd, libc::SIGKILL);
+    let _ = process::wait_pid(child.pid);
 }
 
 fn process_stdio(stdio: Vec<OwnedFd>, request: &ExecRequest) -> Result<ProcessStdio, Failure> {

@@ -21,7 +21,7 @@ use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
 use crate::runtime::plan::{HostEntry, HostEntryKind, Plan, Rootfs};
-use crate::runtime::{handshake, seccomp};
+use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
 use crate::store::container::{Exit, ShimState, boot_id};
 use crate::store::id::ContainerId;
@@ -282,7 +282,7 @@ fn end_stragglers(execs: &Execs<'_>) {
 
 /// Lets the process go and listens to it until its program runs. Returns the terminal's master, if there is one.
 /// `patience` is for each of its words.
-pub(super) fn await_exec(
+fn await_exec(
     talk: &ShimEnd,
     warnings: &mut Vec<String>,
     patience: Option<Duration>,
@@ -293,19 +293,10 @@ pub(super) fn await_exec(
         match talk.next(patience).map_err(|e| refused("start the program", &e))? {
             News::Warning(text) => warnings.push(text),
             News::Terminal(fd) => master = Some(fd),
-            News::Failed(failure) => return Err(failure_of(failure)),
+            News::Failed(failure) => return Err(failure.into()),
             News::Running => return Ok(master),
         }
     }
-}
-
-fn failure_of(failure: handshake::Failure) -> Failure {
-    let status = match failure.kind {
-        handshake::FailureKind::Own => 125,
-        handshake::FailureKind::CannotInvoke => 126,
-        handshake::FailureKind::NotFound => 127,
-    };
-    Failure { status, message: failure.message, hint: failure.hint }
 }
 
 fn explain_clone(error: &sys::Error) -> Failure {

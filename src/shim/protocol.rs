@@ -43,6 +43,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use crate::error::ExitStatus;
+use crate::runtime::handshake;
 use crate::sys::socket::{self, Received};
 
 /// The largest payload of a packet, in bytes: a full pipe.
@@ -126,6 +127,17 @@ impl From<Failure> for Error {
             _ => ExitStatus::Failed,
         };
         Self::Refused { status, message: failure.message, hint: failure.hint }
+    }
+}
+
+impl From<handshake::Failure> for Failure {
+    fn from(failure: handshake::Failure) -> Self {
+        let status = match failure.kind {
+            handshake::FailureKind::Own => 125,
+            handshake::FailureKind::CannotInvoke => 126,
+            handshake::FailureKind::NotFound => 127,
+        };
+        Self { status, message: failure.message, hint: failure.hint }
     }
 }
 

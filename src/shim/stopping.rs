@@ -74,29 +74,33 @@ pub fn kill_named(pid: u32, start: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::process::{Command, Stdio};
 
-    fn settled(script: &str) -> std::process::Child {
-        let child = Command::new("python3").args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(500));
+    /// A python that has come to the last statement of its script.
+    fn settled(before: &str, last: &str) -> std::process::Child {
+        let script = format!("import signal, time; {before}; print(flush=True); {last}");
+        let mut child = Command::new("python3").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
         child
     }
 
     #[test]
     fn only_a_process_without_any_way_to_hear_is_deaf() {
         let cases = [
-            ("import time; time.sleep(9)", Reach::Dropped),
-            ("import signal,time; signal.signal(15, lambda *a: None); time.sleep(9)", Reach::Perhaps),
-            ("import signal; signal.pthread_sigmask(0, {15}); signal.sigwait({15})", Reach::Perhaps),
-            ("import signal,time; signal.pthread_sigmask(0, {15}); time.sleep(9)", Reach::Perhaps),
-            ("import signal,time; signal.signal(15, signal.SIG_IGN); time.sleep(9)", Reach::Dropped),
+            ("pass", "time.sleep(9)", Reach::Dropped),
+            ("signal.signal(15, lambda *a: None)", "time.sleep(9)", Reach::Perhaps),
+            ("signal.pthread_sigmask(0, {15})", "signal.sigwait({15})", Reach::Perhaps),
+            ("signal.pthread_sigmask(0, {15})", "time.sleep(9)", Reach::Perhaps),
+            ("signal.signal(15, signal.SIG_IGN)", "time.sleep(9)", Reach::Dropped),
         ];
-        for (script, expected) in cases {
-            let mut child = settled(script);
+        for (before, last, expected) in cases {
+            let mut child = settled(before, last);
             let found = reach(child.id(), libc::SIGTERM);
             child.kill().unwrap();
             child.wait().unwrap();
-            assert_eq!(found, expected, "{script}");
+            assert_eq!(found, expected, "{before}; {last}");
         }
     }
 }

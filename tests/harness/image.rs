@@ -123,13 +123,18 @@ impl Image {
 
     /// What `docker save` writes.
     pub fn docker_archive(&self, tag: &str) -> Vec<u8> {
+        self.docker_archive_with(tag, <[u8]>::to_vec)
+    }
+
+    /// As [`Self::docker_archive`], each layer as `stored` makes it.
+    pub fn docker_archive_with(&self, tag: &str, stored: impl Fn(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let config = self.configuration();
         let config_name = format!("{}.json", hex(&config));
         let mut names = Vec::new();
         let mut archive = Layer::default().file(&config_name, 0o644, &config);
         for (n, layer) in self.layers.iter().enumerate() {
             names.push(format!("layer{n}.tar"));
-            archive = archive.file(&names[n], 0o644, layer);
+            archive = archive.file(&names[n], 0o644, &stored(layer));
         }
         let manifest = json!([{ "Config": config_name, "RepoTags": [tag], "Layers": names }]);
         archive.file("manifest.json", 0o644, manifest.to_string().as_bytes()).bytes()

@@ -11,6 +11,7 @@ mod sandbox;
 mod selftest;
 mod terminal;
 
+pub use command::{Job, Out};
 pub use fixtures::Release;
 pub use image::{BUSYBOX, Image, Layer};
 pub use processes::status_field;

@@ -95,3 +95,22 @@ fn exec_into_a_container_with_init_and_another_user() {
     s.ok("exec c1 id -un").is("app");
     s.ok("exec -u root c1 id -un").is("root");
 }
+
+/// A container may stop whatever enters it before it gets to its program: that is a matter between the two.
+#[test]
+fn a_container_that_stops_what_enters_it_holds_up_nobody_else() {
+    let s = Sandbox::new().busybox();
+    let hostile = "echo ready; while :; do kill -STOP -1; done";
+    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", hostile]);
+    assert!(within(Duration::from_secs(20), || s.ok("logs c1").stdout.contains("ready")));
+    let jobs: Vec<_> =
+        (0..4).map(|_| s.kelp("exec c1 true").limit(Duration::from_secs(30)).spawn(false)).collect();
+    std::thread::sleep(Duration::from_millis(300));
+    let out = s.ok("kill -s CONT c1");
+    assert!(out.took < Duration::from_secs(3), "kill took {:?}", out.took);
+    let out = s.ok("kill c1");
+    assert!(out.took < Duration::from_secs(3), "kill took {:?}", out.took);
+    for job in jobs {
+        assert_ne!(job.finish(Duration::from_secs(30)).code, 125);
+    }
+}

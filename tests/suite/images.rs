@@ -12,7 +12,11 @@ fn import_takes_files_and_pipes_plain_and_compressed() {
     let s = Sandbox::new();
     let tar = fs::read(s.busybox_tar()).unwrap();
     s.write("b.tar", &tar);
-    for (program, args, file) in [("gzip", "-k b.tar", "b.tar.gz"), ("xz", "-1 -k b.tar", "b.tar.xz")] {
+    for (program, args, file) in [
+        ("gzip", "-k b.tar", "b.tar.gz"),
+        ("xz", "-1 -k b.tar", "b.tar.xz"),
+        ("bzip2", "-1 -k b.tar", "b.tar.bz2"),
+    ] {
         s.program_call(program).args(split(args)).exits(0);
         let id = s.ok(&format!("import {file} x:{program}")).text().to_owned();
         assert!(id.starts_with("sha256:") && id.len() == 71, "{id}");
@@ -22,6 +26,32 @@ fn import_takes_files_and_pipes_plain_and_compressed() {
     s.ok("run --rm piped echo in").is("in");
     s.ok("import b.tar");
     s.ok("images --format '{{.Repository}}:{{.Tag}}'").has("x:gzip").has("piped:latest").has("<none>:<none>");
+}
+
+#[test]
+fn archives_and_layers_of_any_compression_are_loaded() {
+    let s = Sandbox::new();
+    let image = Image::busybox().layer(Layer::default().file("note", 0o644, b"second layer"));
+    for (program, suffix) in [("gzip", "gz"), ("xz", "xz"), ("bzip2", "bz2"), ("zstd", "zst")] {
+        let compressed = |bytes: &[u8]| {
+            s.write("plain", bytes);
+            s.program_call(program).args(["-1", "-f", "-k", "plain"]).exits(0);
+            fs::read(s.work().join(format!("plain.{suffix}"))).unwrap()
+        };
+        s.kelp("load").stdin(compressed(&image.docker_archive("whole:1"))).exits(0);
+        s.ok("run --rm whole:1 cat /note").is("second layer");
+        s.ok("rmi whole:1");
+        s.kelp("load").stdin(image.docker_archive_with("layers:1", compressed)).exits(0);
+        s.ok("run --rm layers:1 cat /note").is("second layer");
+        s.ok("system check");
+        s.ok("save -o saved layers:1");
+        s.ok("rmi layers:1");
+        s.ok("load -i saved");
+        s.ok("rmi layers:1");
+    }
+    let mut damaged = fs::read(s.work().join("plain.bz2")).unwrap();
+    damaged.truncate(damaged.len() / 2);
+    s.kelp("import -").stdin(damaged).exits(1);
 }
 
 #[test]

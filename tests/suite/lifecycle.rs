@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Sandbox, within};
+use crate::harness::{Job, Out, Sandbox, within};
 
 const CATCHER: &str = "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
 
@@ -105,6 +105,67 @@ fn the_stop_signal_is_the_one_chosen() {
     ready(&s, "c1");
     s.ok("stop c1");
     assert_eq!(s.field("c1", ".State.ExitCode"), "9");
+}
+
+/// A start that stands still in its shim: what the shim is about to read is a fifo.
+struct SlowStart {
+    job: Job,
+    fifo: std::fs::File,
+    config: std::path::PathBuf,
+}
+
+impl SlowStart {
+    fn begin(s: &Sandbox, container: &str) -> Self {
+        let id = s.field(container, ".Id");
+        let config = s.store().join("containers").join(id).join("config.json");
+        std::fs::rename(&config, config.with_extension("kept")).unwrap();
+        s.program_call("mkfifo").args([config.clone()]).exits(0);
+        let job = s.kelp(&format!("start {container}")).spawn(false);
+        // Opens when the other side does.
+        let fifo = std::fs::OpenOptions::new().write(true).open(&config).unwrap();
+        Self { job, fifo, config }
+    }
+
+    /// Lets it go on, and waits for what became of it.
+    fn go_on(mut self) -> Out {
+        let kept = self.config.with_extension("kept");
+        std::io::Write::write_all(&mut self.fifo, &std::fs::read(&kept).unwrap()).unwrap();
+        // Whoever removes the container may be faster.
+        let _ = std::fs::rename(kept, &self.config);
+        drop(self.fifo);
+        self.job.finish(Duration::from_secs(20))
+    }
+}
+
+/// Runs a command on a container that is just starting, lets the start go on, and gives back how the command ended.
+#[track_caller]
+fn amid_start(s: &Sandbox, line: &str) -> Out {
+    s.ok("create --name slow busybox sleep 1000");
+    let start = SlowStart::begin(s, "slow");
+    let job = s.kelp(line).spawn(false);
+    std::thread::sleep(Duration::from_millis(300));
+    start.go_on();
+    job.finish(Duration::from_secs(20))
+}
+
+#[test]
+fn what_is_just_starting_is_stopped_killed_and_removed_all_the_same() {
+    let s = Sandbox::new().busybox();
+    for line in ["stop slow", "stop -t 0 slow", "kill slow"] {
+        amid_start(&s, line).expect_code(0).is("slow");
+        assert_eq!(s.field("slow", ".State.Status"), "exited", "{line}");
+        assert_eq!(s.field("slow", ".State.ExitCode"), "137", "{line}");
+        s.ok("rm slow");
+    }
+    amid_start(&s, "rm -f slow").expect_code(0);
+    s.exits(1, "inspect slow");
+    amid_start(&s, "rm slow").expect_code(1).says("running");
+    assert_eq!(s.field("slow", ".State.Running"), "true");
+    s.ok("rm -f slow");
+    amid_start(&s, "restart -t 0 slow").expect_code(0);
+    assert_eq!(s.field("slow", ".State.Running"), "true");
+    s.ok("rm -f slow");
+    amid_start(&s, "exec slow echo inside").expect_code(0).is("inside");
 }
 
 #[test]
@@ -275,7 +336,13 @@ fn ps_tells_who_is_there() {
     s.ok("ps -a --filter label=tier=web --format '{{.Label \"tier\"}}'").is("web");
     let first = s.ok("ps --format json");
     assert_eq!(serde_json::from_str::<serde_json::Value>(first.lines()[0]).unwrap()["Names"], "a1");
-    s.exits(1, "ps --filter nonsense=1");
+    let row = s.json(["ps", "--filter", "name=a1", "--format", "{{json .}}"]);
+    assert!(row.get("Label").is_none(), "{row}");
+    assert!(row["Size"].as_str().unwrap().contains("(virtual "), "{row}");
+    for bad in ["nonsense=1", "status=nonsense", "exited=x", "before=nobody"] {
+        s.exits(1, &format!("ps --filter {bad}"));
+    }
+    s.exits(125, "ps --filter nonsense");
     s.exits(1, "ps --format '{{.Nonsense}}'");
 }
 
@@ -346,4 +413,51 @@ fn the_event_log_tells_the_story() {
         let found = actions[at..].iter().position(|a| a == expected);
         at += found.unwrap_or_else(|| panic!("no {expected} in its place: {actions:?}"));
     }
+}
+
+/// Nothing that was to be printed is lost without a word and a status. The container goes on, as with docker.
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d -i --name c1 busybox sh -c 'echo first; cat'");
+    assert!(within(Duration::from_secs(20), || s.ok("logs c1").stdout.contains("first")));
+    let sh = |script: &str| {
+        let call = s.program_call("bash").args(["-c", script]).env("KELP", s.program());
+        call.run()
+    };
+    for line in
+        ["ps", "logs c1", "inspect c1", "exec c1 echo hi", "images", "version", "save busybox", "ps --help"]
+    {
+        let out = sh(&format!("\"$KELP\" {line} >/dev/full"));
+        out.says("no space left on device");
+        assert_eq!(out.code, 1, "{line}: {}", out.story());
+    }
+    let out = sh("\"$KELP\" run --name r1 busybox sh -c 'echo hi; sleep 1000' >/dev/full");
+    out.says("no space left on device");
+    assert_eq!(out.code, 125, "{}", out.story());
+    assert_eq!(s.field("r1", ".State.Running"), "true");
+    s.ok("logs r1").is("hi");
+    assert_eq!(sh("\"$KELP\" run --rm busybox sh -c 'echo hi >&2' 2>/dev/full").code, 125);
+    s.ok("create --name r2 busybox echo hi");
+    let out = sh("\"$KELP\" start -a r2 >/dev/full");
+    assert_eq!(out.code, 1, "{}", out.story());
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_command_and_not_the_container() {
+    let s = Sandbox::new().busybox();
+    let ticking = "while sleep 0.05; do echo tick; done";
+    let sh = |script: &str| {
+        let out = s.program_call("bash").args(["-c", script]).env("KELP", s.program()).exits(0);
+        out.silent();
+        out.text().to_owned()
+    };
+    let run = format!("\"$KELP\" run --name c1 busybox sh -c '{ticking}' | head -1; echo ${{PIPESTATUS[0]}}");
+    assert_eq!(sh(&run), "tick\n141");
+    assert_eq!(s.field("c1", ".State.Running"), "true");
+    for line in ["logs -f c1", "attach c1", &format!("exec c1 sh -c '{ticking}'")] {
+        let piped = sh(&format!("\"$KELP\" {line} </dev/null | head -1; echo ${{PIPESTATUS[0]}}"));
+        assert_eq!(piped, "tick\n141", "{line}");
+    }
+    assert_eq!(s.field("c1", ".State.Running"), "true");
 }

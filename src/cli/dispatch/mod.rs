@@ -35,6 +35,12 @@ pub(super) fn run(words: Vec<OsString>) -> ExitStatus {
 }
 
 fn finish(failure: &Failure, exit: Exit) -> ExitStatus {
+    if let Failure::Clap(help) = failure
+        && !help.use_stderr()
+    {
+        let printed = help.print().map_err(Failure::stdout);
+        return printed.map_or_else(|unprinted| finish(&unprinted, exit), |()| ExitStatus::Success);
+    }
     failure.report();
     failure.status(exit)
 }

@@ -28,6 +28,8 @@ pub enum Ending {
     Exited(u8),
     /// The user detached, or never attached; the process runs on.
     Detached,
+    /// Nobody reads our stdout any more (`| head`); the process runs on.
+    OutputClosed,
 }
 
 /// Joins until the container ends or the user detaches.
@@ -68,7 +70,8 @@ pub(in crate::engine) fn options(
 pub(in crate::engine) fn ending(ending: client::Ending) -> Ending {
     match ending {
         client::Ending::Exited(code) => Ending::Exited(code),
-        client::Ending::Detached | client::Ending::OutputClosed => Ending::Detached,
+        client::Ending::Detached => Ending::Detached,
+        client::Ending::OutputClosed => Ending::OutputClosed,
     }
 }
 

@@ -24,7 +24,7 @@ pub struct RmOptions {
 pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let (record, observed) = match find::find(engine, container) {
+        let (record, observed) = match find::settled(engine, container, "remove") {
             Err(e) if e.is_missing() && options.force => return Ok(()),
             other => other?,
         };

@@ -29,20 +29,24 @@ pub struct StopOptions {
 /// A first process that cannot receive the signal (PID 1 of its namespace, no handler, not waiting for it) is not
 /// waited for: the kernel has dropped the signal, and time changes nothing about that.
 pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> {
-    let (record, observed) = find::find(engine, container)?;
     let named = stop.signal.as_deref().map(options::signal).transpose()?;
+    let (record, observed) = find::settled(engine, container, "stop")?;
     if observed.status != Status::Running {
         return Ok(());
     }
     let dir = engine.store.container_dir(&record.id);
     let settings = Launch::read(&dir)?;
     let signal = named.unwrap_or(settings.stop_signal);
-    let deaf =
-        observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped);
+    let is_deaf = || {
+        observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped)
+    };
     let seconds = stop.timeout.or(settings.stop_timeout).unwrap_or(engine.config.stop_timeout);
     engine.store.append_event(&Event::of_container(&record, "kill").with("signal", signal))?;
+    // Asked on both sides of the signal: a program that is just starting may install its handler in between, and
+    // one that received the signal may have put its handler away.
+    let was_deaf = is_deaf();
     let ended = over(client::connect(&dir).and_then(|socket| client::kill(socket, signal)))?
-        || (!deaf && over(wait(&dir, seconds))?);
+        || (!(was_deaf && is_deaf()) && over(wait(&dir, seconds))?);
     if !ended {
         over(client::connect(&dir).and_then(|socket| client::kill(socket, SIGKILL)))?;
         over(wait(&dir, -1))?;

@@ -8,7 +8,7 @@ use crate::store::container::Status;
 /// The exit code; of one that is not running, that of its last end.
 pub fn wait(engine: &Engine, container: &str) -> Result<i32> {
     loop {
-        let (record, observed) = find::find(engine, container)?;
+        let (record, observed) = find::settled(engine, container, "wait for")?;
         if observed.status != Status::Running {
             return Ok(observed.exit_code.unwrap_or(0));
         }

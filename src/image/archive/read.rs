@@ -268,9 +268,11 @@ fn docker_item(
     for name in &item.layers {
         let (digest, size) = members.need(name)?.clone();
         let (compression, _) = Compression::detect(name, store.open_blob(digest.as_str())?)?;
-        let media_type = compression.layer_media_type();
-        let media_type = media_type.ok_or(Error::Compression("xz within an archive of images"))?;
-        layers.push(Descriptor::new(media_type, digest, size));
+        layers.push(match compression.layer_media_type() {
+            Some(media_type) => Descriptor::new(media_type, digest, size),
+            // A manifest has no word for it: the layer is stored as one that has.
+            None => blob::receive_layer(store, name, store.open_blob(digest.as_str())?)?,
+        });
     }
     let config = Descriptor::new(media_type::CONFIG, config, size);
     let manifest = Manifest::new(config, layers);

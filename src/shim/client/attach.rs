@@ -94,7 +94,7 @@ impl Attachment<'_> {
                 return Ok(ending);
             }
         }
-        Ok(self.session.stdout.closed().then_some(Ending::OutputClosed))
+        Ok((!self.session.output_open()?).then_some(Ending::OutputClosed))
     }
 
     fn wait(&self) -> Result<Vec<Source>> {

@@ -188,7 +188,7 @@ impl Exec {
                 return Ok(Some(Ending::Exited(code)));
             }
         }
-        Ok(self.session.stdout.closed().then_some(Ending::OutputClosed))
+        Ok((!self.session.output_open()?).then_some(Ending::OutputClosed))
     }
 
     fn idle(&self) -> bool {

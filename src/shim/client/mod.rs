@@ -21,7 +21,8 @@ pub use exec::{exec_detached, exec_session};
 /// The socket's name in the container's directory.
 pub(super) const SOCKET: &str = "shim.sock";
 
-/// How long a shim may take to pass a signal on. It is at once, unless an exec holds the shim up.
+/// How long a shim may take to pass a signal on. It is at once, unless the container is still on its way to its
+/// program, or somebody has stopped the shim.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How this process takes part in the container's stdio.
@@ -45,7 +46,8 @@ pub enum Ending {
     Exited(u8),
     /// The user typed the detach keys; the process runs on.
     Detached,
-    /// Nobody reads our stdout any more (`| head`); the process runs on. Time to go, without a word.
+    /// Nobody reads our stdout any more (`| head`); the process runs on, as it does when a docker client dies of
+    /// SIGPIPE. Time to go, without a word.
     OutputClosed,
 }
 

@@ -95,6 +95,18 @@ impl Session {
         self.signals = None;
     }
 
+    /// Whether output can still be passed on: `false` once nobody reads our stdout any more, an error when a write
+    /// failed for another reason (a full disk). That nobody reads our stderr is no reason to leave.
+    pub(super) fn output_open(&self) -> Result<bool> {
+        for (sink, name) in [(&self.stdout, "standard output"), (&self.stderr, "standard error")] {
+            match sink.failed() {
+                None | Some(Errno::PIPE) => {}
+                Some(e) => return Err(sys::Error::with_subject("write to", name, e.raw_os_error()).into()),
+            }
+        }
+        Ok(self.stdout.failed().is_none())
+    }
+
     /// Waits until our stdout and stderr have taken everything.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.release();
@@ -106,7 +118,7 @@ impl Session {
                 if is_stdout { self.stdout.drain() } else { self.stderr.drain() }
             }
         }
-        Ok(())
+        self.output_open().map(|_| ())
     }
 
     /// The size to begin with.

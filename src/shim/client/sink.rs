@@ -17,8 +17,8 @@ pub(super) struct Sink {
     fd: Way,
     pending: Vec<u8>,
     written: usize,
-    /// Nobody reads it any more, or nothing can be written; what comes is dropped.
-    closed: bool,
+    /// Why nothing can be written any more; what comes is dropped.
+    failed: Option<Errno>,
 }
 
 #[derive(Debug)]
@@ -43,11 +43,12 @@ impl Sink {
             Ok(FileType::Fifo | FileType::CharacterDevice) => reopen().map_or(Way::Polled(fd), Way::Reopened),
             _ => Way::Polled(fd),
         };
-        Self { fd: way, pending: Vec::new(), written: 0, closed: false }
+        Self { fd: way, pending: Vec::new(), written: 0, failed: None }
     }
 
-    pub(super) fn closed(&self) -> bool {
-        self.closed
+    /// What a write failed with. EPIPE: nobody reads it any more.
+    pub(super) fn failed(&self) -> Option<Errno> {
+        self.failed
     }
 
     pub(super) fn idle(&self) -> bool {
@@ -68,12 +69,12 @@ impl Sink {
 
     /// Writes what goes, and keeps the rest. To be called when idle, or what is kept grows.
     pub(super) fn write(&mut self, bytes: &[u8]) {
-        if self.closed {
+        if self.failed.is_some() {
             return;
         }
         let polled = matches!(self.fd, Way::Polled(_));
         let written = if self.idle() && !polled { self.try_write(bytes) } else { 0 };
-        if !self.closed {
+        if self.failed.is_none() {
             self.pending.extend_from_slice(&bytes[written..]);
         }
     }
@@ -84,7 +85,7 @@ impl Sink {
         let rest = &pending[self.written..];
         let most = if matches!(self.fd, Way::Polled(_)) { rest.len().min(PROMISED) } else { rest.len() };
         self.written += self.try_write(&rest[..most]);
-        if !self.closed && self.written < pending.len() {
+        if self.failed.is_none() && self.written < pending.len() {
             self.pending = pending;
         } else {
             self.written = 0;
@@ -101,8 +102,8 @@ impl Sink {
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
-                Err(_) => {
-                    self.closed = true;
+                Err(e) => {
+                    self.failed = Some(e);
                     break;
                 }
             }

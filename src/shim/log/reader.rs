@@ -260,7 +260,11 @@ impl Printer<'_> {
         match written {
             Ok(()) => Ok(true),
             Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-            Err(e) => Err(sys::Error::new("write", e.raw_os_error().unwrap_or(libc::EIO)).into()),
+            Err(e) => {
+                let errno = e.raw_os_error().unwrap_or(libc::EIO);
+                let name = if stream == Stream::Stdout { "standard output" } else { "standard error" };
+                Err(sys::Error::with_subject("write to", name, errno).into())
+            }
         }
     }
 }

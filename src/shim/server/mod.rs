@@ -20,7 +20,8 @@
 //! [`GRACE`].
 //!
 //! `exec` is not in the data path: its client holds the other ends of its pipes, or the pty master. The server
-//! watches the process and passes on its exit code. A terminal that its client left is read on, into nothing,
+//! hears from the process until its program runs (a container can stop it on its way, and holds up nobody but
+//! that client with it), then watches it and passes on its exit code. A terminal that its client left is read on, into nothing,
 //! lest the process stands still.
 
 mod clients;
@@ -42,6 +43,7 @@ use self::stdin::{Fate, Stdin};
 use super::error::Result;
 use super::log::{Stream, Writer};
 use super::protocol::{self, Attach, Failure, MAX_DATA, MAX_PACKET, Reply, Request};
+use crate::runtime::handshake::ShimEnd;
 use crate::sys::process::{self, WaitStatus};
 use crate::sys::socket::{self, Received};
 use crate::sys::{self, Context};
@@ -71,13 +73,15 @@ pub struct FirstClient {
     pub attach: Attach,
 }
 
-/// A process that `exec` added: a child of this process, which the server reaps.
+/// A process that is to be added by `exec`: a child of this process, which the server reaps.
 #[derive(Debug)]
-pub struct ExecStarted {
+pub struct ExecForked {
     pub pid: u32,
     pub pidfd: OwnedFd,
-    /// With a tty.
-    pub pty_master: Option<OwnedFd>,
+    /// Where it says how it gets on. It has been told to go.
+    pub talk: ShimEnd,
+    /// How long it may take until its program runs. Then it is killed.
+    pub patience: Duration,
 }
 
 /// What the server needs to have done by those who know containers.
@@ -85,9 +89,9 @@ pub trait Handler {
     /// A signal to the container's first process.
     fn signal(&mut self, signal: i32) -> std::result::Result<(), Failure>;
 
-    /// Starts one more process. `request` is the JSON that `client::exec_session` was given; `stdio` holds
-    /// stdin, stdout and stderr, or nothing when the request wants a tty.
-    fn exec(&mut self, request: &[u8], stdio: Vec<OwnedFd>) -> std::result::Result<ExecStarted, Failure>;
+    /// Forks one more process, and does not wait for it. `request` is the JSON that `client::exec_session` was
+    /// given; `stdio` holds stdin, stdout and stderr, or nothing when the request wants a tty.
+    fn exec(&mut self, request: &[u8], stdio: Vec<OwnedFd>) -> std::result::Result<ExecForked, Failure>;
 }
 
 /// Everything the loop works on.
@@ -271,6 +275,7 @@ impl<'a> Server<'a> {
                 Source::Exec(at) => self.execs.ready(at, &mut self.clients)?,
             }
         }
+        self.execs.expire(&mut self.clients);
         self.forget();
         Ok(())
     }
@@ -314,6 +319,7 @@ impl<'a> Server<'a> {
             (false, None) if !self.settled => Some(SETTLING),
             (false, left) => left,
         };
+        let timeout = timeout.into_iter().chain(self.execs.patience()).min();
         let mut quiet = false;
         let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
         let watched = self.watched();

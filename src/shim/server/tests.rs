@@ -9,12 +9,15 @@ use std::thread::JoinHandle;
 use rustix::fs::{Mode, OFlags};
 
 use super::*;
+use crate::runtime::handshake::{self, ProcessEnd};
 use crate::shim::log::{Record, blocks};
 use crate::shim::{Error, client};
 
-/// Signals go to the process; `exec` runs the command line that the request is.
+/// Signals go to the process; `exec` runs the command line that the request is. One of `sleep` that begins with
+/// `stopped` is a process that somebody stopped on its way to its program.
 struct Real {
     pidfd: OwnedFd,
+    stopped: Vec<ProcessEnd>,
 }
 
 impl Handler for Real {
@@ -26,22 +29,43 @@ impl Handler for Real {
         })
     }
 
-    fn exec(&mut self, request: &[u8], mut stdio: Vec<OwnedFd>) -> std::result::Result<ExecStarted, Failure> {
-        let line: Vec<String> = serde_json::from_slice(request).unwrap();
+    fn exec(&mut self, request: &[u8], stdio: Vec<OwnedFd>) -> std::result::Result<ExecForked, Failure> {
+        let mut line: Vec<String> = serde_json::from_slice(request).unwrap();
+        let (talk, process_end) = handshake::pair().unwrap();
+        let mut patience = Duration::from_secs(10);
+        if line[0] == "stopped" {
+            line.remove(0);
+            patience = Duration::from_secs(2);
+            self.stopped.push(process_end);
+            let (_, closed) = handshake::pair().unwrap();
+            return self.spawn(&line, stdio, talk, closed, patience);
+        }
+        self.spawn(&line, stdio, talk, process_end, patience)
+    }
+}
+
+impl Real {
+    fn spawn(
+        &self,
+        line: &[String],
+        mut stdio: Vec<OwnedFd>,
+        talk: ShimEnd,
+        process_end: ProcessEnd,
+        patience: Duration,
+    ) -> std::result::Result<ExecForked, Failure> {
         let mut command = Command::new(&line[0]);
         command.args(&line[1..]);
-        let mut pty_master = None;
         if stdio.is_empty() {
             let (master, slave) = pty();
             stdio = vec![slave.try_clone().unwrap(), slave.try_clone().unwrap(), slave];
-            pty_master = Some(master);
+            process_end.terminal(master).unwrap();
         }
         let mut stdio = stdio.into_iter();
         command.stdin(stdio.next().unwrap()).stdout(stdio.next().unwrap()).stderr(stdio.next().unwrap());
         match command.spawn() {
             Ok(child) => {
                 let pidfd = process::open_pid(child.id()).unwrap();
-                Ok(ExecStarted { pid: child.id(), pidfd, pty_master })
+                Ok(ExecForked { pid: child.id(), pidfd, talk, patience })
             }
             Err(e) => Err(Failure { status: 127, message: format!("{}: {e}", line[0]), hint: None }),
         }
@@ -116,7 +140,7 @@ impl Container {
         };
         drop(command);
         let thread = std::thread::spawn(move || {
-            let mut handler = Real { pidfd: pidfd.try_clone().unwrap() };
+            let mut handler = Real { pidfd: pidfd.try_clone().unwrap(), stopped: Vec::new() };
             let ended = serve(Running {
                 pidfd,
                 stdio,
@@ -497,6 +521,27 @@ fn exec_brings_output_past_the_shim_and_the_exit_code_through_it() {
     client::kill(c.connect(), libc::SIGKILL).unwrap();
     c.end();
     assert_eq!(children_named("sh", "touch"), 0, "the exec'd process is a zombie or alive");
+}
+
+#[test]
+fn an_exec_that_is_stopped_on_its_way_holds_up_nobody_and_is_given_up() {
+    let c = Container::start("while sleep 0.01; do echo tick; done", Options::default());
+    let (mut stuck, _out) = exec(&c, &["stopped", "sleep", "5"]);
+    let begun = Instant::now();
+    let (mut other, _out) = exec(&c, &["true"]);
+    assert!(matches!(other.next(), Some(Heard::Other(s)) if s.starts_with("ExecStarted")));
+    assert_eq!(other.finish(), Some(0));
+    let mut attached = c.attach(ALL);
+    assert!(matches!(attached.next(), Some(Heard::Output)));
+    client::kill(c.connect(), libc::SIGCONT).unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "the loop stood still: {:?}", begun.elapsed());
+    assert!(matches!(stuck.next(), Some(Heard::Other(s)) if s.contains("125") && s.contains("timed out")));
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    // One whose container ends meanwhile is told so.
+    let (mut stuck, _out) = exec(&c, &["stopped", "sleep", "5"]);
+    client::kill(c.connect(), libc::SIGKILL).unwrap();
+    assert_eq!(stuck.finish(), Some(137));
+    c.end();
 }
 
 /// Children of this process, dead or alive, whose command line holds `word`; a zombie has none and counts by name.

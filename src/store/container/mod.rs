@@ -99,6 +99,8 @@ pub struct Exit {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observed {
     pub status: Status,
+    /// A shim lives and has not started the first process yet: `status` is still what it was before.
+    pub starting: bool,
     /// Of the container's first process, in the host's pid namespace; `None` when it does not run.
     pub pid: Option<u32>,
     pub started: Option<Timestamp>,

@@ -134,7 +134,7 @@ fn loss(state: &ShimState) -> Result<Exit> {
 fn observed(record: &ContainerRecord, finding: Finding) -> Observed {
     let base = from_row(record);
     match finding {
-        Finding::Starting => base,
+        Finding::Starting => Observed { starting: true, ..base },
         Finding::Running(state) => Observed {
             status: Status::Running,
             pid: Some(state.init_pid).filter(|pid| *pid != 0),
@@ -169,6 +169,7 @@ fn from_row(record: &ContainerRecord) -> Observed {
             Phase::Launched | Phase::Exited => Status::Exited,
             Phase::Dead => Status::Dead,
         },
+        starting: false,
         pid: None,
         started: record.started,
         finished: record.finished,

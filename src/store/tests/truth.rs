@@ -42,13 +42,16 @@ fn phase(store: &Store) -> Phase {
 fn starting_running_ended_in_the_life_of_a_shim() {
     let (_dir, store) = store();
     let (record, life) = launched(&store);
-    assert_eq!(observe(&store, &record).status, Status::Created);
+    let starting = observe(&store, &record);
+    assert_eq!((starting.status, starting.starting), (Status::Created, true));
     store.write_state(&record.id, &state(false, None)).unwrap();
-    assert_eq!(observe(&store, &record).status, Status::Created);
+    let starting = observe(&store, &record);
+    assert_eq!((starting.status, starting.starting), (Status::Created, true));
 
     store.write_state(&record.id, &state(true, None)).unwrap();
     let running = observe(&store, &record);
     assert_eq!((running.status, running.pid, running.exit_code), (Status::Running, Some(4_000_000), None));
+    assert!(!running.starting);
 
     store.write_state(&record.id, &state(true, Some(exit(5)))).unwrap();
     let ended = observe(&store, &record);
