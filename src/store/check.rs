@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use super::container::STATE_FILE;
 use super::content::digest_of;
-use super::lock::lock_dir;
+use super::lock::{held, lock_dir};
 use super::marker::Marker;
 use super::staging::{Kind, parse};
 use super::{Error, Result, Store, schema};
@@ -141,7 +142,8 @@ impl Check<'_> {
             Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => Ok(true),
             // Gone meanwhile.
             Ok(None) => Ok(true),
-            Ok(Some(_)) => Ok(false),
+            // A shim that clears up has no other lock than that on its life.
+            Ok(Some(_)) => Ok(held(&entry.join(STATE_FILE))? == Some(true)),
             Err(e) => Err(e),
         }
     }

@@ -1,6 +1,6 @@
 //! The locks of an object: who lives, and who is busy with it.
 //!
-//! The life lock is an open-file-description lock (`F_OFD_SETLK`) on `containers/<id>/lock`. Like `flock` it
+//! The life lock is an open-file-description lock (`F_OFD_SETLK`) on the container's state file. Like `flock` it
 //! belongs to the open file and so passes to the shim with the descriptor; unlike `flock` it can be asked about
 //! without being taken (`F_OFD_GETLK`), so that a `ps` never makes a `start` fail. The operation lock is a `flock`
 //! on the container's directory. Both vanish with their holder, however it ends.
@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::container::STATE_FILE;
 use super::id::ContainerId;
 use super::{Error, Layout, Result};
 use crate::sys::Context;
@@ -29,7 +30,7 @@ pub struct OperationLock(#[allow(dead_code, reason = "held, not read")] OwnedFd)
 impl LifeLock {
     /// That of a container whose directory is still in staging, and follows it to its name: nobody can have it.
     pub fn of_new(dir: &Path) -> Result<Self> {
-        let path = dir.join(LIFE_LOCK);
+        let path = dir.join(STATE_FILE);
         take(&path)?.ok_or_else(|| crate::sys::Error::with_subject("lock", path, libc::EAGAIN).into())
     }
 }
@@ -57,7 +58,7 @@ impl Layout {
 
     /// Whether a shim holds the life lock. Asks without taking, so it never gets in the way of a start.
     pub fn life_lock_held(&self, id: &ContainerId) -> Result<bool> {
-        held(&self.life_lock_path(id))
+        Ok(self.look_in(id, |dir| held(&dir.join(STATE_FILE)))?.unwrap_or(false))
     }
 
     /// Waits until the shim is gone, and takes the lock. `None` when `patience` ends first.
@@ -79,17 +80,15 @@ impl Layout {
 
     /// Waits for whoever is busy with the container. `NoSuchContainer` when it is gone by then.
     pub fn operation_lock(&self, id: &ContainerId) -> Result<OperationLock> {
-        let lock = lock_dir(&self.container_dir(id), FlockOperation::LockExclusive)?;
+        let lock = self.lock_place(id)?;
         lock.map(OperationLock).ok_or_else(|| Error::NoSuchContainer(id.to_string()))
     }
 
     pub(super) fn life_lock_path(&self, id: &ContainerId) -> std::path::PathBuf {
-        self.container_dir(id).join(LIFE_LOCK)
+        self.container_dir(id).join(STATE_FILE)
     }
 }
 
-/// The life lock's file in a container's directory.
-const LIFE_LOCK: &str = "lock";
 
 /// `None` when somebody holds it.
 fn take(path: &Path) -> Result<Option<LifeLock>> {
@@ -102,16 +101,16 @@ fn take(path: &Path) -> Result<Option<LifeLock>> {
     }
 }
 
-/// Whether the lock file at `path` is locked.
-pub(super) fn held(path: &Path) -> Result<bool> {
+/// Whether the lock file at `path` is locked; `None` when there is no such file.
+pub(super) fn held(path: &Path) -> Result<Option<bool>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match fs::open(path, flags, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(false),
+        Err(Errno::NOENT) => return Ok(None),
         other => other.op_on("open", path)?,
     };
     let mut question = whole_file();
     fcntl(&file, FcntlArg::F_OFD_GETLK(&mut question)).op_on("ask for the lock of", path)?;
-    Ok(i32::from(question.l_type) != libc::F_UNLCK)
+    Ok(Some(i32::from(question.l_type) != libc::F_UNLCK))
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "constants below ten, of types that differ by platform")]

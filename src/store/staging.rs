@@ -1,4 +1,5 @@
-//! The journal: every object of the store is made and removed by way of `staging/<kind>-<key>/`.
+//! The journal: every object of the store is made and removed by way of `staging/<kind>-<key>/`. Of what follows,
+//! containers are the exception: see [`super::container::place`].
 //!
 //! The entry is a directory, flocked by its maker for as long as the work lasts. Making: build in the entry, rename
 //! to the final name, insert the row, remove the entry. Removing: drop the row, rename into the entry, delete
@@ -47,10 +48,9 @@ impl Kind {
     /// The name an object has when it is finished.
     fn place(self, layout: &Layout, key: &str) -> Option<PathBuf> {
         match self {
-            Self::Container => Some(layout.containers_dir().join(key)),
             Self::Layer => Some(layout.layers_dir().join(key)),
             Self::Blob => Some(layout.blobs_dir().join(key)),
-            Self::Scratch => None,
+            Self::Container | Self::Scratch => None,
         }
     }
 }
@@ -195,6 +195,9 @@ impl Store {
             Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => return Ok(()),
             Err(e) => return Err(e),
         };
+        if kind == Kind::Container {
+            return self.settle_container(&key.parse()?);
+        }
         let object = dir.join("object");
         let entry = Entry { kind, key: key.into(), dir, object, lock: Some(lock) };
         self.settle(&entry)?;
@@ -260,7 +263,7 @@ impl Store {
         }
     }
 
-    fn has_row(&self, kind: Kind, key: &str) -> Result<bool> {
+    pub(super) fn has_row(&self, kind: Kind, key: &str) -> Result<bool> {
         let digest = format!("sha256:{key}");
         let (sql, key) = match kind {
             Kind::Container => ("SELECT 1 FROM containers WHERE id = ?1", key),

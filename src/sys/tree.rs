@@ -27,9 +27,15 @@ pub fn remove_tree(parent: impl AsFd, name: &Path) -> Result<()> {
     let c_name = CString::new(name.as_os_str().as_encoded_bytes())
         .map_err(|_| Error::with_subject("remove", name, libc::EINVAL))?;
     let mut walk = Walk { stack: Vec::new(), failure: None };
-    let top = walk.enter(parent, c_name.clone())?;
+    let top = match walk.enter(parent, c_name.clone()) {
+        Err(e) if e.is(libc::ENOENT) => return Ok(()),
+        other => other?,
+    };
     walk.empty(top)?;
-    let removed = fs::unlinkat(parent, &c_name, AtFlags::REMOVEDIR).op_on("remove", name);
+    let removed = match fs::unlinkat(parent, &c_name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOENT) => Ok(()),
+        other => other.op_on("remove", name),
+    };
     walk.failure.map_or(removed, Err)
 }
 
@@ -54,6 +60,8 @@ impl Walk {
             if let Some(name) = frame.rest.pop() {
                 match self.enter(here.as_fd(), name) {
                     Ok(below) => here = below,
+                    // Somebody else is removing the same tree.
+                    Err(e) if e.is(libc::ENOENT) => {}
                     Err(e) => self.note(e),
                 }
                 continue;
@@ -61,8 +69,9 @@ impl Walk {
             let Some(done) = self.stack.pop() else { break };
             let Some(above) = self.stack.last() else { break };
             here = leave(here.as_fd(), above)?;
-            if let Err(e) = fs::unlinkat(&here, &done.name, AtFlags::REMOVEDIR) {
-                self.note(failed(&done.name, e));
+            match fs::unlinkat(&here, &done.name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(e) => self.note(failed(&done.name, e)),
             }
         }
         Ok(())

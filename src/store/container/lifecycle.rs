@@ -12,9 +12,7 @@ use super::row::{COLUMNS, REQUEST, nanos, record, to_json};
 use super::{ContainerRecord, Exit, Phase};
 use crate::store::events::Event;
 use crate::store::id::{ContainerId, Name};
-use crate::store::staging::Kind;
 use crate::store::{Error, Result, Store, crash, schema};
-use crate::sys::Context;
 
 /// Those of the layers in the fourteenth column that are gone.
 const MISSING_LAYERS: &str =
@@ -32,20 +30,17 @@ impl Store {
         record: &ContainerRecord,
         fill: impl FnOnce(&Path) -> Result<T>,
     ) -> Result<T> {
-        // The id is fresh from the random numbers: no dead process can have left work under it.
-        let entry = self.stage(Kind::Container, record.id.as_str())?;
-        crash::point("create: entry");
-        rustix::fs::mkdir(entry.object(), rustix::fs::Mode::RWXU).op_on("create", entry.object())?;
-        let filled = fill(entry.object())?;
+        let staged = self.stage_container(&record.id)?;
+        crash::point("create: staged");
+        let filled = fill(staged.path())?;
         crash::point("create: filled");
-        entry.publish(self)?;
-        crash::point("create: published");
-        if let Err(error) = self.insert_container(record) {
-            entry.withdraw(self)?;
+        self.insert_container(record)?;
+        crash::point("create: recorded");
+        if let Err(error) = staged.publish(&record.id) {
+            self.delete_row(&record.id)?;
             return Err(error);
         }
-        crash::point("create: recorded");
-        entry.finish();
+        crash::point("create: published");
         self.tell(&[Event::of_container(record, "create")]);
         Ok(filled)
     }
@@ -187,8 +182,8 @@ impl Store {
     }
 
     /// Removes row and directory. `delete` removes the staged tree (in the user namespace, where files belong to
-    /// sub-ids). `NoSuchContainer` when somebody else was faster. The caller holds the operation lock. Appends
-    /// the `destroy` event.
+    /// sub-ids). `NoSuchContainer` when somebody else was faster. The caller holds the life lock. Appends the
+    /// `destroy` event.
     pub fn remove_container(&self, id: &ContainerId, delete: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         self.remove(id, None, delete)
     }
@@ -209,22 +204,33 @@ impl Store {
         ended: Option<&Exit>,
         delete: impl FnOnce(&Path) -> Result<()>,
     ) -> Result<()> {
-        let entry = self.stage_clean(Kind::Container, id.as_str())?;
-        crash::point("remove: entry");
-        let Some(record) = self.delete_row(id)? else {
-            return Err(Error::NoSuchContainer(id.to_string()));
+        let staged = self.withdraw_container(id)?;
+        crash::point("remove: withdrawn");
+        let record = match self.delete_row(id) {
+            Ok(record) => record,
+            Err(error) => {
+                if staged.is_some() {
+                    self.restore_container(id)?;
+                }
+                return Err(error);
+            }
         };
         crash::point("remove: forgotten");
-        entry.withdraw(self)?;
-        crash::point("remove: withdrawn");
-        let ended = ended.filter(|_| record.phase == Phase::Launched);
-        let died = ended.map(|exit| Event::of_container(&record, "die").with("exitCode", exit.code));
-        let events: Vec<Event> = died.into_iter().chain([Event::of_container(&record, "destroy")]).collect();
-        self.tell(&events);
-        delete(entry.object())?;
+        if let Some(record) = &record {
+            self.tell_removal(record, ended);
+        }
+        if let Some(staged) = &staged {
+            delete(staged)?;
+        }
         crash::point("remove: deleted");
-        entry.finish();
-        Ok(())
+        record.map(|_| ()).ok_or_else(|| Error::NoSuchContainer(id.to_string()))
+    }
+
+    fn tell_removal(&self, record: &ContainerRecord, ended: Option<&Exit>) {
+        let ended = ended.filter(|_| record.phase == Phase::Launched);
+        let died = ended.map(|exit| Event::of_container(record, "die").with("exitCode", exit.code));
+        let events: Vec<Event> = died.into_iter().chain([Event::of_container(record, "destroy")]).collect();
+        self.tell(&events);
     }
 
     fn delete_row(&self, id: &ContainerId) -> Result<Option<ContainerRecord>> {

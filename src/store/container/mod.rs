@@ -1,6 +1,7 @@
 //! Container records: the row in the database, the shim's state file beside it, and what the two say together.
 
 mod lifecycle;
+mod place;
 pub(super) mod row;
 mod state;
 mod truth;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Store;
 use super::id::{ContainerId, Name};
 pub use crate::sys::process::start_time as process_start;
+pub(super) use state::FILE as STATE_FILE;
 pub use state::boot_id;
 
 /// A container as the database knows it.

@@ -14,6 +14,8 @@ use crate::store::id::ContainerId;
 use crate::store::{Error, Layout, Result};
 use crate::sys::Context;
 
+/// In the container's directory. What locks it lives: see [`crate::store::lock`].
+pub(in crate::store) const FILE: &str = "state.jsonl";
 /// The state is a dozen short fields.
 const LIMIT: u64 = 64 << 10;
 
@@ -32,33 +34,39 @@ impl Layout {
     /// The last whole line: one that a full disk cut short was never said. `None` when the container has not run
     /// since its last `mark_launched`.
     pub fn read_state(&self, id: &ContainerId) -> Result<Option<ShimState>> {
-        let path = self.state_path(id);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match fs::open(&path, flags, Mode::empty()) {
-            Err(Errno::NOENT) => return Ok(None),
-            other => std::fs::File::from(other.op_on("open", &path)?),
-        };
-        let mut bytes = Vec::with_capacity(1024);
-        file.take(LIMIT).read_to_end(&mut bytes).op_on("read", &path)?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(&[][..], |end| &bytes[..end]);
-        match whole.rsplit(|b| *b == b'\n').next() {
-            None | Some([]) => Ok(None),
-            Some(line) => serde_json::from_slice(line)
-                .map(Some)
-                .map_err(|e| Error::Malformed { path, reason: e.to_string() }),
-        }
+        Ok(self.look_in(id, |dir| last_line(dir.join(FILE)))?.flatten())
     }
 
+    /// The file stays: the life lock is on it.
     pub(super) fn forget_state(&self, id: &ContainerId) -> Result<()> {
         let path = self.state_path(id);
-        match fs::unlink(&path) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(e) => Ok(Err(e).op_on("remove", &path)?),
+        let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match fs::open(&path, flags, Mode::empty()) {
+            Ok(_) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Ok(Err(e).op_on("empty", &path)?),
         }
     }
 
     fn state_path(&self, id: &ContainerId) -> PathBuf {
-        self.container_dir(id).join("state.jsonl")
+        self.container_dir(id).join(FILE)
+    }
+}
+
+/// `None` when there is no such file; `Some(None)` when nothing was said yet.
+fn last_line(path: PathBuf) -> Result<Option<Option<ShimState>>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match fs::open(&path, flags, Mode::empty()) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => std::fs::File::from(other.op_on("open", &path)?),
+    };
+    let mut bytes = Vec::with_capacity(1024);
+    file.take(LIMIT).read_to_end(&mut bytes).op_on("read", &path)?;
+    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(&[][..], |end| &bytes[..end]);
+    match whole.rsplit(|b| *b == b'\n').next() {
+        None | Some([]) => Ok(Some(None)),
+        Some(line) => serde_json::from_slice(line)
+            .map(|state| Some(Some(state)))
+            .map_err(|e| Error::Malformed { path, reason: e.to_string() }),
     }
 }
 

@@ -23,7 +23,7 @@ fn die_at(point: &'static str, root: &Path, work: impl FnOnce(&Store) + Send) {
 #[test]
 fn a_creator_killed_anywhere_leaves_all_or_nothing() {
     let points =
-        [("create: entry", 0), ("create: filled", 0), ("create: published", 0), ("create: recorded", 1)];
+        [("create: staged", 0), ("create: filled", 0), ("create: recorded", 1), ("create: published", 1)];
     for (point, survivors) in points {
         let (_dir, root) = place();
         let made = record("mortal");
@@ -41,8 +41,7 @@ fn a_creator_killed_anywhere_leaves_all_or_nothing() {
 
 #[test]
 fn a_remover_killed_anywhere_leaves_all_or_nothing() {
-    let points =
-        [("remove: entry", 1), ("remove: forgotten", 0), ("remove: withdrawn", 0), ("remove: deleted", 0)];
+    let points = [("remove: withdrawn", 1), ("remove: forgotten", 0), ("remove: deleted", 0)];
     for (point, survivors) in points {
         let (_dir, root) = place();
         let made = create(&Store::open(&root).unwrap(), "mortal");
@@ -115,9 +114,8 @@ fn the_work_of_another_process_is_left_until_it_dies() {
     let (_dir, root) = place();
     drop(Store::open(&root).unwrap());
     let key = record("any").id.to_string();
-    let (entry, object) = (root.join(format!("staging/container-{key}")), root.join("containers").join(&key));
-    std::fs::create_dir_all(entry.join("object/upper")).unwrap();
-    std::fs::create_dir(&object).unwrap();
+    let entry = root.join(format!("staging/container-{key}"));
+    std::fs::create_dir_all(entry.join("upper")).unwrap();
     // `-F`: the sleeper itself has the descriptor.
     let mut maker =
         std::process::Command::new("flock").arg("-F").arg(&entry).args(["sleep", "60"]).spawn().unwrap();
@@ -125,10 +123,10 @@ fn the_work_of_another_process_is_left_until_it_dies() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     drop(Store::open(&root).unwrap());
-    assert!(entry.join("object/upper").exists() && object.exists());
+    assert!(entry.join("upper").exists());
     maker.kill().unwrap();
     maker.wait().unwrap();
     let store = Store::open(&root).unwrap();
-    assert!(!entry.exists() && !object.exists());
+    assert!(!entry.exists());
     assert_sound(&store);
 }

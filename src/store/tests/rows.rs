@@ -62,7 +62,7 @@ fn a_taken_name_names_its_holder_and_leaves_nothing() {
 #[test]
 fn a_failing_fill_leaves_nothing() {
     let (_dir, store) = store();
-    let failed = store.create_container(&record("never"), |dir| {
+    let failed: Result<()> = store.create_container(&record("never"), |dir| {
         fill(dir)?;
         Err(Error::Job("no".into()))
     });
