@@ -13,7 +13,7 @@ use super::dev;
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
 use super::mounts::Helpers;
 use super::plan::{Namespace, Plan};
-use super::{mounts, program, protect, reaper, rootfs};
+use super::{mounts, program, protect, reaper, rootfs, texts};
 use crate::sys::process::{self, Child, Fork};
 use crate::sys::{self, Context, link, mount, pty};
 
@@ -91,7 +91,8 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     join(&surroundings.joins)?;
     name_and_network(plan)?;
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
-    let helpers = Helpers { shim, shm };
+    let texts = texts::prepare(plan, &surroundings.attach)?;
+    let helpers = Helpers { shim, shm, texts };
     let root = build_root(plan, &surroundings.attach, &helpers, surroundings.stdio)?;
     protect::sysctls(&plan.sysctls)?;
     oom_score(plan.process.oom_score_adj)?;

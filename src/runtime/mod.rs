@@ -19,4 +19,5 @@ pub mod rlimits;
 mod rootfs;
 pub mod seccomp;
 pub mod sysctl;
+mod texts;
 pub mod user;

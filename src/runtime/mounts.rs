@@ -30,15 +30,18 @@ pub(super) struct Helpers<'a> {
     pub shim: &'a ProcessEnd,
     /// The `/dev/shm` of the container whose IPC namespace is shared.
     pub shm: Option<OwnedFd>,
+    /// What [`super::texts::prepare`] has made.
+    pub texts: Vec<OwnedFd>,
 }
 
 /// Carries out the plan's mounts below `root`, which is attached.
 pub(super) fn all(plan: &Plan, root: &OwnedFd, helpers: &Helpers<'_>) -> Result<Mounted, Failure> {
     let mut mounted = Mounted::default();
+    let mut texts = helpers.texts.iter();
     let context = At { plan, root, helpers };
     for mount in &plan.mounts {
         let doing = format!("mount {}", mount.target.display());
-        context.one(mount, &mut mounted).map_err(|mut failure| {
+        context.one(mount, &mut texts, &mut mounted).map_err(|mut failure| {
             failure.message = format!("{doing}: {}", failure.message);
             failure
         })?;
@@ -53,7 +56,12 @@ struct At<'a> {
 }
 
 impl At<'_> {
-    fn one(&self, mount: &Mount, mounted: &mut Mounted) -> Result<(), Failure> {
+    fn one<'t>(
+        &self,
+        mount: &Mount,
+        texts: &mut impl Iterator<Item = &'t OwnedFd>,
+        mounted: &mut Mounted,
+    ) -> Result<(), Failure> {
         let bits = attribute_bits(mount.flags);
         match &mount.source {
             MountSource::Proc => self.proc(mount, bits),
@@ -74,6 +82,13 @@ impl At<'_> {
             MountSource::Tmpfs { size, mode } => {
                 let tmpfs = tmpfs(*size, *mode)?.mount(bits).step("tmpfs")?;
                 self.attach(&tmpfs, &mount.target, Make::Directory)
+            }
+            MountSource::Text(_) => {
+                let text = texts.next().ok_or_else(|| Failure::own("text", "it was not prepared"))?;
+                if bits != 0 {
+                    mount::set_attributes(text, bits, false).step("text")?;
+                }
+                self.attach(text, &mount.target, Make::EmptyFile)
             }
             MountSource::Bind { source, recursive, propagation } => {
                 self.bind(mount, source, *recursive, *propagation)

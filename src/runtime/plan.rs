@@ -104,6 +104,8 @@ pub enum MountSource {
         size: Option<u64>,
         mode: u32,
     },
+    /// A file in memory with this text.
+    Text(String),
     Bind {
         source: PathBuf,
         recursive: bool,

@@ -1,15 +1,23 @@
-//! `shim.json`: what a shim must know of its container besides the OCI spec (`config.json`), and the requests
-//! that reach it as JSON.
+//! What a shim is told: of its container at each start, and of processes to add. All of it is JSON.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::snapshot::Recipe;
-use crate::sys::Context;
+use oci_spec::runtime::Spec;
 
-/// Written once, when the container is created; read at each start.
+use crate::snapshot::Recipe;
+
+/// All that a start needs, as a file in memory: it may be larger than a packet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Bundle {
+    pub start: Start,
+    pub launch: Launch,
+    pub spec: Spec,
+}
+
+/// What a shim must know of its container besides the OCI spec. Decided when the container is created.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
     pub recipe: Recipe,
@@ -78,29 +86,4 @@ pub struct ExecRequest {
     pub privileged: bool,
     pub terminal: bool,
     pub size: Option<(u16, u16)>,
-}
-
-/// The OCI spec's file in a container's directory.
-pub fn spec_path(container: &Path) -> PathBuf {
-    container.join("config.json")
-}
-
-/// [`Launch`]'s file in a container's directory.
-pub fn launch_path(container: &Path) -> PathBuf {
-    container.join("shim.json")
-}
-
-/// The log's file in a container's directory.
-pub fn log_path(container: &Path) -> PathBuf {
-    container.join("log")
-}
-
-impl Launch {
-    /// Of the container whose directory this is.
-    pub fn read(container: &Path) -> super::Result<Self> {
-        let path = launch_path(container);
-        let bytes = std::fs::read(&path).op_on("read", &path)?;
-        serde_json::from_slice(&bytes)
-            .map_err(|_| super::Error::Protocol { peer: "shim.json", reason: "it is damaged" })
-    }
 }

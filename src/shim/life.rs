@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 
 use super::exec::{self, Execs};
-use super::launch::{self, Launch, Peer, Seccomp, Start};
+use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::protocol::{self, Failure, Reply};
 use super::server::{self, FirstClient, Running, Stdio};
@@ -24,8 +24,8 @@ use crate::runtime::plan::{HostEntry, HostEntryKind, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
 use crate::store::container::{Exit, ShimState, boot_id};
-use crate::store::id::ContainerId;
 use crate::store::events::Event;
+use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
 use crate::sys::process::{self, Child};
 use crate::sys::{self, Context};
@@ -38,7 +38,8 @@ pub(super) struct Shim {
     pub layout: Layout,
     pub id: ContainerId,
     pub dir: PathBuf,
-    pub start: Start,
+    /// The file of a [`Bundle`].
+    pub bundle: OwnedFd,
     pub client: OwnedFd,
     /// Held until this process ends.
     #[allow(dead_code, reason = "held, not read")]
@@ -49,6 +50,7 @@ pub(super) struct Shim {
 struct Started {
     child: Child,
     stdio: Stdio,
+    first: Option<FirstClient>,
     listener: OwnedFd,
     log: Writer,
     plan: Plan,
@@ -62,15 +64,25 @@ struct Started {
 impl Shim {
     /// Starts the container and stays with it to its end.
     pub(super) fn run(self) {
-        match self.start_container() {
+        let bundle = match self.read_bundle() {
+            Ok(bundle) => bundle,
+            Err(failure) => return self.give_up(failure, false),
+        };
+        let auto_remove = bundle.launch.auto_remove;
+        match self.start_container(bundle) {
             Ok(started) => self.serve(started),
-            Err(failure) => self.give_up(failure),
+            Err(failure) => self.give_up(failure, auto_remove),
         }
     }
 
-    fn start_container(&self) -> Result<Started> {
-        let launch: Launch = read_json(&launch::launch_path(&self.dir))?;
-        let spec: Spec = read_json(&launch::spec_path(&self.dir))?;
+    fn read_bundle(&self) -> Result<Bundle> {
+        let doing = "read the container's settings";
+        let json = protocol::read_file(&self.bundle).map_err(|e| refused(doing, &e))?;
+        serde_json::from_slice(&json).map_err(|e| refused(doing, &e))
+    }
+
+    fn start_container(&self, bundle: Bundle) -> Result<Started> {
+        let Bundle { start, launch, spec } = bundle;
         let facts = Facts { rootfs: self.rootfs(&launch)?, tty_gid: tty_gid(), seccomp: None };
         let Planned { mut plan, mut warnings } =
             Plan::from_spec(&spec, facts).map_err(|e| refused("carry out the container's settings", &e))?;
@@ -79,10 +91,10 @@ impl Shim {
         if plan.namespaces.pid == crate::runtime::plan::Namespace::Host {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
-        let (ours, theirs) = self.stdio(&launch)?;
+        let (ours, theirs) = stdio(&launch, &start)?;
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings =
-            Surroundings { attach: self.layout.staging_dir(), joins: self.joins()?, stdio: theirs };
+            Surroundings { attach: self.layout.staging_dir(), joins: joins(&start)?, stdio: theirs };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_clone(&e))?;
         let state = self.write_started(&child)?;
         // What no mount waits for is done while the first process makes them.
@@ -100,8 +112,9 @@ impl Shim {
             (OurStdio::Terminal, Some(master)) => Stdio::Pty { master, stdin: launch.stdin },
             (OurStdio::Terminal, None) => return Err(plain("the container's terminal did not arrive")),
         };
-        self.tell_start(&launch);
-        Ok(Started { child, stdio, listener, log, plan, spec, launch, filter, warnings, state })
+        self.tell_start(&start, &launch);
+        let first = self.first_client(&start);
+        Ok(Started { child, stdio, first, listener, log, plan, spec, launch, filter, warnings, state })
     }
 
     fn rootfs(&self, launch: &Launch) -> Result<Rootfs> {
@@ -110,46 +123,6 @@ impl Shim {
             use crate::error::Hint;
             Failure { hint: e.hint(), ..refused("find the root file system", &e) }
         })
-    }
-
-    fn joins(&self) -> Result<Joins> {
-        let open = |peer: &Option<Peer>, name: &str| -> Result<Option<OwnedFd>> {
-            let Some(peer) = peer else { return Ok(None) };
-            let fd =
-                process::namespace(peer.pid, name).map_err(|e| refused("join the other container", &e))?;
-            if process::start_time(peer.pid) == Some(peer.start) {
-                Ok(Some(fd))
-            } else {
-                Err(plain("the container to join has ended"))
-            }
-        };
-        let start = &self.start;
-        Ok(Joins {
-            network: open(&start.join_network, "net")?,
-            pid: open(&start.join_pid, "pid")?,
-            ipc: open(&start.join_ipc, "ipc")?,
-            uts: open(&start.join_uts, "uts")?,
-            shm: open(&start.join_ipc, "mnt")?,
-        })
-    }
-
-    fn stdio(&self, launch: &Launch) -> Result<(OurStdio, ProcessStdio)> {
-        if launch.terminal {
-            return Ok((OurStdio::Terminal, ProcessStdio::Terminal { size: self.start.size }));
-        }
-        let pipe = || {
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-                .op("pipe")
-                .map_err(|e| refused("make a pipe", &e))
-        };
-        let (stdout, their_stdout) = pipe()?;
-        let (stderr, their_stderr) = pipe()?;
-        let (their_stdin, stdin) =
-            if launch.stdin { pipe().map(|(r, w)| (Some(r), Some(w)))? } else { (None, None) };
-        Ok((
-            OurStdio::Pipes { stdin, stdout, stderr },
-            ProcessStdio::Pipes { stdin: their_stdin, stdout: their_stdout, stderr: their_stderr },
-        ))
     }
 
     /// Written before the program may run, so that no running program is unknown.
@@ -169,17 +142,16 @@ impl Shim {
     }
 
     /// An event that cannot be written does not undo what happened.
-    fn tell_start(&self, launch: &Launch) {
-        let event =
-            Event::about(&self.id, &self.start.name, &launch.image, launch.labels.clone(), "start");
+    fn tell_start(&self, start: &Start, launch: &Launch) {
+        let event = Event::about(&self.id, &start.name, &launch.image, launch.labels.clone(), "start");
         let _ = self.layout.append_event(&event);
     }
 
     fn serve(&self, started: Started) {
-        let Started { child, stdio, listener, log, plan, spec, launch, filter, warnings, mut state } = started;
+        let Started { child, stdio, first, listener, log, plan, spec, launch, filter, warnings, mut state } =
+            started;
         let reply = Reply::Started { pid: child.pid, warnings };
         let _ = protocol::send_reply(self.client.as_fd(), &reply);
-        let first = self.first_client();
         let mut execs = Execs { init: &child.pidfd, namespaces: plan.namespaces.clone(), spec, filter };
         drop(plan);
         let ended = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e)).and_then(|pidfd| {
@@ -210,8 +182,8 @@ impl Shim {
         self.record_end(&exit, state.started, launch.auto_remove);
     }
 
-    fn first_client(&self) -> Option<FirstClient> {
-        let attach = self.start.attach?;
+    fn first_client(&self, start: &Start) -> Option<FirstClient> {
+        let attach = start.attach?;
         let socket = self.client.try_clone().ok()?;
         Some(FirstClient { socket, attach })
     }
@@ -234,19 +206,55 @@ impl Shim {
     }
 
     /// The start failed: the record says why, or there is none any more, and then the command hears of it.
-    fn give_up(&self, failure: Failure) {
+    fn give_up(&self, failure: Failure, auto_remove: bool) {
         let _ = std::fs::remove_file(self.dir.join("shim.sock"));
         if let Ok(store) = Store::reopen(self.layout.clone()) {
             let recorded =
                 store.record_failed_start(&self.id, Some(i32::from(failure.status)), &failure.message);
-            let auto_remove =
-                read_json::<Launch>(&launch::launch_path(&self.dir)).is_ok_and(|l| l.auto_remove);
             if recorded.is_ok() && auto_remove {
                 self.remove(&store);
             }
         }
         let _ = protocol::send_reply(self.client.as_fd(), &Reply::Failed(failure));
     }
+}
+
+fn joins(start: &Start) -> Result<Joins> {
+    let open = |peer: &Option<Peer>, name: &str| -> Result<Option<OwnedFd>> {
+        let Some(peer) = peer else { return Ok(None) };
+        let fd = process::namespace(peer.pid, name).map_err(|e| refused("join the other container", &e))?;
+        if process::start_time(peer.pid) == Some(peer.start) {
+            Ok(Some(fd))
+        } else {
+            Err(plain("the container to join has ended"))
+        }
+    };
+    Ok(Joins {
+        network: open(&start.join_network, "net")?,
+        pid: open(&start.join_pid, "pid")?,
+        ipc: open(&start.join_ipc, "ipc")?,
+        uts: open(&start.join_uts, "uts")?,
+        shm: open(&start.join_ipc, "mnt")?,
+    })
+}
+
+fn stdio(launch: &Launch, start: &Start) -> Result<(OurStdio, ProcessStdio)> {
+    if launch.terminal {
+        return Ok((OurStdio::Terminal, ProcessStdio::Terminal { size: start.size }));
+    }
+    let pipe = || {
+        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .op("pipe")
+            .map_err(|e| refused("make a pipe", &e))
+    };
+    let (stdout, their_stdout) = pipe()?;
+    let (stderr, their_stderr) = pipe()?;
+    let (their_stdin, stdin) =
+        if launch.stdin { pipe().map(|(r, w)| (Some(r), Some(w)))? } else { (None, None) };
+    Ok((
+        OurStdio::Pipes { stdin, stdout, stderr },
+        ProcessStdio::Pipes { stdin: their_stdin, stdout: their_stdout, stderr: their_stderr },
+    ))
 }
 
 /// The compiled filter; it depends on the capabilities because some calls are for their holders only.
@@ -338,12 +346,6 @@ fn tty_gid() -> u32 {
         Ok(map) if map.has_gid(5) => 5,
         _ => 0,
     }
-}
-
-fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> Result<T> {
-    let bytes =
-        std::fs::read(path).op_on("read", path).map_err(|e| refused("read the container's settings", &e))?;
-    serde_json::from_slice(&bytes).map_err(|e| plain(&format!("{} is damaged: {e}", path.display())))
 }
 
 fn plain(message: &str) -> Failure {

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   client                                  shim
-//!     Launch{…} + life lock             ->                                   first client only
+//!     Launch + bundle file + life lock  ->                                   first client only
 //!                                       <-  Started{pid} | Failed{status,message,hint}   first client only
 //!
 //!     Attach{stdin,stdout,stderr}       ->                                   not from a first client
@@ -45,6 +45,7 @@ use super::error::{Error, Result};
 use crate::error::ExitStatus;
 use crate::runtime::handshake;
 use crate::sys::socket::{self, Received};
+use crate::sys::{self, Context};
 
 /// The largest payload of a packet, in bytes: a full pipe.
 pub const MAX_DATA: usize = 64 * 1024;
@@ -52,8 +53,8 @@ pub const MAX_DATA: usize = 64 * 1024;
 /// A packet with its kind.
 pub const MAX_PACKET: usize = MAX_DATA + 1;
 
-/// The largest exec request that a shim reads, in bytes: twice what the kernel accepts as arguments.
-pub const MAX_EXEC_REQUEST: usize = 4 << 20;
+/// The largest file that comes along with a request, in bytes: twice what the kernel accepts as arguments.
+pub const MAX_FILE: usize = 4 << 20;
 
 /// Which streams a client wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,12 +67,15 @@ pub struct Attach {
 /// From a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// The JSON of a [`super::launch::Start`].
-    Launch(&'a [u8]),
+    /// A [`super::launch::Bundle`] comes along as a file, and the container's life lock.
+    Launch,
     Attach(Attach),
     Stdin(&'a [u8]),
     StdinClosed,
-    Resize { rows: u16, cols: u16 },
+    Resize {
+        rows: u16,
+        cols: u16,
+    },
     Signal(i32),
     Wait,
     Kill(i32),
@@ -241,7 +245,7 @@ impl<'a> Request<'a> {
     /// Kind and payload.
     pub fn encode(&self) -> (u8, Cow<'a, [u8]>) {
         match *self {
-            Self::Launch(json) => (kind::LAUNCH, Cow::Borrowed(json)),
+            Self::Launch => (kind::LAUNCH, Cow::Borrowed(&[])),
             Self::Attach(attach) => (kind::ATTACH, json(&attach)),
             Self::Stdin(bytes) => (kind::STDIN, Cow::Borrowed(bytes)),
             Self::StdinClosed => (kind::STDIN_CLOSED, Cow::Borrowed(&[])),
@@ -258,7 +262,7 @@ impl<'a> Request<'a> {
         let (kind, payload) =
             packet.split_first().ok_or(Error::Protocol { peer: PEER, reason: "empty packet" })?;
         Ok(match *kind {
-            kind::LAUNCH => Self::Launch(data(payload, PEER)?),
+            kind::LAUNCH => bare(payload, Self::Launch, PEER)?,
             kind::ATTACH => Self::Attach(from_json(payload, PEER)?),
             kind::STDIN => Self::Stdin(data(payload, PEER)?),
             kind::STDIN_CLOSED => bare(payload, Self::StdinClosed, PEER)?,
@@ -377,6 +381,34 @@ pub fn send_reply(socket: BorrowedFd<'_>, reply: &Reply<'_>) -> Result<()> {
     send(socket, reply.encode(), &[], true).map(|_| ())
 }
 
+/// What does not fit into a packet, as a file in memory.
+pub(super) fn file_of(bytes: &[u8]) -> Result<OwnedFd> {
+    use std::io::Write;
+    let file =
+        rustix::fs::memfd_create("kelp request", rustix::fs::MemfdFlags::CLOEXEC).op("memfd_create")?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(bytes).op("write a request")?;
+    Ok(file.into())
+}
+
+/// A file of [`file_of`], bounded. Reading does not wait.
+pub(super) fn read_file(file: &OwnedFd) -> sys::Result<Vec<u8>> {
+    let size = rustix::fs::fstat(file).op("stat a request")?.st_size;
+    let size = usize::try_from(size).ok().filter(|size| (1..=MAX_FILE).contains(size));
+    let size = size.ok_or_else(|| sys::Error::new("read a request", libc::EFBIG))?;
+    let mut bytes = vec![0; size];
+    let mut have = 0;
+    while have < size {
+        match rustix::io::pread(file, &mut bytes[have..], have as u64) {
+            Ok(0) => return Err(sys::Error::new("read a request", libc::EIO)),
+            Ok(n) => have += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e).op("read a request"),
+        }
+    }
+    Ok(bytes)
+}
+
 /// The first client's reading of how the start went: the pid and warnings, or the failure as [`Error::Refused`]. A socket
 /// that closes without a word is [`Error::Gone`].
 pub fn receive_started(socket: BorrowedFd<'_>) -> Result<(u32, Vec<String>)> {
@@ -399,7 +431,7 @@ mod tests {
 
     fn requests() -> Vec<Request<'static>> {
         vec![
-            Request::Launch(b"{}"),
+            Request::Launch,
             Request::Attach(Attach { stdin: true, stdout: false, stderr: true }),
             Request::Stdin(b"ls\n"),
             Request::StdinClosed,

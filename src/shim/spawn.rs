@@ -16,7 +16,6 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::launch::Start;
 use super::protocol::{self, Failure, Reply, Request};
 use super::{ROLE, Result};
 use crate::error::{Hint, chain};
@@ -55,12 +54,13 @@ pub fn spawn(layout: &Layout, id: &ContainerId) -> Result<Waiting> {
 }
 
 impl Waiting {
-    /// Hands over the container, whose record says that it is launched. The answer, `Started` or `Failed`, comes on
+    /// Hands over the container, whose record says that it is launched: the JSON of a [`super::launch::Bundle`], and
+    /// its life. The answer, `Started` or `Failed`, comes on
     /// the returned socket.
-    pub fn launch(self, life: LifeLock, start: &Start) -> Result<OwnedFd> {
-        let json = serde_json::to_vec(start).unwrap_or_default();
-        let request = Request::Launch(&json);
-        match protocol::send(self.0.as_fd(), request.encode(), &[life.as_fd()], true) {
+    pub fn launch(self, life: LifeLock, bundle: &[u8]) -> Result<OwnedFd> {
+        let bundle = protocol::file_of(bundle)?;
+        let fds = [bundle.as_fd(), life.as_fd()];
+        match protocol::send(self.0.as_fd(), Request::Launch.encode(), &fds, true) {
             // It could not become one, and has said why.
             Ok(_) | Err(super::Error::Gone) => Ok(self.0),
             Err(e) => Err(e),
@@ -69,11 +69,7 @@ impl Waiting {
 }
 
 /// Returns only with the reason why there is no shim.
-fn become_shim(
-    layout: &Layout,
-    id: &ContainerId,
-    client: &OwnedFd,
-) -> std::result::Result<Failure, Failure> {
+fn become_shim(layout: &Layout, id: &ContainerId, client: &OwnedFd) -> std::result::Result<Failure, Failure> {
     leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
     let entered = userns::enter_shared(layout.root()).map_err(|e| refused_by_store(&e))?;
     let (writers, lock) = match entered {
@@ -123,8 +119,7 @@ fn arguments(
     id: &ContainerId,
     writers: &[u32],
 ) -> std::result::Result<Vec<CString>, Failure> {
-    let mut words: Vec<&OsStr> =
-        vec![OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str())];
+    let mut words: Vec<&OsStr> = vec![OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str())];
     let pids: Vec<String> = writers.iter().map(u32::to_string).collect();
     words.extend(pids.iter().map(OsStr::new));
     let word =

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::launch::Start;
 use super::life::Shim;
 use super::protocol::{self, Failure, Reply, Request};
 use super::spawn::{self, refused, refused_by_store};
@@ -69,11 +68,10 @@ impl Newborn {
         let mut buffer = vec![0; protocol::MAX_PACKET];
         let mut fds = Vec::new();
         let packet = protocol::receive(self.client.as_fd(), &mut buffer, &mut fds).ok()?;
-        let Ok(Request::Launch(json)) = Request::decode(packet) else { return None };
-        let start: Start = serde_json::from_slice(json).ok()?;
-        let life = fds.pop()?;
+        let Ok(Request::Launch) = Request::decode(packet) else { return None };
+        let (life, bundle) = (fds.pop()?, fds.pop()?);
         let Self { layout, id, client, .. } = self;
         let dir = layout.container_dir(&id);
-        Some(Shim { layout, id, dir, start, client, life })
+        Some(Shim { layout, id, dir, bundle, client, life })
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use super::{Error, MountPlan, Result};
+use crate::store::Layout;
 use crate::sys::Context;
 
 /// One top-level name of the tree.
@@ -50,14 +51,14 @@ pub(super) struct Writable {
     pub volatile: bool,
 }
 
-pub(super) fn plan(path: &Path, store: &Path, writable: Writable) -> Result<MountPlan> {
+pub(super) fn plan(path: &Path, layout: &Layout, writable: Writable) -> Result<MountPlan> {
     let Writable { upper, work, volatile } = writable;
     let source = std::fs::canonicalize(path).op_on("resolve", path)?;
-    let store = std::fs::canonicalize(store).op_on("resolve", store)?;
+    let store = std::fs::canonicalize(layout.root()).op_on("resolve", layout.root())?;
     let mounts = mount_points()?;
     let splits = |dir: &Path| store.starts_with(dir) || mounts.iter().any(|m| m != dir && m.starts_with(dir));
     if source != Path::new("/") && !splits(&source) {
-        return Ok(MountPlan::Overlay { lowers: vec![source], upper, work, volatile });
+        return Ok(MountPlan::Overlay { lowers: vec![source, layout.skeleton_dir()], upper, work, volatile });
     }
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(&source).op_on("read", &source)? {
@@ -138,7 +139,7 @@ mod tests {
     fn a_plain_directory_is_one_overlay() {
         let dir = tempfile::tempdir().unwrap();
         let store = tempfile::tempdir().unwrap();
-        let plan = plan(dir.path(), store.path(), writable()).unwrap();
+        let plan = plan(dir.path(), &Layout::new(store.path()), writable()).unwrap();
         assert!(matches!(plan, MountPlan::Overlay { .. }));
     }
 
@@ -149,7 +150,7 @@ mod tests {
         std::fs::create_dir_all(&store).unwrap();
         std::fs::create_dir(dir.path().join("etc")).unwrap();
         std::os::unix::fs::symlink("etc", dir.path().join("link")).unwrap();
-        let plan = plan(dir.path(), &store, writable()).unwrap();
+        let plan = plan(dir.path(), &Layout::new(&store), writable()).unwrap();
         let MountPlan::HostTree { entries, hidden, .. } = plan else { panic!("one overlay cannot do") };
         let kinds: Vec<_> = entries.iter().map(|e| (e.name.to_str().unwrap(), e.kind.clone())).collect();
         assert_eq!(

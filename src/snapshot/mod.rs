@@ -4,6 +4,7 @@
 //! kernel's own format, so that every driver reads what any of them wrote.
 
 mod host;
+mod skeleton;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -93,6 +94,7 @@ pub fn create(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<()> 
             0o755
         }
     };
+    skeleton::ensure(layout)?;
     for name in [UPPER, WORK] {
         let dir = container.join(name);
         rustix::fs::mkdir(&dir, Mode::from_raw_mode(0o700)).op_on("mkdir", &dir)?;
@@ -118,7 +120,8 @@ pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) 
     let (upper, work) = (container.join(UPPER), container.join(WORK));
     match recipe {
         Recipe::Layers(layers) => {
-            let lowers = layers.iter().rev().map(|diff_id| layout.layer_dir(diff_id)).collect();
+            let layers = layers.iter().rev().map(|diff_id| layout.layer_dir(diff_id));
+            let lowers = layers.chain([layout.skeleton_dir()]).collect();
             Ok(MountPlan::Overlay { lowers, upper, work, volatile })
         }
         Recipe::Directory { path, write_through } => {
@@ -126,7 +129,7 @@ pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) 
             if *write_through {
                 return Ok(MountPlan::Directory { path: path.clone() });
             }
-            host::plan(path, layout.root(), host::Writable { upper, work, volatile })
+            host::plan(path, layout, host::Writable { upper, work, volatile })
         }
     }
 }

@@ -47,6 +47,11 @@ impl Layout {
         self.containers_dir().join(id.as_str())
     }
 
+    /// The lowest layer of every root: the mount points that every container has, and nothing in them.
+    pub fn skeleton_dir(&self) -> PathBuf {
+        self.root.join("skeleton")
+    }
+
     pub fn layers_dir(&self) -> PathBuf {
         self.root.join("layers")
     }

@@ -89,7 +89,6 @@ impl Layout {
     }
 }
 
-
 /// `None` when somebody holds it.
 fn take(path: &Path) -> Result<Option<LifeLock>> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -1,10 +1,9 @@
 //! `attach`: this terminal joined to a running container.
 
 use super::find;
-use crate::engine::request::CreateRequest;
+use super::stored::Stored;
 use crate::engine::{Engine, Result};
 use crate::shim::client::{self, AttachOptions};
-use crate::shim::launch::Launch;
 use crate::shim::terminal::DetachKeys;
 use crate::shim::{self, protocol};
 use crate::store::container::ContainerRecord;
@@ -36,7 +35,7 @@ pub enum Ending {
 pub fn attach(engine: &Engine, container: &str, attach: &Attach) -> Result<Ending> {
     let (record, _) = find::running(engine, container, "attach to")?;
     let dir = engine.store.container_dir(&record.id);
-    let launch = Launch::read(&dir)?;
+    let launch = Stored::of(&record)?.launch()?;
     // Only what the container takes is worth reading from the user.
     let attach = Attach { stdin: attach.stdin && launch.stdin, ..attach.clone() };
     let options = options(engine, &record, &attach, launch.terminal)?;
@@ -54,7 +53,7 @@ pub(in crate::engine) fn options(
     attach: &Attach,
     tty: bool,
 ) -> Result<AttachOptions> {
-    let own = || serde_json::from_str::<CreateRequest>(&record.request).ok()?.detach_keys;
+    let own = || Stored::of(record).ok()?.request().ok()?.detach_keys;
     let detach_keys =
         attach.detach_keys.clone().or_else(own).unwrap_or_else(|| engine.config.detach_keys.clone());
     Ok(AttachOptions {

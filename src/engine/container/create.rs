@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
 
 use super::find;
+use super::stored::Parts;
 use crate::engine::request::{CreateRequest, NamespaceMode, RootfsSource, SeccompChoice};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
-use crate::shim::launch::{self, Launch, Seccomp};
+use crate::shim::launch::{Launch, Seccomp};
 use crate::snapshot::{self, Recipe};
 use crate::store;
 use crate::store::container::{ContainerRecord, Phase, Status};
@@ -50,11 +51,6 @@ pub(super) struct Draft {
     record: ContainerRecord,
     named: bool,
     recipe: Recipe,
-    launch: Vec<u8>,
-    spec: Vec<u8>,
-    image_config: Option<Vec<u8>>,
-    /// Name and content of the files that are bound into the container.
-    files: Vec<(&'static str, String)>,
     pub warnings: Vec<String>,
 }
 
@@ -68,7 +64,7 @@ impl Draft {
         let origin = Origin::find(engine, &request)?;
         let config = origin.config.as_ref();
         let ids = userns::id_map(&engine.store)?;
-        let mut place = place(engine, &id, &ids);
+        let mut place = place(&id, &ids);
         for (mode, path) in [
             (&request.pid, &mut place.join_pid),
             (&request.ipc, &mut place.join_ipc),
@@ -78,7 +74,7 @@ impl Draft {
         }
         let built = spec::build(&request, config, &place)?;
         let command = spec::command(&request, config)?;
-        let record = ContainerRecord {
+        let mut record = ContainerRecord {
             id,
             name,
             created: Timestamp::now(),
@@ -94,16 +90,15 @@ impl Draft {
             command,
             layers: origin.layers.clone(),
             labels: labels(&request, config),
-            request: json(&request)?,
+            request: String::new(),
         };
         let recipe = origin.recipe(&request);
+        let launch = launch_of(engine, &request, &record, recipe.clone(), config)?;
+        let image = config.filter(|_| joins(&request));
+        record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
         Ok(Self {
             named,
-            launch: json(&launch_of(engine, &request, &record, recipe.clone(), config)?)?.into_bytes(),
             recipe,
-            spec: json(&built)?.into_bytes(),
-            image_config: config.filter(|_| joins(&request)).map(json).transpose()?.map(String::into_bytes),
-            files: files(&request, &place)?,
             warnings: if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() },
             record,
             request,
@@ -132,21 +127,9 @@ impl Draft {
     }
 
     fn fill(&self, engine: &Engine, dir: &Path) -> store::Result<()> {
-        let write = |name: &Path, bytes: &[u8]| store::atomic::write_staged(name, bytes);
-        write(&launch::launch_path(dir), &self.launch)?;
-        write(&launch::spec_path(dir), &self.spec)?;
-        if let Some(config) = &self.image_config {
-            write(&dir.join(IMAGE_CONFIG), config)?;
-        }
-        for (name, content) in &self.files {
-            store::atomic::stage_for_container(&dir.join(name), content.as_bytes())?;
-        }
         snapshot::create(engine.store.layout(), &self.recipe, dir).map_err(snapshot_refused)
     }
 }
-
-/// The image's `config` object as it was when the container was made, where the spec will be written anew.
-pub(super) const IMAGE_CONFIG: &str = "image.json";
 
 fn snapshot_refused(error: snapshot::Error) -> store::Error {
     match error {
@@ -252,8 +235,8 @@ fn launch_of(
     })
 }
 
-pub(super) fn place(engine: &Engine, id: &ContainerId, ids: &userns::IdMap) -> Place {
-    let mut place = Place::new(id.as_str(), engine.store.container_dir(id));
+pub(super) fn place(id: &ContainerId, ids: &userns::IdMap) -> Place {
+    let mut place = Place::new(id.as_str());
     place.largest_gid = ids.gids.iter().map(|e| e.inside.saturating_add(e.count - 1)).max();
     place
 }
@@ -278,15 +261,6 @@ fn labels(request: &CreateRequest, config: Option<&ImageConfig>) -> BTreeMap<Str
     }
     labels.extend(request.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     labels
-}
-
-fn files(request: &CreateRequest, place: &Place) -> Result<Vec<(&'static str, String)>> {
-    let of_host = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    Ok(vec![
-        ("hosts", spec::hosts_file(request, &of_host("/etc/hosts"))),
-        ("hostname", format!("{}\n", spec::hostname(request, place))),
-        ("resolv.conf", spec::resolv_conf(request, &of_host("/etc/resolv.conf"))),
-    ])
 }
 
 fn single_id_notice() -> Result<String> {

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::ps::{self, Size};
+use super::stored::Stored;
 use crate::engine::request::{
     CreateRequest, MountRequest, NamespaceMode, Propagation, RootfsSource, SeccompChoice,
 };
-use crate::engine::{Engine, Error, Result};
+use crate::engine::{Engine, Result};
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::userns;
 
@@ -162,8 +163,6 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
     let seen = engine.store.observe(&row)?;
     let request = request(&row)?;
     let size = if with_size { Some(size(engine, &row)?) } else { None };
-    let dir = engine.store.container_dir(&row.id);
-    let file = |name: &str| dir.join(name).display().to_string();
     let (path, args) =
         row.command.split_first().map_or_else(Default::default, |(p, a)| (p.clone(), a.to_vec()));
     Ok(Container {
@@ -173,10 +172,11 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
         args,
         state: state(&seen),
         image: row.image_id.clone().unwrap_or_default(),
-        resolv_conf_path: file("resolv.conf"),
-        hostname_path: file("hostname"),
-        hosts_path: file("hosts"),
-        log_path: file("log"),
+        // Files in the container's own memory: the host has no path to them.
+        resolv_conf_path: String::new(),
+        hostname_path: String::new(),
+        hosts_path: String::new(),
+        log_path: engine.store.container_dir(&row.id).join("log").display().to_string(),
         name: format!("/{}", row.name),
         restart_count: 0,
         driver: "overlay",
@@ -192,11 +192,7 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
 
 /// The create request of a full record.
 pub(super) fn request(row: &ContainerRecord) -> Result<CreateRequest> {
-    serde_json::from_str(&row.request).map_err(|e| Error::Invalid {
-        what: "create request of container",
-        value: row.id.to_string(),
-        reason: e.to_string(),
-    })
+    Stored::of(row)?.request()
 }
 
 /// What the writable layer holds, and what it stands on. Walked as root of the user namespace: its files belong to

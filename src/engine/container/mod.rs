@@ -11,4 +11,5 @@ pub mod rm;
 pub mod run;
 pub mod start;
 pub mod stop;
+pub(in crate::engine) mod stored;
 pub mod wait;

@@ -4,17 +4,19 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use oci_spec::image::Config as ImageConfig;
+use oci_spec::runtime::Spec;
 
 use super::attach::{self, Attach, Ending};
 use super::rm::{self, RmOptions};
+use super::stored::Stored;
 use super::{create, find};
 use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode};
 use crate::engine::{Engine, Error, Result, spec};
-use crate::shim::launch::{self, Peer, Start};
+use crate::shim::launch::{Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
+use crate::store::container;
 use crate::store::container::{ContainerRecord, Status};
 use crate::store::lock::LifeLock;
-use crate::store::{atomic, container};
 
 /// How long a shim may take to clear up after its container's end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -86,8 +88,8 @@ pub(super) struct Handover {
 /// holds the operation lock.
 fn launch(engine: &Engine, record: &ContainerRecord, attach: Option<&Attach>) -> Result<Option<Started>> {
     let waiting = shim::spawn(engine.store.layout(), &record.id)?;
-    let request: CreateRequest = serde_json::from_str(&record.request).map_err(|_| damaged(record))?;
-    let start = begin(engine, record, &request, attach)?;
+    let request = Stored::of(record)?.request()?;
+    let bundle = begin(engine, record, &request, attach)?;
     // Whoever has just ended may still be clearing up; whoever runs holds the lock for good.
     let Some(life) =
         engine.store.life_lock(&record.id)?.map_or_else(|| wait_for_end(engine, record), |l| Ok(Some(l)))?
@@ -95,7 +97,7 @@ fn launch(engine: &Engine, record: &ContainerRecord, attach: Option<&Attach>) ->
         return Ok(None);
     };
     engine.store.mark_launched(&record.id)?;
-    hand_over(engine, record, &request, Handover { waiting, life }, &start).map(Some)
+    hand_over(engine, record, &request, Handover { waiting, life }, &bundle).map(Some)
 }
 
 /// The same for a container that this process has just made, and recorded as launched.
@@ -106,14 +108,14 @@ pub(super) fn launch_new(
     shim: Handover,
     attach: Option<&Attach>,
 ) -> Result<Started> {
-    let start = match begin(engine, record, request, attach) {
-        Ok(start) => start,
+    let bundle = match begin(engine, record, request, attach) {
+        Ok(bundle) => bundle,
         Err(error) => {
             let _ = engine.store.record_failed_start(&record.id, None, &crate::error::chain(&error));
             return Err(error);
         }
     };
-    hand_over(engine, record, request, shim, &start)
+    hand_over(engine, record, request, shim, &bundle)
 }
 
 fn hand_over(
@@ -121,9 +123,9 @@ fn hand_over(
     record: &ContainerRecord,
     request: &CreateRequest,
     shim: Handover,
-    start: &Start,
+    bundle: &[u8],
 ) -> Result<Started> {
-    let socket = shim.waiting.launch(shim.life, start)?;
+    let socket = shim.waiting.launch(shim.life, bundle)?;
     match protocol::receive_started(socket.as_fd()) {
         Ok((_, warnings)) => Ok(Started { socket, terminal: request.tty, warnings }),
         Err(shim::Error::Refused { status, message, hint }) => {
@@ -167,7 +169,8 @@ fn begin(
     record: &ContainerRecord,
     request: &CreateRequest,
     attach: Option<&Attach>,
-) -> Result<Start> {
+) -> Result<Vec<u8>> {
+    let stored = Stored::of(record)?;
     let mut start = Start {
         attach: attach.map(attach::streams),
         size: request.tty.then(terminal::size).flatten(),
@@ -176,13 +179,13 @@ fn begin(
     };
     make_sources(request)?;
     if !create::joins(request) {
-        return Ok(start);
+        return stored.bundle(&start, None);
     }
     start.join_pid = peer(engine, &request.pid)?;
     start.join_ipc = peer(engine, &request.ipc)?;
     start.join_uts = peer(engine, &request.uts)?;
-    rewrite_spec(engine, record, request, &start)?;
-    Ok(start)
+    let spec = joined_spec(engine, record, request, stored.image()?.as_ref(), &start)?;
+    stored.bundle(&start, Some(&spec))
 }
 
 /// `-v` makes a source directory that does not exist, as docker does; it is the user's own.
@@ -209,33 +212,18 @@ fn peer(engine: &Engine, mode: &NamespaceMode) -> Result<Option<Peer>> {
 }
 
 /// The spec names the namespaces that are joined by the pid that their owner has this time.
-fn rewrite_spec(
+fn joined_spec(
     engine: &Engine,
     record: &ContainerRecord,
     request: &CreateRequest,
+    image: Option<&ImageConfig>,
     start: &Start,
-) -> Result<()> {
-    let dir = engine.store.container_dir(&record.id);
-    let image: Option<ImageConfig> = match std::fs::read(dir.join(create::IMAGE_CONFIG)) {
-        Ok(bytes) => Some(serde_json::from_slice(&bytes).map_err(|_| damaged(record))?),
-        Err(_) => None,
-    };
+) -> Result<Spec> {
     let ids = crate::store::userns::id_map(&engine.store)?;
-    let mut place = create::place(engine, &record.id, &ids);
+    let mut place = create::place(&record.id, &ids);
     let path = |peer: &Option<Peer>, name: &str| peer.map(|p| format!("/proc/{}/ns/{name}", p.pid).into());
     place.join_pid = path(&start.join_pid, "pid");
     place.join_ipc = path(&start.join_ipc, "ipc");
     place.join_uts = path(&start.join_uts, "uts");
-    let built = spec::build(request, image.as_ref(), &place)?;
-    let json = serde_json::to_vec(&built).map_err(|_| damaged(record))?;
-    Ok(atomic::write(&launch::spec_path(&dir), &json)?)
-}
-
-fn damaged(record: &ContainerRecord) -> Error {
-    Error::Conflict {
-        verb: "start",
-        container: record.name.to_string(),
-        reason: "its stored settings are damaged".into(),
-        hint: Some("remove it and create it again".into()),
-    }
+    spec::build(request, image, &place)
 }

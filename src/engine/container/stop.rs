@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::stored::Stored;
 use super::{find, start};
 use crate::engine::{Engine, Error, Result, options};
-use crate::shim::launch::Launch;
 use crate::shim::stopping::{self, Reach};
 use crate::shim::{self, client};
 use crate::store;
@@ -35,7 +35,7 @@ pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> 
         return Ok(());
     }
     let dir = engine.store.container_dir(&record.id);
-    let settings = Launch::read(&dir)?;
+    let settings = Stored::of(&record)?.launch()?;
     let signal = named.unwrap_or(settings.stop_signal);
     let is_deaf = || {
         observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped)

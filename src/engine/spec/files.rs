@@ -1,16 +1,30 @@
-//! What the container's `/etc/hosts` and `/etc/resolv.conf` say. Rendering only: reading and writing is the caller's.
+//! What the container's `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` say. Rendering only.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use super::Place;
 use crate::engine::request::{CreateRequest, NetworkMode};
 
 /// docker's fixed lines.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                      ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 
+/// The files that every container gets.
+pub(super) const PATHS: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+
+/// [`PATHS`] and their texts.
+pub(super) fn texts(request: &CreateRequest, place: &Place) -> [(&'static str, String); 3] {
+    let [hosts, hostname, resolver] = PATHS;
+    [
+        (hosts, hosts_file(request, &place.host_hosts)),
+        (hostname, format!("{}\n", super::hostname(request, place))),
+        (resolver, resolv_conf(request, &place.host_resolv_conf)),
+    ]
+}
+
 /// `/etc/hosts`: docker's lines, or with the host's network its own file (`host`, as text); then `--add-host`.
-pub fn hosts_file(request: &CreateRequest, host: &str) -> String {
+pub(super) fn hosts_file(request: &CreateRequest, host: &str) -> String {
     let mut text = if request.network == NetworkMode::Host { host.to_owned() } else { HOSTS.to_owned() };
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -25,7 +39,7 @@ pub fn hosts_file(request: &CreateRequest, host: &str) -> String {
 /// `/etc/resolv.conf` from the host's (given as text) and the `--dns*` options. Where the network is not the
 /// host's, name servers on loopback are left out: the host's loopback is not the container's. docker then puts in
 /// a public resolver; kelp does not send names to strangers unasked.
-pub fn resolv_conf(request: &CreateRequest, host: &str) -> String {
+pub(super) fn resolv_conf(request: &CreateRequest, host: &str) -> String {
     let shares_network = request.network == NetworkMode::Host;
     if shares_network
         && request.dns.is_empty()

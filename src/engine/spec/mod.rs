@@ -29,8 +29,6 @@ use super::{Error, Result, options};
 use crate::runtime::capabilities;
 use crate::runtime::from_spec::annotation;
 
-pub use files::{hosts_file, resolv_conf};
-
 /// docker's PATH where neither image nor user sets one.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -58,8 +56,9 @@ const READONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/
 pub struct Place {
     /// 64 hex digits; the first twelve are the default host name.
     pub id: String,
-    /// The container's directory, absolute: holds `hosts`, `hostname`, `resolv.conf`.
-    pub directory: PathBuf,
+    /// The host's own `/etc/hosts` and `/etc/resolv.conf`, as text.
+    pub host_hosts: String,
+    pub host_resolv_conf: String,
     /// The host's own name, for containers that share it.
     pub host_name: String,
     /// `/proc/PID/ns/pid` of the container that `--pid container:X` named.
@@ -73,12 +72,13 @@ pub struct Place {
 
 impl Place {
     /// A container that joins nothing, on this host.
-    pub fn new(id: impl Into<String>, directory: impl Into<PathBuf>) -> Self {
-        let host_name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    pub fn new(id: impl Into<String>) -> Self {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         Self {
             id: id.into(),
-            directory: directory.into(),
-            host_name: host_name.trim_end().to_owned(),
+            host_name: text("/proc/sys/kernel/hostname").trim_end().to_owned(),
+            host_hosts: text("/etc/hosts"),
+            host_resolv_conf: text("/etc/resolv.conf"),
             ..Self::default()
         }
     }
@@ -92,7 +92,7 @@ pub fn build(request: &CreateRequest, image: Option<&Config>, place: &Place) -> 
         .root(built(RootBuilder::default().path("rootfs").readonly(request.read_only).build())?)
         .mounts(mounts::mounts(request, place)?)
         .process(process(request, image, place)?)
-        .annotations(annotations(request, image)?)
+        .annotations(annotations(request, image, place)?)
         .linux(linux(request, place)?);
     if request.uts == NamespaceMode::Private {
         builder = builder.hostname(hostname(request, place));
@@ -260,7 +260,11 @@ fn clean(path: &Path) -> PathBuf {
     cleaned
 }
 
-fn annotations(request: &CreateRequest, image: Option<&Config>) -> Result<HashMap<String, String>> {
+fn annotations(
+    request: &CreateRequest,
+    image: Option<&Config>,
+    place: &Place,
+) -> Result<HashMap<String, String>> {
     let mut all: HashMap<String, String> =
         request.annotations.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     if let Some(name) = all.keys().find(|k| k.starts_with(annotation::PREFIX)) {
@@ -274,6 +278,9 @@ fn annotations(request: &CreateRequest, image: Option<&Config>) -> Result<HashMa
     all.insert(annotation::GROUPS.to_owned(), groups);
     all.insert(annotation::INIT.to_owned(), request.init.to_string());
     all.insert(annotation::CREATE_CWD.to_owned(), true.to_string());
+    for (path, text) in files::texts(request, place) {
+        all.insert(format!("{}{path}", annotation::TEXT), text);
+    }
     Ok(all)
 }
 

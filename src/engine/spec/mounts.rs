@@ -7,6 +7,7 @@ use oci_spec::runtime::{Mount, MountBuilder};
 use super::{Place, built, clean};
 use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode, Propagation};
 use crate::engine::{Error, Result};
+use crate::runtime::from_spec::TEXT;
 
 /// docker's `/dev/shm`, in bytes.
 const SHM_SIZE: u64 = 64 << 20;
@@ -30,11 +31,11 @@ pub(super) fn mounts(request: &CreateRequest, place: &Place) -> Result<Vec<Mount
     for (mount, target) in request.mounts.iter().zip(&targets) {
         late.push(users(mount, target)?);
     }
-    for name in ["hosts", "hostname", "resolv.conf"] {
-        let target = Path::new("/etc").join(name);
-        if !targets.contains(&target) {
+    for path in super::files::PATHS {
+        let target = Path::new(path);
+        if !targets.iter().any(|t| t == target) {
             let access = if request.read_only { "ro" } else { "rw" };
-            late.push(mount(&target, "bind", &place.directory.join(name), &["bind", access, "rprivate"])?);
+            late.push(mount(target, TEXT, Path::new("none"), &[access])?);
         }
     }
     // Stable: a deeper target lies in what a shallower one mounts, never under it.

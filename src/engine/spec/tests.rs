@@ -12,12 +12,7 @@ fn image(json: &str) -> Config {
 }
 
 fn place() -> Place {
-    Place {
-        id: "0123456789abcdef".repeat(4),
-        directory: "/c".into(),
-        host_name: "box".into(),
-        ..Place::default()
-    }
+    Place { id: "0123456789abcdef".repeat(4), host_name: "box".into(), ..Place::default() }
 }
 
 fn request(command: &[&str]) -> CreateRequest {
@@ -85,7 +80,7 @@ fn defaults_become_a_plan() {
     request.init = true;
     let spec = build(&request, None, &place()).unwrap();
     let again: Spec = serde_json::from_str(&serde_json::to_string(&spec).unwrap()).unwrap();
-    assert_eq!(again, spec, "what is written to config.json says the same");
+    assert_eq!(again, spec, "what is stored says the same");
     let plan = plan(&again);
     assert_eq!(plan.hostname.as_deref(), Some("0123456789ab"));
     assert_eq!(plan.process.user, "web:5");

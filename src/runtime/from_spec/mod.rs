@@ -30,9 +30,14 @@ pub mod annotation {
     pub const INIT: &str = "kelp.init";
     /// `true`: a missing working directory is made.
     pub const CREATE_CWD: &str = "kelp.create-cwd";
+    /// Followed by a path: the text of the file that a mount of type [`super::TEXT`] puts there.
+    pub const TEXT: &str = "kelp.text:";
     /// What all of them begin with.
     pub const PREFIX: &str = "kelp.";
 }
+
+/// A mount's type: a file in memory, whose text comes as an annotation.
+pub const TEXT: &str = "kelp.text";
 
 /// Bytes of a path, without the final NUL: the kernel's `PATH_MAX`.
 const PATH_LIMIT: usize = 4095;
@@ -84,7 +89,7 @@ impl Plan {
         let process = process::process(spec, facts.seccomp, &mut warnings)?;
         let mut mounts = Vec::new();
         for mount in spec.mounts().iter().flatten() {
-            mounts.push(mounts::mount(mount)?);
+            mounts.push(mounts::mount(mount, spec)?);
         }
         let hostname = spec.hostname().clone();
         if let Some(name) = &hostname {

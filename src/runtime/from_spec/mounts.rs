@@ -4,7 +4,7 @@ use std::path::Path;
 
 use oci_spec::runtime as oci;
 
-use super::{Error, Result, checked_path, invalid};
+use super::{Error, Result, TEXT, annotation, checked_path, invalid};
 use crate::runtime::plan::{BindPropagation, Mount, MountFlags, MountSource, PropagationKind};
 
 /// Files of `/proc` that may be covered, as runc has them: what lxcfs and its like provide.
@@ -31,7 +31,7 @@ struct Options {
     mode: Option<u32>,
 }
 
-pub(super) fn mount(mount: &oci::Mount) -> Result<Mount> {
+pub(super) fn mount(mount: &oci::Mount, spec: &oci::Spec) -> Result<Mount> {
     let target = checked_path("mount target", mount.destination())?;
     if target == Path::new("/") {
         return Err(invalid("mount target `/`", "the root itself cannot be covered"));
@@ -61,6 +61,7 @@ pub(super) fn mount(mount: &oci::Mount) -> Result<Mount> {
             let source = checked_path("mount source", source)?;
             MountSource::Bind { source, recursive: options.recursive_bind, propagation: options.propagation }
         }
+        TEXT => MountSource::Text(text(spec, &shown)?),
         other => return Err(Error::NotBuilt(format!("a mount of type `{other}` (`{shown}`)"))),
     };
     if kind != "bind" && options.propagation.is_some() {
@@ -68,6 +69,13 @@ pub(super) fn mount(mount: &oci::Mount) -> Result<Mount> {
     }
     flags.recursive &= kind == "bind";
     Ok(Mount { target, source, flags })
+}
+
+/// What the file at `target` will hold.
+fn text(spec: &oci::Spec, target: &str) -> Result<String> {
+    let name = format!("{}{target}", annotation::TEXT);
+    let found = spec.annotations().as_ref().and_then(|all| all.get(&name));
+    found.cloned().ok_or_else(|| invalid(format!("mount `{target}`"), "its text is missing"))
 }
 
 /// procfs is what runtime, security modules and container rely on: nothing may stand in for it, nor for sysfs.

@@ -3,12 +3,11 @@
 //! The shim starts the process and says how it ended; not a byte of what it prints passes through the shim. We make
 //! the pipes and send the container's ends; a terminal is made inside and its master sent to us.
 
-use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
-use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -62,17 +61,9 @@ fn null() -> Result<OwnedFd> {
         .op_on("open", "/dev/null")?)
 }
 
-/// The request as a file in memory: it may be larger than a packet.
-fn request_file(request: &[u8]) -> Result<OwnedFd> {
-    let file = rustix::fs::memfd_create("exec request", MemfdFlags::CLOEXEC).op("memfd_create")?;
-    let mut file = std::fs::File::from(file);
-    file.write_all(request).op("write exec request")?;
-    Ok(file.into())
-}
-
 /// Sends the request and waits until the process runs: the pty's master, if it has one.
 fn start(socket: &OwnedFd, request: &[u8], theirs: Vec<OwnedFd>) -> Result<Option<OwnedFd>> {
-    let request = request_file(request)?;
+    let request = protocol::file_of(request)?;
     let fds: Vec<BorrowedFd<'_>> = std::iter::once(&request).chain(&theirs).map(AsFd::as_fd).collect();
     protocol::send(socket.as_fd(), Request::Exec.encode(), &fds, true)?;
     drop(theirs);

@@ -9,7 +9,7 @@ use super::clients::{Client, Role, Token};
 use super::{Handler, reap};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::shim::error::Result;
-use crate::shim::protocol::{Failure, MAX_EXEC_REQUEST, Reply};
+use crate::shim::protocol::{self, Failure, Reply};
 use crate::shim::spawn::refused;
 use crate::sys::process;
 
@@ -78,10 +78,12 @@ impl Execs {
             return;
         }
         let request = fds.remove(0);
-        let forked = read_request(&request).and_then(|json| {
-            drop(request);
-            handler.exec(&json, fds)
-        });
+        let forked = protocol::read_file(&request)
+            .map_err(|e| refused("read the exec request", &e))
+            .and_then(|json| {
+                drop(request);
+                handler.exec(&json, fds)
+            });
         match forked {
             Ok(forked) => {
                 client.role = Role::Exec;
@@ -200,25 +202,4 @@ impl Exec {
             _ => self.pty = None,
         }
     }
-}
-
-/// The request, bounded. It is a file in memory, so reading does not wait.
-fn read_request(file: &OwnedFd) -> std::result::Result<Vec<u8>, Failure> {
-    let fail =
-        |message: &str| Failure { status: 125, message: format!("exec request: {message}"), hint: None };
-    let size = rustix::fs::fstat(file).map_or(0, |s| usize::try_from(s.st_size).unwrap_or(0));
-    if size == 0 || size > MAX_EXEC_REQUEST {
-        return Err(fail("its size is out of bounds"));
-    }
-    let mut json = vec![0; size];
-    let mut have = 0;
-    while have < size {
-        match rustix::io::pread(file, &mut json[have..], have as u64) {
-            Ok(0) => return Err(fail("it is shorter than it says")),
-            Ok(n) => have += n,
-            Err(Errno::INTR) => {}
-            Err(e) => return Err(fail(&e.to_string())),
-        }
-    }
-    Ok(json)
 }

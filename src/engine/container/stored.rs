@@ -1,0 +1,86 @@
+//! What is kept of a container's making, in its record's `request`: what the user asked for, and what it came to.
+//!
+//! One JSON object of parts, each read only by those who need it. The parts that a shim needs go to it unread.
+
+use oci_spec::image::Config as ImageConfig;
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::engine::request::CreateRequest;
+use crate::engine::{Error, Result};
+use crate::shim::launch::{Launch, Start};
+use crate::store::container::ContainerRecord;
+
+/// The parts of a record's `request`.
+#[derive(Debug, Deserialize)]
+pub(in crate::engine) struct Stored<'a> {
+    #[serde(borrow)]
+    request: &'a RawValue,
+    #[serde(borrow)]
+    launch: &'a RawValue,
+    #[serde(borrow)]
+    spec: &'a RawValue,
+    #[serde(borrow)]
+    image: Option<&'a RawValue>,
+}
+
+/// The same, on its way into a record.
+#[derive(Debug, Serialize)]
+pub(super) struct Parts<'a> {
+    pub request: &'a CreateRequest,
+    pub launch: &'a Launch,
+    pub spec: &'a Spec,
+    /// The image's `config` as it was when the container was made, where the spec will be written anew.
+    pub image: Option<&'a ImageConfig>,
+}
+
+impl<'a> Stored<'a> {
+    pub(in crate::engine) fn of(record: &'a ContainerRecord) -> Result<Self> {
+        serde_json::from_str(&record.request).map_err(|e| damaged(record.id.as_str(), &e))
+    }
+
+    pub(in crate::engine) fn request(&self) -> Result<CreateRequest> {
+        read("create request", self.request)
+    }
+
+    pub(in crate::engine) fn launch(&self) -> Result<Launch> {
+        read("launch settings", self.launch)
+    }
+
+    pub(super) fn image(&self) -> Result<Option<ImageConfig>> {
+        self.image.map(|image| read("image config", image)).transpose()
+    }
+
+    /// The JSON of a [`crate::shim::launch::Bundle`]; `spec` takes the place of the stored one.
+    pub(super) fn bundle(&self, start: &Start, spec: Option<&Spec>) -> Result<Vec<u8>> {
+        #[derive(Serialize)]
+        struct Bundle<'b, S> {
+            start: &'b Start,
+            launch: &'b RawValue,
+            spec: S,
+        }
+        let written = match spec {
+            Some(spec) => serde_json::to_vec(&Bundle { start, launch: self.launch, spec }),
+            None => serde_json::to_vec(&Bundle { start, launch: self.launch, spec: self.spec }),
+        };
+        written.map_err(|e| damaged(&start.name, &e))
+    }
+}
+
+fn read<'a, T: Deserialize<'a>>(what: &'static str, part: &'a RawValue) -> Result<T> {
+    serde_json::from_str(part.get()).map_err(|e| Error::Invalid {
+        what,
+        value: String::new(),
+        reason: e.to_string(),
+    })
+}
+
+fn damaged(container: &str, error: &serde_json::Error) -> Error {
+    Error::Conflict {
+        verb: "use",
+        container: container.to_owned(),
+        reason: format!("its stored settings are damaged: {error}"),
+        hint: Some("remove it and create it again".into()),
+    }
+}
