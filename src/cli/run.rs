@@ -74,7 +74,7 @@ impl Verb for Run {
         request.detach_keys.clone_from(&self.detach_keys);
 
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
-        let shim = Expected::soon(context.config()?)?;
+        let shim = Expected::soon(context.config()?, &request)?;
         let (id, ending) = engine::container::run::run(
             shim,
             context.engine()?,

@@ -21,6 +21,8 @@ use crate::sys::{self, Context, link, mount, pty};
 #[derive(Debug, Default)]
 pub struct Joins {
     pub network: Option<OwnedFd>,
+    /// For [`Namespace::New`]: one that was made beforehand, its loopback up, so that nobody waits for it.
+    pub made_network: Option<OwnedFd>,
     pub pid: Option<OwnedFd>,
     pub ipc: Option<OwnedFd>,
     pub uts: Option<OwnedFd>,
@@ -30,7 +32,10 @@ pub struct Joins {
 
 impl Joins {
     fn all(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        [&self.network, &self.pid, &self.ipc, &self.uts, &self.shm].into_iter().flatten().map(AsFd::as_fd)
+        [&self.network, &self.made_network, &self.pid, &self.ipc, &self.uts, &self.shm]
+            .into_iter()
+            .flatten()
+            .map(AsFd::as_fd)
     }
 }
 
@@ -56,8 +61,8 @@ pub struct Surroundings {
 pub fn start(plan: &Plan, surroundings: Surroundings) -> sys::Result<(Child, ShimEnd)> {
     let (shim, own) = handshake::pair()?;
     let forked = match &surroundings.joins.pid {
-        Some(pid) => process::fork_into(pid, clone_flags(plan)),
-        None => process::fork(clone_flags(plan)),
+        Some(pid) => process::fork_into(pid, clone_flags(plan, &surroundings.joins)),
+        None => process::fork(clone_flags(plan, &surroundings.joins)),
     };
     match forked? {
         Fork::Parent(child) => Ok((child, shim)),
@@ -70,10 +75,10 @@ pub fn start(plan: &Plan, surroundings: Surroundings) -> sys::Result<(Child, Shi
     }
 }
 
-fn clone_flags(plan: &Plan) -> u64 {
+fn clone_flags(plan: &Plan, joins: &Joins) -> u64 {
     let n = &plan.namespaces;
     let wanted = [
-        (n.network, libc::CLONE_NEWNET),
+        (if joins.made_network.is_some() { Namespace::Joined } else { n.network }, libc::CLONE_NEWNET),
         (n.pid, libc::CLONE_NEWPID),
         (n.ipc, libc::CLONE_NEWIPC),
         (n.uts, libc::CLONE_NEWUTS),
@@ -89,12 +94,11 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     leave_shim(shim, &surroundings.stdio, surroundings.joins.all())?;
     rustix::process::setsid().step("setsid")?;
     join(&surroundings.joins)?;
-    name_and_network(plan)?;
+    name_and_network(plan, surroundings.joins.made_network.is_some())?;
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
     let texts = texts::prepare(plan, &surroundings.attach)?;
     let helpers = Helpers { shim, shm, texts };
     let root = build_root(plan, &surroundings.attach, &helpers, surroundings.stdio)?;
-    protect::sysctls(&plan.sysctls)?;
     oom_score(plan.process.oom_score_adj)?;
     mount::set_propagation(&root, libc::MS_PRIVATE, false).step("make the root private")?;
     mount::pivot(&root).step("enter the root")?;
@@ -124,6 +128,7 @@ pub(super) fn leave_shim<'a>(
 fn join(joins: &Joins) -> Result<(), Failure> {
     let wanted = [
         (&joins.network, libc::CLONE_NEWNET, "network"),
+        (&joins.made_network, libc::CLONE_NEWNET, "network"),
         (&joins.ipc, libc::CLONE_NEWIPC, "ipc"),
         (&joins.uts, libc::CLONE_NEWUTS, "uts"),
     ];
@@ -135,11 +140,11 @@ fn join(joins: &Joins) -> Result<(), Failure> {
     Ok(())
 }
 
-fn name_and_network(plan: &Plan) -> Result<(), Failure> {
+fn name_and_network(plan: &Plan, network_is_up: bool) -> Result<(), Failure> {
     if let Some(name) = plan.hostname.as_deref().filter(|_| plan.namespaces.uts == Namespace::New) {
         rustix::system::sethostname(name.as_bytes()).step("set the host name")?;
     }
-    if plan.namespaces.network == Namespace::New {
+    if plan.namespaces.network == Namespace::New && !network_is_up {
         link::loopback_up().step("start the loopback interface")?;
     }
     Ok(())
@@ -165,6 +170,7 @@ fn build_root(
 ) -> Result<OwnedFd, Failure> {
     let root = rootfs::assemble(&plan.rootfs, attach)?;
     let mounted = mounts::all(plan, &root, helpers)?;
+    protect::sysctls(&plan.sysctls, mounted.proc)?;
     take_stdio(stdio, &root, mounted.devpts.as_ref(), helpers.shim)?;
     protect::mask(&root, &plan.masked_paths)?;
     protect::read_only(&root, &plan.readonly_paths)?;

@@ -21,6 +21,8 @@ use crate::sys::{self, Context, process};
 pub(super) struct Mounted {
     /// The root of the container's own devpts.
     pub devpts: Option<OwnedFd>,
+    /// The root of the container's own procfs.
+    pub proc: Option<OwnedFd>,
 }
 
 /// What the mounts need besides the plan.
@@ -64,7 +66,10 @@ impl At<'_> {
     ) -> Result<(), Failure> {
         let bits = attribute_bits(mount.flags);
         match &mount.source {
-            MountSource::Proc => self.proc(mount, bits),
+            MountSource::Proc => {
+                mounted.proc = self.proc(mount, bits)?;
+                Ok(())
+            }
             MountSource::Sysfs => self.sysfs(mount, bits),
             MountSource::Cgroup => self.cgroup(mount, bits),
             MountSource::Mqueue => self.mqueue(mount, bits),
@@ -96,19 +101,19 @@ impl At<'_> {
         }
     }
 
-    fn proc(&self, mount: &Mount, bits: u64) -> Result<(), Failure> {
+    fn proc(&self, mount: &Mount, bits: u64) -> Result<Option<OwnedFd>, Failure> {
         if self.plan.namespaces.pid == Namespace::Host {
-            return self.bind_host("/proc", &mount.target, bits);
+            return self.bind_host("/proc", &mount.target, bits).map(|()| None);
         }
         match FsContext::open("proc").and_then(|proc| proc.mount(bits)) {
-            Ok(proc) => self.attach_strict(&proc, &mount.target),
+            Ok(proc) => self.attach_strict(&proc, &mount.target).map(|()| Some(proc)),
             // The kernel shows a new procfs only to those who see all of an old one (mount_too_revealing).
             Err(e) if e.is(libc::EPERM) => {
                 self.helpers.shim.warn(
                     "the outer container hides parts of /proc, so no procfs of the container's own can be \
                      mounted: it sees the outer one's processes",
                 );
-                self.bind_host("/proc", &mount.target, bits)
+                self.bind_host("/proc", &mount.target, bits).map(|()| None)
             }
             Err(e) => Err(e).step("procfs"),
         }

@@ -17,13 +17,14 @@ use super::log::Writer;
 use super::protocol::{self, Failure, Reply};
 use super::server::{self, FirstClient, Running, Stdio};
 use super::spawn::{refused, refused_by_store};
+use super::waiting::Ready;
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
 use crate::runtime::plan::{HostEntry, HostEntryKind, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
-use crate::store::container::{Exit, ShimState, boot_id};
+use crate::store::container::{Exit, ShimState};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
@@ -44,11 +45,16 @@ pub(super) struct Shim {
     /// Held until this process ends.
     #[allow(dead_code, reason = "held, not read")]
     pub life: OwnedFd,
+    #[allow(dead_code, reason = "held, not read")]
+    pub program: OwnedFd,
+    pub ready: Ready,
 }
 
 /// A container that runs.
 struct Started {
     child: Child,
+    /// Its mount namespace: held, so that whoever waits for its end does not wait for all the unmounting.
+    mounts: Option<OwnedFd>,
     stdio: Stdio,
     first: Option<FirstClient>,
     listener: OwnedFd,
@@ -63,7 +69,7 @@ struct Started {
 
 impl Shim {
     /// Starts the container and stays with it to its end.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let bundle = match self.read_bundle() {
             Ok(bundle) => bundle,
             Err(failure) => return self.give_up(failure, false),
@@ -81,9 +87,9 @@ impl Shim {
         serde_json::from_slice(&json).map_err(|e| refused(doing, &e))
     }
 
-    fn start_container(&self, bundle: Bundle) -> Result<Started> {
+    fn start_container(&mut self, bundle: Bundle) -> Result<Started> {
         let Bundle { start, launch, spec } = bundle;
-        let facts = Facts { rootfs: self.rootfs(&launch)?, tty_gid: tty_gid(), seccomp: None };
+        let facts = Facts { rootfs: self.rootfs(&launch)?, tty_gid: self.ready.tty_gid, seccomp: None };
         let Planned { mut plan, mut warnings } =
             Plan::from_spec(&spec, facts).map_err(|e| refused("carry out the container's settings", &e))?;
         let filter = filter(&launch, plan.process.capabilities.permitted)?;
@@ -93,12 +99,16 @@ impl Shim {
         }
         let (ours, theirs) = stdio(&launch, &start)?;
         // In the mount namespace of the first process nothing else is reached through this directory.
-        let surroundings =
-            Surroundings { attach: self.layout.staging_dir(), joins: joins(&start)?, stdio: theirs };
-        let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_clone(&e))?;
+        let surroundings = Surroundings {
+            attach: self.layout.staging_dir(),
+            joins: joins(&start, self.ready.network.take())?,
+            stdio: theirs,
+        };
+        let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
         let state = self.write_started(&child)?;
         // What no mount waits for is done while the first process makes them.
         let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
+        let mounts = process::namespace(child.pid, "mnt").ok();
         let log = Writer::open(&self.dir).map_err(|e| refused("open the log", &e))?;
         // Those whose pid namespace it joins can hold it up.
         let joined = plan.namespaces.pid == crate::runtime::plan::Namespace::Joined;
@@ -114,7 +124,20 @@ impl Shim {
         };
         self.tell_start(&start, &launch);
         let first = self.first_client(&start);
-        Ok(Started { child, stdio, first, listener, log, plan, spec, launch, filter, warnings, state })
+        Ok(Started {
+            child,
+            mounts,
+            stdio,
+            first,
+            listener,
+            log,
+            plan,
+            spec,
+            launch,
+            filter,
+            warnings,
+            state,
+        })
     }
 
     fn rootfs(&self, launch: &Launch) -> Result<Rootfs> {
@@ -129,9 +152,9 @@ impl Shim {
     fn write_started(&self, child: &Child) -> Result<ShimState> {
         let own = std::process::id();
         let state = ShimState {
-            boot_id: boot_id().map_err(|e| refused_by_store(&e))?,
+            boot_id: self.ready.boot_id.clone(),
             shim_pid: own,
-            shim_start: process::start_time(own).unwrap_or_default(),
+            shim_start: self.ready.started,
             init_pid: child.pid,
             init_start: process::start_time(child.pid).unwrap_or_default(),
             started: Some(Timestamp::now()),
@@ -148,8 +171,20 @@ impl Shim {
     }
 
     fn serve(&self, started: Started) {
-        let Started { child, stdio, first, listener, log, plan, spec, launch, filter, warnings, mut state } =
-            started;
+        let Started {
+            child,
+            mounts,
+            stdio,
+            first,
+            listener,
+            log,
+            plan,
+            spec,
+            launch,
+            filter,
+            warnings,
+            mut state,
+        } = started;
         let reply = Reply::Started { pid: child.pid, warnings };
         let _ = protocol::send_reply(self.client.as_fd(), &reply);
         let mut execs = Execs { init: &child.pidfd, namespaces: plan.namespaces.clone(), spec, filter };
@@ -178,7 +213,10 @@ impl Shim {
         let _ = self.layout.write_state(&self.id, &state);
         if let Ok(ended) = ended {
             ended.tell(u8::try_from(code).unwrap_or(255));
+            // A woken client is put on this processor, whose turn it is before all that follows.
+            rustix::thread::sched_yield();
         }
+        drop(mounts);
         self.record_end(&exit, state.started, launch.auto_remove);
     }
 
@@ -219,7 +257,7 @@ impl Shim {
     }
 }
 
-fn joins(start: &Start) -> Result<Joins> {
+fn joins(start: &Start, network: Option<OwnedFd>) -> Result<Joins> {
     let open = |peer: &Option<Peer>, name: &str| -> Result<Option<OwnedFd>> {
         let Some(peer) = peer else { return Ok(None) };
         let fd = process::namespace(peer.pid, name).map_err(|e| refused("join the other container", &e))?;
@@ -231,6 +269,7 @@ fn joins(start: &Start) -> Result<Joins> {
     };
     Ok(Joins {
         network: open(&start.join_network, "net")?,
+        made_network: network,
         pid: open(&start.join_pid, "pid")?,
         ipc: open(&start.join_ipc, "ipc")?,
         uts: open(&start.join_uts, "uts")?,
@@ -307,7 +346,7 @@ fn await_exec(
     }
 }
 
-fn explain_clone(error: &sys::Error) -> Failure {
+pub(super) fn explain_namespace(error: &sys::Error) -> Failure {
     let hint = match error.errno() {
         libc::ENOSPC | libc::EUSERS => {
             Some("a limit in /proc/sys/user (max_*_namespaces) is reached".to_string())
@@ -337,14 +376,6 @@ fn entry_kind(kind: EntryKind) -> HostEntryKind {
         EntryKind::ReadOnlyBind => HostEntryKind::ReadOnlyBind,
         EntryKind::Symlink(target) => HostEntryKind::Symlink(target),
         EntryKind::MountPoint => HostEntryKind::MountPoint,
-    }
-}
-
-/// docker's terminals belong to group 5, tty, where the map has one.
-fn tty_gid() -> u32 {
-    match sys::userns::IdMap::of_process(std::process::id()) {
-        Ok(map) if map.has_gid(5) => 5,
-        _ => 0,
     }
 }
 

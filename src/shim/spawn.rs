@@ -10,7 +10,7 @@
 //! exec would cost the child its capabilities, so they are made ambient first.
 
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{Mode, OFlags};
@@ -28,22 +28,28 @@ use crate::sys::{self, Context};
 
 /// The numbers under which a shim finds what it inherits.
 pub(super) const FIRST_CLIENT: RawFd = 3;
+/// The read-only mount that the shim is executed from.
+pub(super) const PROGRAM: RawFd = 4;
 /// Only while a fresh user namespace waits to be published.
-pub(super) const USERNS_LOCK: RawFd = 4;
+pub(super) const USERNS_LOCK: RawFd = 5;
+/// What a shim reads of its third argument.
+pub(super) const OWN_NETWORK: &str = "own-network";
+const NO_NETWORK: &str = "no-network";
 
 /// A shim that waits for its container. Dropped, it ends.
 #[derive(Debug)]
 pub struct Waiting(OwnedFd);
 
-/// Starts a shim for the container `id`, which need not exist yet. Why there is none is told by [`Waiting::launch`].
-pub fn spawn(layout: &Layout, id: &ContainerId) -> Result<Waiting> {
+/// Starts a shim for the container `id`, which need not exist yet. `own_network`: it will want a network namespace
+/// of its own. Why there is no shim is told by [`Waiting::launch`].
+pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Waiting> {
     let (ours, theirs) = protocol::pair()?;
     match process::fork(0)? {
         // The shim is nobody's child for long: this command ends, or does not wait for it.
         Fork::Parent(Child { .. }) => Ok(Waiting(ours)),
         Fork::Child => {
             drop(ours);
-            let failure = match become_shim(layout, id, &theirs) {
+            let failure = match become_shim(layout, id, own_network, &theirs) {
                 Ok(never) => never,
                 Err(failure) => failure,
             };
@@ -69,7 +75,12 @@ impl Waiting {
 }
 
 /// Returns only with the reason why there is no shim.
-fn become_shim(layout: &Layout, id: &ContainerId, client: &OwnedFd) -> std::result::Result<Failure, Failure> {
+fn become_shim(
+    layout: &Layout,
+    id: &ContainerId,
+    own_network: bool,
+    client: &OwnedFd,
+) -> std::result::Result<Failure, Failure> {
     leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
     let entered = userns::enter_shared(layout.root()).map_err(|e| refused_by_store(&e))?;
     let (writers, lock) = match entered {
@@ -81,7 +92,7 @@ fn become_shim(layout: &Layout, id: &ContainerId, client: &OwnedFd) -> std::resu
         keep_capabilities_across_exec().map_err(|e| refused("keep capabilities", &e))?;
     }
     let program = process::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
-    let args = arguments(layout, id, &writers)?;
+    let args = arguments(layout, id, own_network, &writers)?;
     let program = lay_out(&program, client, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
     Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))
 }
@@ -113,13 +124,16 @@ pub(super) fn settle_capabilities() -> sys::Result<()> {
     rustix::thread::set_capabilities(None, sets).op("capset")
 }
 
-/// The store's root, the container's id, and the pids of the processes that write the id maps.
+/// The store's root, the container's id, whether a network namespace is wanted, and the pids of the processes that write the id maps.
 fn arguments(
     layout: &Layout,
     id: &ContainerId,
+    own_network: bool,
     writers: &[u32],
 ) -> std::result::Result<Vec<CString>, Failure> {
-    let mut words: Vec<&OsStr> = vec![OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str())];
+    let network = if own_network { OWN_NETWORK } else { NO_NETWORK };
+    let mut words =
+        vec![OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str()), OsStr::new(network)];
     let pids: Vec<String> = writers.iter().map(u32::to_string).collect();
     words.extend(pids.iter().map(OsStr::new));
     let word =
@@ -127,8 +141,7 @@ fn arguments(
     words.into_iter().map(word).collect()
 }
 
-/// Puts what the shim inherits at its numbers and closes the rest on exec. Returns the program's descriptor at
-/// a number out of the way.
+/// Puts what the shim inherits at its numbers and closes the rest on exec. Returns the program's descriptor.
 fn lay_out(program: &OwnedFd, client: &OwnedFd, lock: Option<&OwnedFd>) -> sys::Result<OwnedFd> {
     // First out of the way of the low numbers, which some of these may have themselves.
     let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16).op("dup");
@@ -136,11 +149,12 @@ fn lay_out(program: &OwnedFd, client: &OwnedFd, lock: Option<&OwnedFd>) -> sys::
     let lock = lock.map(high).transpose()?;
     process::cloexec_from(3)?;
     process::place(&client, FIRST_CLIENT)?;
+    // Closing it dissolves the mount, for which the kernel waits for all processors: not on the way of a start.
+    process::place(&program, PROGRAM)?;
     match lock {
         Some(lock) => process::place(&lock, USERNS_LOCK)?,
         None => process::close_number(USERNS_LOCK),
     }
-    debug_assert!(program.as_raw_fd() >= 16);
     Ok(program)
 }
 

@@ -6,13 +6,14 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
-use super::life::Shim;
+use super::life::{Shim, explain_namespace};
 use super::protocol::{self, Failure, Reply, Request};
 use super::spawn::{self, refused, refused_by_store};
 use crate::store::Layout;
+use crate::store::container::boot_id;
 use crate::store::id::ContainerId;
 use crate::store::userns::Pending;
-use crate::sys::{process, signal};
+use crate::sys::{self, link, process, signal};
 
 /// What a shim knows from birth.
 #[derive(Debug)]
@@ -21,7 +22,22 @@ pub(super) struct Newborn {
     id: ContainerId,
     /// Processes that write the id maps of a fresh user namespace; empty when one was joined.
     writers: Vec<u32>,
+    own_network: bool,
     client: OwnedFd,
+    /// Held until the end, see [`spawn::PROGRAM`].
+    program: OwnedFd,
+}
+
+/// What can be had before the container is known, and is not waited for when it is.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub boot_id: String,
+    /// Clock ticks since boot at which this process started.
+    pub started: u64,
+    /// The group of terminals: docker's 5, tty, where the map has one.
+    pub tty_gid: u32,
+    /// A network namespace with its loopback up, if one will be wanted.
+    pub network: Option<OwnedFd>,
 }
 
 impl Newborn {
@@ -29,9 +45,11 @@ impl Newborn {
     pub(super) fn from_args(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
         let root = PathBuf::from(args.next()?);
         let id = args.next()?.into_string().ok()?.parse().ok()?;
+        let own_network = args.next()? == spawn::OWN_NETWORK;
         let writers = args.map(|pid| pid.to_str()?.parse().ok()).collect::<Option<_>>()?;
         let client = process::inherited(spawn::FIRST_CLIENT)?;
-        Some(Self { layout: Layout::new(root), id, writers, client })
+        let program = process::inherited(spawn::PROGRAM)?;
+        Some(Self { layout: Layout::new(root), id, writers, own_network, client, program })
     }
 
     /// Waits for the container, and stays with it.
@@ -39,9 +57,14 @@ impl Newborn {
         let _ = rustix::thread::set_name(c"kelp-shim");
         process::ignore_sigpipe();
         let _ = signal::ignore_file_size_signal();
-        match self.settle() {
-            Ok(()) => {
-                if let Some(shim) = self.receive() {
+        let made = process::undumpable()
+            .map_err(|e| refused("protect the shim", &e))
+            // Needs no ids, so it is made while those are still being written.
+            .and_then(|()| self.network())
+            .and_then(|network| self.settle().and_then(|()| ready(network)));
+        match made {
+            Ok(ready) => {
+                if let Some(shim) = self.receive(ready) {
                     shim.run();
                 }
             }
@@ -51,9 +74,15 @@ impl Newborn {
         }
     }
 
+    fn network(&self) -> Result<Option<OwnedFd>, Failure> {
+        if !self.own_network {
+            return Ok(None);
+        }
+        link::new_namespace().map(Some).map_err(|e| explain_namespace(&e))
+    }
+
     /// A fresh user namespace has its maps from here on, and is there for others to join.
     fn settle(&self) -> Result<(), Failure> {
-        process::undumpable().map_err(|e| refused("protect the shim", &e))?;
         if self.writers.is_empty() {
             return Ok(());
         }
@@ -64,14 +93,24 @@ impl Newborn {
     }
 
     /// `None` when there is nothing to start after all.
-    fn receive(self) -> Option<Shim> {
+    fn receive(self, ready: Ready) -> Option<Shim> {
         let mut buffer = vec![0; protocol::MAX_PACKET];
         let mut fds = Vec::new();
         let packet = protocol::receive(self.client.as_fd(), &mut buffer, &mut fds).ok()?;
         let Ok(Request::Launch) = Request::decode(packet) else { return None };
         let (life, bundle) = (fds.pop()?, fds.pop()?);
-        let Self { layout, id, client, .. } = self;
+        let Self { layout, id, client, program, .. } = self;
         let dir = layout.container_dir(&id);
-        Some(Shim { layout, id, dir, bundle, client, life })
+        Some(Shim { layout, id, dir, bundle, client, life, program, ready })
     }
+}
+
+fn ready(network: Option<OwnedFd>) -> Result<Ready, Failure> {
+    let tty_gid = match sys::userns::IdMap::of_process(std::process::id()) {
+        Ok(map) if map.has_gid(5) => 5,
+        _ => 0,
+    };
+    let started = process::start_time(std::process::id()).unwrap_or_default();
+    let boot_id = boot_id().map_err(|e| refused_by_store(&e))?;
+    Ok(Ready { boot_id, started, tty_gid, network })
 }

@@ -39,7 +39,7 @@ impl Marker {
             Err(Errno::LOOP) => return Err(Error::Untrusted { path, reason: "it is a symbolic link" }),
             other => std::fs::File::from(other.op_on("open", &path)?),
         };
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(256);
         file.take(LIMIT).read_to_end(&mut bytes).op_on("read", &path)?;
         serde_json::from_slice(&bytes)
             .map(Some)

@@ -14,8 +14,10 @@ pub mod process;
 pub mod pty;
 pub mod seccomp;
 pub mod signal;
+mod small;
 pub mod socket;
 pub mod tree;
 pub mod userns;
 
 pub use error::{Context, Error, Result};
+pub use small::read_small;

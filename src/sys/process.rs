@@ -207,7 +207,7 @@ pub fn open_pid(pid: u32) -> Result<OwnedFd> {
 /// Clock ticks since boot at which `pid` started: field 22 of `/proc/PID/stat`, see proc_pid_stat(5). With the pid
 /// it names one process for good. `None` when there is no such process, or only its remains.
 pub fn start_time(pid: u32) -> Option<u64> {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = super::read_small(format!("/proc/{pid}/stat").as_ref()).ok()?;
     // The command's name stands in parentheses and may contain anything, parentheses too.
     let after = stat.iter().rposition(|b| *b == b')')? + 1;
     let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split_ascii_whitespace();
@@ -357,6 +357,11 @@ pub fn namespace(pid: u32, name: &str) -> Result<OwnedFd> {
 /// One's own, whatever pid `/proc` knows this process by.
 pub fn own_namespace(name: &str) -> Result<OwnedFd> {
     open_namespace(format!("/proc/self/ns/{name}"))
+}
+
+/// The calling thread's.
+pub fn thread_namespace(name: &str) -> Result<OwnedFd> {
+    open_namespace(format!("/proc/thread-self/ns/{name}"))
 }
 
 fn open_namespace(path: String) -> Result<OwnedFd> {

@@ -24,10 +24,10 @@ pub struct Expected {
 impl Expected {
     /// To be called as soon as it is clear that a container is wanted: becoming a shim takes as long as opening the
     /// store and making the container do, and a machine has two processors.
-    pub fn soon(config: &Config) -> Result<Self> {
+    pub fn soon(config: &Config, request: &CreateRequest) -> Result<Self> {
         let id = create::new_id()?;
         let layout = Store::locate(&config.store)?;
-        let waiting = layout.map(|layout| shim::spawn(&layout, &id)).transpose()?;
+        let waiting = layout.map(|layout| start::spawn(&layout, &id, request)).transpose()?;
         Ok(Self { id, waiting })
     }
 }
@@ -50,7 +50,7 @@ pub fn run(
     created: &mut dyn FnMut(&ContainerId, &[String]) -> std::io::Result<()>,
 ) -> Result<(ContainerId, Ending)> {
     let Expected { id, waiting } = shim;
-    let waiting = waiting.map_or_else(|| shim::spawn(engine.store.layout(), &id), Ok)?;
+    let waiting = waiting.map_or_else(|| start::spawn(engine.store.layout(), &id, &request), Ok)?;
     let draft = Draft::new(engine, id, request)?;
     let (record, life) = draft.commit(engine, Phase::Launched, LifeLock::of_new)?;
     if let Err(e) = created(&record.id, &draft.warnings) {

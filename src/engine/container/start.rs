@@ -10,13 +10,14 @@ use super::attach::{self, Attach, Ending};
 use super::rm::{self, RmOptions};
 use super::stored::Stored;
 use super::{create, find};
-use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode};
+use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode, NetworkMode};
 use crate::engine::{Engine, Error, Result, spec};
 use crate::shim::launch::{Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
-use crate::store::container;
 use crate::store::container::{ContainerRecord, Status};
+use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
+use crate::store::{Layout, container};
 
 /// How long a shim may take to clear up after its container's end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,11 +85,16 @@ pub(super) struct Handover {
     pub life: LifeLock,
 }
 
+/// The shim for a container of this request.
+pub(super) fn spawn(layout: &Layout, id: &ContainerId, request: &CreateRequest) -> Result<shim::Waiting> {
+    Ok(shim::spawn(layout, id, request.network != NetworkMode::Host)?)
+}
+
 /// Starts a container that exists, and waits until its program runs. `None`: somebody else's shim has it. The caller
 /// holds the operation lock.
 fn launch(engine: &Engine, record: &ContainerRecord, attach: Option<&Attach>) -> Result<Option<Started>> {
-    let waiting = shim::spawn(engine.store.layout(), &record.id)?;
     let request = Stored::of(record)?.request()?;
+    let waiting = spawn(engine.store.layout(), &record.id, &request)?;
     let bundle = begin(engine, record, &request, attach)?;
     // Whoever has just ended may still be clearing up; whoever runs holds the lock for good.
     let Some(life) =

@@ -39,7 +39,7 @@ pub(super) fn read(cache: &Path, key: &str) -> Option<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = openat(&directory, key, flags, Mode::empty()).ok()?;
     trusted(&file, FileType::RegularFile).ok()?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(8 << 10);
     File::from(file).take(LIMIT as u64 + 1).read_to_end(&mut bytes).ok()?;
     let (found, filter) = bytes.split_at_checked(DIGEST)?;
     let sound = bytes.len() <= LIMIT && !filter.is_empty() && filter.len().is_multiple_of(8);

@@ -73,5 +73,6 @@ fn last_line(path: PathBuf) -> Result<Option<Option<ShimState>>> {
 /// The kernel's id of this boot.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    Ok(std::fs::read_to_string(path).op_on("read", path)?.trim().to_owned())
+    let id = crate::sys::read_small(path.as_ref())?;
+    Ok(String::from_utf8_lossy(&id).trim().to_owned())
 }

@@ -10,7 +10,7 @@ mod writer;
 pub use ranges::{Wanted, WhyNoRange, wanted};
 pub use writer::Writers;
 
-use super::{Context, Result};
+use super::Result;
 
 /// The ids of a user namespace, seen from outside it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +56,8 @@ impl IdMap {
     pub fn of_process(pid: u32) -> Result<Self> {
         let read = |name: &str| -> Result<Vec<Extent>> {
             let path = format!("/proc/{pid}/{name}");
-            let text = std::fs::read_to_string(&path).op_on("read", &path)?;
-            Ok(text.lines().filter_map(Extent::parse).collect())
+            let text = super::read_small(path.as_ref())?;
+            Ok(String::from_utf8_lossy(&text).lines().filter_map(Extent::parse).collect())
         };
         let (uids, gids) = (read("uid_map")?, read("gid_map")?);
         let ids = |extents: &[Extent]| extents.iter().map(|e| u64::from(e.count)).sum::<u64>();
