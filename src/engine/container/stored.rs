@@ -21,7 +21,7 @@ pub(in crate::engine) struct Stored<'a> {
     launch: &'a RawValue,
     #[serde(borrow)]
     spec: &'a RawValue,
-    #[serde(borrow)]
+    #[serde(borrow, default)]
     image: Option<&'a RawValue>,
 }
 

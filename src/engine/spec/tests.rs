@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::files::{hosts_file, resolv_conf};
 use super::*;
 use crate::engine::request::{MountRequest, Propagation};
 use crate::runtime::from_spec::Facts;

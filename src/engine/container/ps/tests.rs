@@ -57,7 +57,7 @@ impl Fixture {
             command: vec!["true".into()],
             layers: vec![],
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            request: serde_json::to_string(&request).unwrap(),
+            request: serde_json::json!({ "request": request, "launch": null, "spec": null }).to_string(),
         };
         self.engine.store.create_container(&record, |_| Ok(())).unwrap();
         record.id
