@@ -37,6 +37,13 @@ impl Context {
         }
     }
 
+    /// To be called when the command has said all that it has to say.
+    pub(super) fn farewell(&self) {
+        if let Some(engine) = self.engine.get() {
+            engine.farewell();
+        }
+    }
+
     /// Where relative paths of the command line begin.
     pub(super) fn cwd(&self) -> Result<PathBuf, Failure> {
         std::env::current_dir()

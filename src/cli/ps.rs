@@ -10,7 +10,8 @@ use super::command::{Exit, Verb};
 use super::context::Context;
 use super::failure::Outcome;
 use super::table::{Column, Listing};
-use super::{complete, human, images, output, template, unbuilt};
+use super::template::{self, Row};
+use super::{complete, human, images, output, unbuilt};
 use crate::engine::container::ps::{self, Query, Status, Summary};
 use crate::error::ExitStatus;
 
@@ -95,39 +96,70 @@ impl Verb for Ps {
         };
         let rows = ps::list(context.engine()?, &query)?;
         let now = Timestamp::now();
-        let text = listing.render(rows.iter().map(|row| value(row, self.no_trunc, now)))?;
+        let text = listing.render(rows.iter().map(|row| Line { row, no_trunc: self.no_trunc, now }))?;
         output::foreign(&text)?;
         Ok(ExitStatus::Success)
     }
 }
 
-fn value(row: &Summary, no_trunc: bool, now: Timestamp) -> Value {
-    let cut = |text: String, length: usize| if no_trunc { text } else { ellipsis(&text, length) };
-    let id = if no_trunc { row.id.as_str() } else { row.id.short() };
-    let labels: Vec<String> = row.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    let mounts: Vec<String> = row.mounts.iter().map(|m| cut(m.clone(), 15)).collect();
-    let fields = vec![
-        ("ID", id.to_owned()),
-        ("Image", row.image.clone()),
-        ("Command", format!("\"{}\"", cut(command_line(&row.command), 20))),
-        ("CreatedAt", human::go_time(row.created)),
-        ("RunningFor", format!("{} ago", human::since(row.created, now))),
-        ("Ports", String::new()),
-        ("State", state(row.status).to_owned()),
-        ("Status", status(row, now)),
-        ("Size", size(row)),
-        ("Names", row.name.to_string()),
-        ("Labels", labels.join(",")),
-        ("Mounts", mounts.join(",")),
-        ("LocalVolumes", "0".into()),
-        ("Networks", row.network.clone()),
-    ];
-    let mut value = template::map_with_labels(fields, row.labels.clone());
-    if let Value::Map(map) = &mut value {
-        // What docker prints for every container that its image store has no manifest of.
-        Arc::make_mut(map).insert("Platform".into(), Value::Nil);
+/// One line of the listing.
+struct Line<'a> {
+    row: &'a Summary,
+    no_trunc: bool,
+    now: Timestamp,
+}
+
+/// docker's fields, in the order of its documentation.
+const FIELDS: [&str; 14] = [
+    "ID",
+    "Image",
+    "Command",
+    "CreatedAt",
+    "RunningFor",
+    "Ports",
+    "State",
+    "Status",
+    "Size",
+    "Names",
+    "Labels",
+    "Mounts",
+    "LocalVolumes",
+    "Networks",
+];
+
+impl Row for Line<'_> {
+    fn field(&self, name: &str) -> Option<String> {
+        let Self { row, no_trunc, now } = *self;
+        let cut = |text: String, length: usize| if no_trunc { text } else { ellipsis(&text, length) };
+        Some(match name {
+            "ID" if no_trunc => row.id.as_str().to_owned(),
+            "ID" => row.id.short().to_owned(),
+            "Image" => row.image.clone(),
+            "Command" => format!("\"{}\"", cut(command_line(&row.command), 20)),
+            "CreatedAt" => human::go_time(row.created),
+            "RunningFor" => format!("{} ago", human::since(row.created, now)),
+            "Ports" => String::new(),
+            "State" => state(row.status).to_owned(),
+            "Status" => status(row, now),
+            "Size" => size(row),
+            "Names" => row.name.to_string(),
+            "Labels" => row.labels.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(","),
+            "Mounts" => row.mounts.iter().map(|m| cut(m.clone(), 15)).collect::<Vec<_>>().join(","),
+            "LocalVolumes" => "0".into(),
+            "Networks" => row.network.clone(),
+            _ => return None,
+        })
     }
-    value
+
+    fn whole(&self) -> Value {
+        let fields = FIELDS.iter().filter_map(|name| Some((*name, self.field(name)?))).collect();
+        let mut value = template::map_with_labels(fields, self.row.labels.clone());
+        if let Value::Map(map) = &mut value {
+            // What docker prints for every container that its image store has no manifest of.
+            Arc::make_mut(map).insert("Platform".into(), Value::Nil);
+        }
+        value
+    }
 }
 
 /// docker puts arguments with blanks into single quotes, whatever they hold.
@@ -207,7 +239,7 @@ mod tests {
         let now = "2026-11-21T12:00:00Z".parse().unwrap();
         Listing::parse(format, TABLE, COLUMNS)
             .unwrap()
-            .render([value(&row(status), no_trunc, now)].into_iter())
+            .render([Line { row: &row(status), no_trunc, now }].into_iter())
             .unwrap()
     }
 

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::escape;
 use super::failure::Failure;
-use super::template::{self, Template};
+use super::template::{self, Row, Template};
 
 /// A field that a listing's template may name, and what stands above it in a table.
 #[derive(Debug, Clone, Copy)]
@@ -45,23 +45,24 @@ impl Listing {
     }
 
     /// One line for each row, the header above a table.
-    pub(super) fn render(&self, rows: impl Iterator<Item = Value>) -> Result<String, Failure> {
+    pub(super) fn render<R: Row>(&self, rows: impl Iterator<Item = R>) -> Result<String, Failure> {
         let mut out = String::new();
         match self {
             Self::Json => {
                 for row in rows {
-                    let _ = writeln!(out, "{}", template::json(&row));
+                    let _ = writeln!(out, "{}", template::json(&row.whole()));
                 }
             }
             Self::Lines(template) => {
                 for row in rows {
-                    let _ = writeln!(out, "{}", template.execute(&row)?);
+                    let _ = writeln!(out, "{}", template.execute_row(&row, |text| text.into())?);
                 }
             }
             Self::Table { template, headers } => {
                 let mut lines = vec![template.execute(headers)?];
+                // Cells are escaped before they are laid out: no name can make a column or a line of its own.
                 for row in rows {
-                    lines.push(template.execute(&escaped(&row))?);
+                    lines.push(template.execute_row(&row, escape::line)?);
                 }
                 out = align(&lines);
             }
@@ -73,25 +74,6 @@ impl Listing {
 /// What docker writes above a `.Label "com.example.cpu-set"`: `cpu set`.
 fn header_of_label(key: &str) -> String {
     key.rsplit('.').next().unwrap_or(key).replace(['-', '_'], " ")
-}
-
-/// Cells are escaped before they are laid out, so that no name can make a column or a line of its own.
-fn escaped(row: &Value) -> Value {
-    match row {
-        Value::Map(map) => Value::Map(
-            map.iter()
-                .map(|(key, value)| {
-                    let value = match value {
-                        Value::String(text) => Value::String(escape::line(text).as_ref().into()),
-                        other => other.clone(),
-                    };
-                    (key.clone(), value)
-                })
-                .collect::<std::collections::BTreeMap<_, _>>()
-                .into(),
-        ),
-        other => other.clone(),
-    }
 }
 
 /// Go's tabwriter as docker sets it up: cells at least ten wide, three spaces between, the last one as it is.

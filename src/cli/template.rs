@@ -10,18 +10,100 @@ use gotmpl::{MissingKey, TemplateError, Value};
 
 use super::failure::Failure;
 
+/// What a template is executed over.
+pub(super) trait Row {
+    /// One field as text; `None` for what is no field or no text.
+    fn field(&self, name: &str) -> Option<String>;
+    /// All of it.
+    fn whole(&self) -> Value;
+}
+
+impl Row for Value {
+    fn field(&self, name: &str) -> Option<String> {
+        let Self::Map(map) = self else { return None };
+        as_str(map.get(name)?).map(str::to_owned)
+    }
+
+    fn whole(&self) -> Value {
+        self.clone()
+    }
+}
+
 /// A parsed template.
-pub(super) struct Template(gotmpl::Template);
+pub(super) struct Template {
+    template: gotmpl::Template,
+    /// The same where it is nothing but texts and fields, as most are: a listing of a thousand rows is then put
+    /// together from the fields that it names, and not from all of them.
+    plain: Option<Vec<Piece>>,
+}
+
+enum Piece {
+    Text(String),
+    Field(String),
+}
 
 impl Template {
     pub(super) fn parse(text: &str) -> Result<Self, Failure> {
         let template = functions(gotmpl::Template::new("").missing_key(MissingKey::Error));
-        Ok(Self(template.parse(&method_calls(text))?))
+        Ok(Self { template: template.parse(&method_calls(text))?, plain: pieces(text) })
     }
 
     pub(super) fn execute(&self, data: &Value) -> Result<String, Failure> {
-        Ok(self.0.execute_to_string(data)?)
+        Ok(self.template.execute_to_string(data)?)
     }
+
+    /// [`Self::execute`] with each field changed by `escape`.
+    pub(super) fn execute_row(
+        &self,
+        row: &impl Row,
+        escape: fn(&str) -> std::borrow::Cow<'_, str>,
+    ) -> Result<String, Failure> {
+        let plain = |pieces: &Vec<Piece>| -> Option<String> {
+            let mut out = String::with_capacity(128);
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => out.push_str(text),
+                    Piece::Field(name) => out.push_str(&escape(&row.field(name)?)),
+                }
+            }
+            Some(out)
+        };
+        match self.plain.as_ref().and_then(plain) {
+            Some(text) => Ok(text),
+            None => self.execute(&map_texts(&row.whole(), escape)),
+        }
+    }
+}
+
+/// `None` where an action is more than the name of a field.
+fn pieces(text: &str) -> Option<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{{") {
+        let (action, after) = after.split_once("}}")?;
+        let name = action.trim().strip_prefix('.')?;
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return None;
+        }
+        pieces.push(Piece::Text(before.to_owned()));
+        pieces.push(Piece::Field(name.to_owned()));
+        rest = after;
+    }
+    pieces.push(Piece::Text(rest.to_owned()));
+    Some(pieces)
+}
+
+/// A map with its texts changed.
+fn map_texts(row: &Value, change: fn(&str) -> std::borrow::Cow<'_, str>) -> Value {
+    let Value::Map(map) = row else { return row.clone() };
+    let changed = map.iter().map(|(key, value)| {
+        let value = match value {
+            Value::String(text) => Value::String(change(text).as_ref().into()),
+            other => other.clone(),
+        };
+        (key.clone(), value)
+    });
+    Value::Map(changed.collect::<BTreeMap<_, _>>().into())
 }
 
 /// One document through `format`, which may also be `json`; a line feed follows.

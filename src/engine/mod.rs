@@ -30,6 +30,11 @@ impl Engine {
         Ok(Self { config, store })
     }
 
+    /// The last word of a command: leaves to a process of its own what would make the next command slow.
+    pub fn farewell(&self) {
+        self.store.tidy_later();
+    }
+
     /// Opens for looking only: changes nothing on disk. `None` where there is no store.
     pub fn open_read_only(config: Config) -> Result<Option<Self>> {
         Ok(Store::open_read_only(&config.store)?.map(|store| Self { config, store }))

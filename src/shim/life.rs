@@ -28,6 +28,7 @@ use crate::store::container::{Exit, ShimState};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
+use crate::sys::link::NewNamespace;
 use crate::sys::process::{self, Child};
 use crate::sys::{self, Context};
 
@@ -99,11 +100,10 @@ impl Shim {
         }
         let (ours, theirs) = stdio(&launch, &start)?;
         // In the mount namespace of the first process nothing else is reached through this directory.
-        let surroundings = Surroundings {
-            attach: self.layout.staging_dir(),
-            joins: joins(&start, self.ready.network.take())?,
-            stdio: theirs,
-        };
+        let network = self.ready.network.take().map(NewNamespace::finish).transpose();
+        let network = network.map_err(|e| explain_namespace(&e))?;
+        let surroundings =
+            Surroundings { attach: self.layout.staging_dir(), joins: joins(&start, network)?, stdio: theirs };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
         let state = self.write_started(&child)?;
         // What no mount waits for is done while the first process makes them.

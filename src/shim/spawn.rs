@@ -13,7 +13,6 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::protocol::{self, Failure, Reply, Request};
@@ -81,7 +80,7 @@ fn become_shim(
     own_network: bool,
     client: &OwnedFd,
 ) -> std::result::Result<Failure, Failure> {
-    leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
+    process::leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
     let entered = userns::enter_shared(layout.root()).map_err(|e| refused_by_store(&e))?;
     let (writers, lock) = match entered {
         Entered::Joined => (Vec::new(), None),
@@ -95,14 +94,6 @@ fn become_shim(
     let args = arguments(layout, id, own_network, &writers)?;
     let program = lay_out(&program, client, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
     Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))
-}
-
-fn leave_terminal() -> sys::Result<()> {
-    rustix::process::setsid().op("setsid")?;
-    rustix::process::chdir("/").op("chdir /")?;
-    let null =
-        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).op("open /dev/null")?;
-    (0..3).try_for_each(|number| process::place(&null, number))
 }
 
 /// Inheritable and ambient: what a program without any claim of its own keeps, capabilities(7).

@@ -13,7 +13,8 @@ use crate::store::Layout;
 use crate::store::container::boot_id;
 use crate::store::id::ContainerId;
 use crate::store::userns::Pending;
-use crate::sys::{self, link, process, signal};
+use crate::sys::link::{self, NewNamespace};
+use crate::sys::{self, process, signal};
 
 /// What a shim knows from birth.
 #[derive(Debug)]
@@ -36,8 +37,8 @@ pub(super) struct Ready {
     pub started: u64,
     /// The group of terminals: docker's 5, tty, where the map has one.
     pub tty_gid: u32,
-    /// A network namespace with its loopback up, if one will be wanted.
-    pub network: Option<OwnedFd>,
+    /// Its own network namespace, if it will want one.
+    pub network: Option<NewNamespace>,
 }
 
 impl Newborn {
@@ -74,11 +75,9 @@ impl Newborn {
         }
     }
 
-    fn network(&self) -> Result<Option<OwnedFd>, Failure> {
-        if !self.own_network {
-            return Ok(None);
-        }
-        link::new_namespace().map(Some).map_err(|e| explain_namespace(&e))
+    fn network(&self) -> Result<Option<NewNamespace>, Failure> {
+        let network = self.own_network.then(link::new_namespace).transpose();
+        network.map_err(|e| explain_namespace(&e))
     }
 
     /// A fresh user namespace has its maps from here on, and is there for others to join.
@@ -105,7 +104,7 @@ impl Newborn {
     }
 }
 
-fn ready(network: Option<OwnedFd>) -> Result<Ready, Failure> {
+fn ready(network: Option<NewNamespace>) -> Result<Ready, Failure> {
     let tty_gid = match sys::userns::IdMap::of_process(std::process::id()) {
         Ok(map) if map.has_gid(5) => 5,
         _ => 0,

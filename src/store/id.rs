@@ -30,7 +30,7 @@ impl ContainerId {
     /// A fresh id from 32 bytes of the kernel's randomness. `None` when the kernel has none to give.
     pub fn random() -> Option<Self> {
         let mut bytes = [0u8; 32];
-        getrandom::fill(&mut bytes).ok()?;
+        crate::sys::random::fill(&mut bytes).ok()?;
         Some(Self(bytes.iter().map(|b| format!("{b:02x}")).collect()))
     }
 

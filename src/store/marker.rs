@@ -25,8 +25,7 @@ pub(super) struct Marker {
 impl Marker {
     pub(super) fn fresh() -> Result<Self> {
         let mut bytes = [0u8; 16];
-        getrandom::fill(&mut bytes)
-            .map_err(|e| crate::sys::Error::new("getrandom", e.raw_os_error().unwrap_or(libc::EIO)))?;
+        crate::sys::random::fill(&mut bytes)?;
         Ok(Self { store: bytes.iter().map(|b| format!("{b:02x}")).collect(), ready: false })
     }
 

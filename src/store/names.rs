@@ -109,7 +109,7 @@ const SURNAMES: [&str; 84] = [
 /// tries again.
 pub fn random() -> Option<Name> {
     let mut bytes = [0u8; 8];
-    getrandom::fill(&mut bytes).ok()?;
+    crate::sys::random::fill(&mut bytes).ok()?;
     let [a, b, c, d, ..] = bytes;
     let pick = |words: &'static [&'static str], x: u8, y: u8| {
         words[usize::from(u16::from_le_bytes([x, y])) % words.len()]

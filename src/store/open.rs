@@ -95,7 +95,8 @@ impl Store {
         self.db.busy_handler(Some(wait_for_writer))?;
         let version = schema::version(&self.db)?;
         if !self.read_only {
-            self.db.execute_batch("PRAGMA synchronous = NORMAL")?;
+            // SQLite's own checkpoints leave the log as long as it was for the next process: see `tidy`.
+            self.db.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 0")?;
         }
         Ok(version)
     }

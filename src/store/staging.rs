@@ -157,8 +157,7 @@ impl Layout {
 
     pub(super) fn stage_scratch(&self) -> Result<Entry> {
         let mut bytes = [0u8; 8];
-        getrandom::fill(&mut bytes)
-            .map_err(|e| crate::sys::Error::new("getrandom", e.raw_os_error().unwrap_or(libc::EIO)))?;
+        crate::sys::random::fill(&mut bytes)?;
         self.stage(Kind::Scratch, &format!("{:016x}", u64::from_le_bytes(bytes)))
     }
 }

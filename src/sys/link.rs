@@ -1,6 +1,7 @@
 //! Network namespaces and their interfaces, as far as a container without a network needs them.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread::JoinHandle;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
@@ -9,16 +10,25 @@ use super::{Context, Error, Result, process};
 /// What the thread that makes a namespace needs: a few system calls' worth, in bytes.
 const STACK: usize = 64 << 10;
 
-/// A new network namespace with `lo` up. A thread enters it and ends: the process stays where it is, and has one
-/// thread again.
-pub fn new_namespace() -> Result<OwnedFd> {
+/// A network namespace in the making.
+#[derive(Debug)]
+pub struct NewNamespace(JoinHandle<Result<OwnedFd>>);
+
+/// Begins to make a network namespace with `lo` up: most of what a start waits for in the kernel. A thread enters
+/// it, so the process stays where it is; it has one thread again after [`NewNamespace::finish`].
+pub fn new_namespace() -> Result<NewNamespace> {
     let make = || {
         process::unshare(libc::CLONE_NEWNET)?;
         loopback_up()?;
         process::thread_namespace("net")
     };
-    let thread = std::thread::Builder::new().stack_size(STACK).spawn(make).op("start a thread")?;
-    thread.join().unwrap_or_else(|_| Err(Error::new("make a network namespace", libc::ECHILD)))
+    std::thread::Builder::new().stack_size(STACK).spawn(make).op("start a thread").map(NewNamespace)
+}
+
+impl NewNamespace {
+    pub fn finish(self) -> Result<OwnedFd> {
+        self.0.join().unwrap_or_else(|_| Err(Error::new("make a network namespace", libc::ECHILD)))
+    }
 }
 
 /// Brings `lo` up. The kernel gives it 127.0.0.1/8 and ::1 by itself.

@@ -12,6 +12,7 @@ pub mod mount;
 pub mod path;
 pub mod process;
 pub mod pty;
+pub mod random;
 pub mod seccomp;
 pub mod signal;
 mod small;

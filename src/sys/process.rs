@@ -101,6 +101,16 @@ pub fn fork_filtered() -> Result<Option<u32>> {
     }
 }
 
+/// Makes this process nobody's: a session of its own, no terminal, `/` as its directory, nothing on stdio.
+pub fn leave_terminal() -> Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    rustix::process::setsid().op("setsid")?;
+    rustix::process::chdir("/").op("chdir /")?;
+    let null =
+        rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).op("open /dev/null")?;
+    (0..3).try_for_each(|number| place(&null, number))
+}
+
 /// Ends this process at once: no destructors, no exit handlers. For forked children.
 pub fn exit_now(code: u8) -> ! {
     // SAFETY: _exit(2) is always allowed.

@@ -26,7 +26,9 @@ pub(super) fn run(words: Vec<OsString>) -> ExitStatus {
     let exit = start.entry.spec.exit;
     let outcome = parse(start.entry, &start.path, &words[start.rest..]).and_then(|matches| {
         let context: &'static Context = Box::leak(Box::default());
-        start.entry.spec.run(context, &matches)
+        let outcome = start.entry.spec.run(context, &matches);
+        context.farewell();
+        outcome
     });
     match outcome {
         Ok(status) => status,

@@ -59,7 +59,7 @@ fn labels_reach_the_record_only() {
     let words =
         ["io.podman.annotations.privileged", "kelp.user", "run.oci.handler", "kelp.init", "a", "\0", ""];
     for round in 0..200 {
-        getrandom::fill(&mut seed).unwrap();
+        crate::sys::random::fill(&mut seed).unwrap();
         let labels: HashMap<String, String> = (0..round % 9)
             .map(|i| (format!("{}{i}", words[usize::from(seed[i % 8]) % words.len()]), format!("{seed:?}")))
             .chain(words.iter().map(|w| ((*w).to_owned(), "true".to_owned())))

@@ -12,7 +12,8 @@ use super::row::{COLUMNS, REQUEST, nanos, record, to_json};
 use super::{ContainerRecord, Exit, Phase};
 use crate::store::events::Event;
 use crate::store::id::{ContainerId, Name};
-use crate::store::{Error, Result, Store, crash, schema};
+use crate::store::{Error, Layout, Result, Store, crash, schema};
+use crate::sys::process::{self, Fork};
 
 /// Those of the layers in the fourteenth column that are gone.
 const MISSING_LAYERS: &str =
@@ -20,6 +21,26 @@ const MISSING_LAYERS: &str =
 
 /// Size of the write-ahead log beyond which [`Store::tidy`] moves it into the database.
 const LOG_BYTES: u64 = 256 << 10;
+
+impl Layout {
+    fn has_long_log(&self) -> bool {
+        let log = self.database().with_extension("db-wal");
+        std::fs::metadata(log).is_ok_and(|m| m.len() > LOG_BYTES)
+    }
+
+    /// [`Store::tidy`] by a process of its own, where there is something to do: for commands that no shim follows. The
+    /// calling process has one thread, and is about to end.
+    pub fn tidy_later(&self) {
+        if !self.has_long_log() {
+            return;
+        }
+        let Ok(Fork::Child) = process::fork(0) else { return };
+        // Whoever reads this command's output must not wait for more.
+        let alone = process::leave_terminal();
+        let tidied = alone.is_ok().then(|| Store::reopen(self.clone()).and_then(|store| store.tidy()));
+        process::exit_now(u8::from(!matches!(tidied, Some(Ok(())))))
+    }
+}
 
 impl Store {
     /// Makes the container: `fill` populates its directory before anybody can see it. A record that says `Launched`
@@ -269,8 +290,7 @@ impl Store {
     /// Moves the write-ahead log into the database when it has grown: every first opener reads it whole. Syncs,
     /// so it is for a process nobody waits for, as the shim after the end.
     pub fn tidy(&self) -> Result<()> {
-        let log = self.layout().database().with_extension("db-wal");
-        if std::fs::metadata(log).is_ok_and(|m| m.len() > LOG_BYTES) {
+        if self.layout().has_long_log() {
             self.sql("move the log into the tables", schema::checkpoint(&self.db))?;
         }
         Ok(())
