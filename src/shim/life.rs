@@ -34,6 +34,9 @@ use crate::sys::{self, Context};
 
 type Result<T> = std::result::Result<T, Failure>;
 
+/// How much a shim stands back when it clears up, see nice(2).
+const CLEARING_UP: i32 = 10;
+
 /// A shim and what it was given to start.
 #[derive(Debug)]
 pub(super) struct Shim {
@@ -213,7 +216,8 @@ impl Shim {
         let _ = self.layout.write_state(&self.id, &state);
         if let Ok(ended) = ended {
             ended.tell(u8::try_from(code).unwrap_or(255));
-            // A woken client is put on this processor, whose turn it is before all that follows.
+            // A woken client is put on this processor, and its turn is before all that follows, as is everybody's.
+            let _ = rustix::process::nice(CLEARING_UP);
             rustix::thread::sched_yield();
         }
         drop(mounts);

@@ -363,12 +363,17 @@ pub(super) fn gone(error: crate::sys::Error) -> Error {
     if CLOSED.contains(&error.errno()) { Error::Gone } else { Error::Sys(error) }
 }
 
-/// Waits for one packet: its bytes in `buffer`, its descriptors in `fds`.
+/// Waits for one packet: its bytes in `buffer`, its descriptors in `fds`. The buffer grows with what comes: most
+/// packets are a few bytes, and a large buffer is pages to touch.
 pub(super) fn receive<'b>(
     socket: BorrowedFd<'_>,
-    buffer: &'b mut [u8],
+    buffer: &'b mut Vec<u8>,
     fds: &mut Vec<OwnedFd>,
 ) -> Result<&'b [u8]> {
+    let length = socket::next_length(socket).map_err(gone)?.clamp(1, MAX_PACKET);
+    if buffer.len() < length {
+        buffer.resize(length, 0);
+    }
     match socket::receive(socket, buffer, fds, true).map_err(gone)? {
         Some(Received::Packet(length)) => Ok(&buffer[..length]),
         Some(Received::Truncated) => Err(Error::Protocol { peer: "the shim", reason: "packet too large" }),
@@ -412,7 +417,7 @@ pub(super) fn read_file(file: &OwnedFd) -> sys::Result<Vec<u8>> {
 /// The first client's reading of how the start went: the pid and warnings, or the failure as [`Error::Refused`]. A socket
 /// that closes without a word is [`Error::Gone`].
 pub fn receive_started(socket: BorrowedFd<'_>) -> Result<(u32, Vec<String>)> {
-    let mut buffer = vec![0; MAX_PACKET];
+    let mut buffer = Vec::new();
     match Reply::decode(receive(socket, &mut buffer, &mut Vec::new())?)? {
         Reply::Started { pid, warnings } => Ok((pid, warnings)),
         Reply::Failed(failure) => Err(failure.into()),

@@ -93,7 +93,7 @@ impl Newborn {
 
     /// `None` when there is nothing to start after all.
     fn receive(self, ready: Ready) -> Option<Shim> {
-        let mut buffer = vec![0; protocol::MAX_PACKET];
+        let mut buffer = Vec::new();
         let mut fds = Vec::new();
         let packet = protocol::receive(self.client.as_fd(), &mut buffer, &mut fds).ok()?;
         let Ok(Request::Launch) = Request::decode(packet) else { return None };

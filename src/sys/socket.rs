@@ -112,6 +112,20 @@ pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], wa
     }
 }
 
+/// Waits for a packet and tells its length in bytes, without taking it; 0 when the other end is closed.
+pub fn next_length(socket: impl AsFd) -> Result<usize> {
+    use rustix::io::Errno;
+    let flags = RecvFlags::PEEK | RecvFlags::TRUNC;
+    loop {
+        match rustix::net::recv(&socket, &mut [0u8; 0][..], flags) {
+            Ok((_, length)) => return Ok(length),
+            // See `receive`.
+            Err(Errno::CONNRESET | Errno::INTR) => {}
+            Err(e) => return Err(Error::new("recv", e.raw_os_error())),
+        }
+    }
+}
+
 /// Receives one packet; descriptors are appended to `fds`, close-on-exec. `None`: nothing there, and `wait` is not set.
 pub fn receive(
     socket: impl AsFd,

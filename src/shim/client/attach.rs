@@ -11,7 +11,7 @@ use super::session::{Session, Told, Typed, poll};
 use super::{AttachOptions, Ending, UNEXPECTED, send};
 use crate::shim::error::{Error, Result};
 use crate::shim::log::{self, Stream};
-use crate::shim::protocol::{self, MAX_PACKET, Reply, Request};
+use crate::shim::protocol::{self, Reply, Request};
 
 /// Where our stdin stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +54,7 @@ enum Source {
 pub fn attach_session(socket: OwnedFd, options: &AttachOptions) -> Result<Ending> {
     let session = Session::begin(options)?;
     let input = if options.stdin { Input::Open } else { Input::Over };
-    let mut attachment =
-        Attachment { socket, options, session, input, gap: None, buffer: vec![0; MAX_PACKET] };
+    let mut attachment = Attachment { socket, options, session, input, gap: None, buffer: Vec::new() };
     if let Some((rows, cols)) = attachment.session.size() {
         attachment.tell(&Request::Resize { rows, cols })?;
     }

@@ -15,7 +15,7 @@ use super::session::{Session, Told, Typed, poll};
 use super::{AttachOptions, Ending, UNEXPECTED, not_running, send};
 use crate::shim::error::{Error, Result};
 use crate::shim::log::Stream;
-use crate::shim::protocol::{self, MAX_PACKET, Reply, Request};
+use crate::shim::protocol::{self, Reply, Request};
 use crate::sys::Context;
 
 /// How long output is waited for after the process has ended, where others keep its pipes open.
@@ -67,7 +67,7 @@ fn start(socket: &OwnedFd, request: &[u8], theirs: Vec<OwnedFd>) -> Result<Optio
     let fds: Vec<BorrowedFd<'_>> = std::iter::once(&request).chain(&theirs).map(AsFd::as_fd).collect();
     protocol::send(socket.as_fd(), Request::Exec.encode(), &fds, true)?;
     drop(theirs);
-    let mut buffer = vec![0; MAX_PACKET];
+    let mut buffer = Vec::new();
     let mut fds = Vec::new();
     match Reply::decode(protocol::receive(socket.as_fd(), &mut buffer, &mut fds)?)? {
         Reply::ExecStarted { tty, .. } => {
@@ -100,7 +100,7 @@ pub fn exec_session(socket: OwnedFd, request: &[u8], options: &AttachOptions) ->
         master,
         sent: 0,
         exited: None,
-        buffer: vec![0; MAX_PACKET],
+        buffer: Vec::new(),
     };
     exec.take_terminal(options)?;
     loop {

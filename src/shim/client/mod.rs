@@ -82,7 +82,7 @@ pub(super) fn request_wait(socket: &OwnedFd) {
 
 /// The answer to [`request_wait`].
 pub(super) fn receive_exit(socket: OwnedFd) -> Result<u8> {
-    let mut buffer = [0; 256];
+    let mut buffer = Vec::new();
     match Reply::decode(protocol::receive(socket.as_fd(), &mut buffer, &mut Vec::new())?)? {
         Reply::Exited { code } => Ok(code),
         _ => Err(UNEXPECTED),
@@ -96,7 +96,7 @@ pub fn kill(socket: OwnedFd, signal: i32) -> Result<()> {
     if !process::readable_within(&socket, Some(PATIENCE))? {
         return Err(sys::Error::new("wait for the shim's answer", libc::ETIMEDOUT).into());
     }
-    let mut buffer = vec![0; protocol::MAX_PACKET];
+    let mut buffer = Vec::new();
     match Reply::decode(protocol::receive(socket.as_fd(), &mut buffer, &mut Vec::new())?)? {
         Reply::Done => Ok(()),
         Reply::Failed(failure) => Err(failure.into()),

@@ -568,7 +568,7 @@ fn a_terminal_of_exec_that_its_client_left_is_read_on() {
     let socket = c.connect();
     protocol::send(socket.as_fd(), Request::Exec.encode(), &[request.as_fd()], true).unwrap();
     let mut fds = Vec::new();
-    protocol::receive(socket.as_fd(), &mut [0; 256], &mut fds).unwrap();
+    protocol::receive(socket.as_fd(), &mut Vec::new(), &mut fds).unwrap();
     assert_eq!(fds.len(), 1);
     drop((socket, fds));
     let patience = Instant::now();
