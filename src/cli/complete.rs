@@ -44,7 +44,12 @@ fn engine() -> Option<Engine> {
 }
 
 fn containers_that(wanted: impl Fn(&Summary) -> bool) -> Vec<CompletionCandidate> {
-    let query = ps::Query { all: true, ..ps::Query::default() };
+    candidates(true, wanted)
+}
+
+/// Without `all` only those that run.
+fn candidates(all: bool, wanted: impl Fn(&Summary) -> bool) -> Vec<CompletionCandidate> {
+    let query = ps::Query { all, ..ps::Query::default() };
     let rows = engine().and_then(|engine| ps::list(&engine, &query).ok()).unwrap_or_default();
     rows.iter()
         .filter(|row| wanted(row))
@@ -60,7 +65,7 @@ pub(super) fn containers() -> ArgValueCandidates {
 }
 
 pub(super) fn running() -> ArgValueCandidates {
-    ArgValueCandidates::new(|| containers_that(|row| row.status == Status::Running))
+    ArgValueCandidates::new(|| candidates(false, |row| row.status == Status::Running))
 }
 
 pub(super) fn stopped() -> ArgValueCandidates {
@@ -106,7 +111,7 @@ pub(super) fn uts() -> ArgValueCandidates {
 
 fn modes(fixed: &'static [&'static str]) -> ArgValueCandidates {
     ArgValueCandidates::new(move || {
-        let running = containers_that(|row| row.status == Status::Running);
+        let running = candidates(false, |row| row.status == Status::Running);
         let joined = running.into_iter().map(|c| c.add_prefix("container:"));
         fixed.iter().map(|w| CompletionCandidate::new(*w)).chain(joined).collect()
     })

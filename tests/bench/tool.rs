@@ -81,6 +81,12 @@ fn installed(program: &str) -> bool {
     path.split(':').any(|dir| Path::new(dir).join(program).exists())
 }
 
+/// crun, podman's own choice, refuses a host whose cgroups are not all of version 2.
+fn podman_runtime() -> &'static str {
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    if !unified && installed("runc") { "--runtime runc" } else { "" }
+}
+
 impl Tool {
     /// kelp and those of its peers that this machine has.
     pub fn all(sandbox: &Sandbox) -> Vec<Self> {
@@ -109,7 +115,13 @@ impl Tool {
             daemon: None,
         }];
         let candidates = [
-            ("podman", words("podman --cgroup-manager=cgroupfs --events-backend=file")),
+            (
+                "podman",
+                words(&format!(
+                    "podman --cgroup-manager=cgroupfs --events-backend=file {}",
+                    podman_runtime()
+                )),
+            ),
             (
                 "bwrap",
                 words(&format!(
@@ -263,7 +275,12 @@ impl Tool {
 
     pub fn clean_up(&self) {
         match self.name {
-            "podman" => drop(self.command(&["rm", "-fa", "-t", "0"]).status()),
+            "podman" => {
+                drop(self.command(&["rm", "-fa", "-t", "0"]).status());
+                // podman never removes it, and the next user of the account is not to find it.
+                let uid = self.template.ids.map_or(0, |(uid, _)| uid);
+                let _ = std::fs::remove_file(format!("/dev/shm/libpod_rootless_lock_{uid}"));
+            }
             "docker" => drop(self.command(&["rm", "-f", "kept"]).status()),
             _ => {}
         }

@@ -136,6 +136,14 @@ impl Store {
         self.list(&format!("SELECT {COLUMNS}, '' FROM containers ORDER BY created DESC, seq DESC"), [])
     }
 
+    /// Those of [`Store::container_rows`] that may be running.
+    pub fn launched_rows(&self) -> Result<Vec<ContainerRecord>> {
+        let sql = format!(
+            "SELECT {COLUMNS}, '' FROM containers WHERE phase = 'launched' ORDER BY created DESC, seq DESC"
+        );
+        self.list(&sql, [])
+    }
+
     /// The containers that were made from an image, without `request`.
     pub fn containers_using_image(&self, image_id: &str) -> Result<Vec<ContainerRecord>> {
         let sql = format!("SELECT {COLUMNS}, '' FROM containers WHERE image_id = ?1 ORDER BY created DESC");

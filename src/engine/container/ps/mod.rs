@@ -63,7 +63,12 @@ pub struct Size {
 
 /// Newest first.
 pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
-    let rows = if query.details { engine.store.containers()? } else { engine.store.container_rows()? };
+    let running_only = !query.all && query.last.is_none() && query.filters.is_empty();
+    let rows = match (query.details, running_only) {
+        (true, _) => engine.store.containers()?,
+        (false, true) => engine.store.launched_rows()?,
+        (false, false) => engine.store.container_rows()?,
+    };
     let filters = Filters::parse(engine, &query.filters, &rows)?;
     let all = query.all || query.last.is_some() || !filters.status.is_empty();
     let mut found = Vec::new();
