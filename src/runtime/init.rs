@@ -13,7 +13,7 @@ use super::dev;
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
 use super::mounts::Helpers;
 use super::plan::{Namespace, Plan};
-use super::{mounts, program, protect, reaper, rootfs};
+use super::{clocks, mounts, program, protect, reaper, rootfs};
 use crate::sys::process::{self, Child, Fork};
 use crate::sys::{self, Context, link, mount, pty};
 
@@ -89,6 +89,9 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     leave_shim(shim, &surroundings.stdio, surroundings.joins.all())?;
     rustix::process::setsid().step("setsid")?;
     join(&surroundings.joins)?;
+    if plan.namespaces.time == Namespace::New {
+        clocks::enter_new(&plan.clock_offsets)?;
+    }
     name_and_network(plan)?;
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
     let helpers = Helpers { shim, shm };

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub struct Plan {
     pub namespaces: Namespaces,
     pub hostname: Option<String>,
+    /// For a new time namespace; the rest of the clocks are the host's.
+    pub clock_offsets: Vec<ClockOffset>,
     pub rootfs: Rootfs,
     pub rootfs_read_only: bool,
     /// In the order in which they are mounted.
@@ -35,6 +37,7 @@ pub struct Namespaces {
     pub ipc: Namespace,
     pub uts: Namespace,
     pub cgroup: Namespace,
+    pub time: Namespace,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +47,32 @@ pub enum Namespace {
     Host,
     /// That of another container's first process, given to `clone` as a descriptor by the shim.
     Joined,
+}
+
+/// How far a clock of the container is ahead of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockOffset {
+    pub clock: Clock,
+    pub seconds: i64,
+    /// Below 1,000,000,000; added to the seconds, whatever their sign.
+    pub nanoseconds: u32,
+}
+
+/// The clocks that a time namespace has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clock {
+    Monotonic,
+    Boottime,
+}
+
+impl Clock {
+    /// As both the OCI spec and the kernel call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Monotonic => "monotonic",
+            Self::Boottime => "boottime",
+        }
+    }
 }
 
 /// How the root is assembled. Paths are the host's.

@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
-use super::plan::{Namespace, Namespaces, Plan, Rootfs};
+use super::plan::{Clock, ClockOffset, Namespace, Namespaces, Plan, Rootfs};
 use super::sysctl;
 
 pub use process::{ExecChanges, exec_process};
@@ -97,6 +97,7 @@ impl Plan {
         }
         let plan = Plan {
             hostname,
+            clock_offsets: clock_offsets(linux, &namespaces)?,
             rootfs: facts.rootfs,
             rootfs_read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
             mounts,
@@ -133,7 +134,6 @@ fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.personality", linux.personality().is_some()),
-        ("linux.timeOffsets", linux.time_offsets().is_some()),
     ];
     match present.iter().find(|(_, present)| *present) {
         Some((name, _)) => Err(Error::NotBuilt(format!("`{name}` of the OCI spec"))),
@@ -143,7 +143,7 @@ fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
 
 fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let host = Namespace::Host;
-    let mut found = Namespaces { network: host, pid: host, ipc: host, uts: host, cgroup: host };
+    let mut found = Namespaces { network: host, pid: host, ipc: host, uts: host, cgroup: host, time: host };
     let mut seen = Vec::new();
     let mut own_mounts = false;
     for namespace in linux.namespaces().iter().flatten() {
@@ -165,13 +165,37 @@ fn namespaces(linux: &Linux) -> Result<Namespaces> {
             LinuxNamespaceType::Mount => own_mounts = from == Namespace::New,
             // Entered by the shim before any plan runs.
             LinuxNamespaceType::User => {}
-            LinuxNamespaceType::Time => return Err(Error::NotBuilt("a time namespace".to_owned())),
+            LinuxNamespaceType::Time if from == Namespace::New => found.time = from,
+            LinuxNamespaceType::Time => {
+                return Err(Error::NotBuilt("joining a time namespace".to_owned()));
+            }
         }
     }
     if !own_mounts {
         return Err(invalid("linux.namespaces", "a new mount namespace is needed"));
     }
     Ok(found)
+}
+
+fn clock_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<ClockOffset>> {
+    let Some(wanted) = linux.time_offsets() else { return Ok(Vec::new()) };
+    if namespaces.time != Namespace::New {
+        return Err(invalid("linux.timeOffsets", "they need a time namespace"));
+    }
+    let mut offsets = Vec::with_capacity(wanted.len());
+    for (name, offset) in wanted {
+        let clock = [Clock::Monotonic, Clock::Boottime].into_iter().find(|c| c.name() == name);
+        let clock =
+            clock.ok_or_else(|| invalid("linux.timeOffsets", "the clocks are monotonic and boottime"))?;
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if nanoseconds > 999_999_999 {
+            return Err(invalid(format!("linux.timeOffsets.{name}"), "a second has 1000000000 nanoseconds"));
+        }
+        offsets.push(ClockOffset { clock, seconds: offset.secs().unwrap_or(0), nanoseconds });
+    }
+    // The spec's map has no order; two starts of one container must do the same.
+    offsets.sort_by_key(|o| o.clock);
+    Ok(offsets)
 }
 
 fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
