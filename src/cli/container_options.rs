@@ -144,7 +144,7 @@ pub(super) struct ContainerOptions {
         num_args = 1..,
         trailing_var_arg = true,
         value_name = "IMAGE",
-        add = complete::images()
+        add = complete::image_or_root()
     )]
     words: Vec<String>,
 }
