@@ -1,7 +1,8 @@
 //! `state.json`: what the shim says of itself, and what else the kernel knows of a process.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
@@ -13,14 +14,22 @@ use crate::sys::Context;
 
 /// The state is a dozen short fields.
 const LIMIT: u64 = 64 << 10;
+/// To which it is filled up with blanks, so that every state of a container is as long as the others: one write of
+/// less than a page then puts one in the place of another, and no reader sees half of it.
+const LENGTH: usize = 1024;
 
 impl Layout {
-    /// Replaces `state.json`. For the container's shim alone.
+    /// Replaces `state.json`. For the container's shim alone. A container that has filled the disk can have its end
+    /// written down all the same: over what is there, which needs no more room.
     pub fn write_state(&self, id: &ContainerId, state: &ShimState) -> Result<()> {
         let path = self.state_path(id);
-        let bytes = serde_json::to_vec(state)
+        let mut bytes = serde_json::to_vec(state)
             .map_err(|e| Error::Malformed { path: path.clone(), reason: e.to_string() })?;
-        atomic::write(&path, &bytes)
+        bytes.resize(bytes.len().max(LENGTH), b' ');
+        match atomic::write(&path, &bytes) {
+            Err(full) if full.is_disk_full() => overwrite(&path, &bytes).map_err(|_| full),
+            other => other,
+        }
     }
 
     /// `None` when the container has not run since its last `mark_launched`.
@@ -47,6 +56,12 @@ impl Layout {
     fn state_path(&self, id: &ContainerId) -> PathBuf {
         self.container_dir(id).join("state.json")
     }
+}
+
+fn overwrite(path: &Path, bytes: &[u8]) -> Result<()> {
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = fs::open(path, flags, Mode::empty()).op_on("open", path)?;
+    Ok(std::fs::File::from(file).write_all_at(bytes, 0).op_on("write", path)?)
 }
 
 /// The kernel's id of this boot.
