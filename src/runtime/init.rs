@@ -96,7 +96,7 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
     let helpers = Helpers { shim, shm };
     let root = build_root(plan, &surroundings.attach, &helpers, surroundings.stdio)?;
-    protect::sysctls(&plan.sysctls)?;
+    protect::sysctls(&plan.sysctls, &plan.optional_sysctls)?;
     oom_score(plan.process.oom_score_adj)?;
     mount::set_propagation(&root, libc::MS_PRIVATE, false).step("make the root private")?;
     mount::pivot(&root).step("enter the root")?;

@@ -22,6 +22,8 @@ pub struct Plan {
     pub readonly_paths: Vec<PathBuf>,
     /// `/proc/sys` names with dots, already checked to belong to the container's own namespaces.
     pub sysctls: Vec<(String, String)>,
+    /// Those of them that may fail: conveniences that nobody asked for, and that need a writable `/proc/sys`.
+    pub optional_sysctls: Vec<String>,
     /// Group owner of the pty slaves: 5 where the map has it, else 0.
     pub tty_gid: u32,
     pub process: Process,

@@ -49,14 +49,18 @@ pub(super) fn read_only(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure
     Ok(())
 }
 
-/// Writes sysctls. Must be called before the root is pivoted to.
-pub(super) fn sysctls(settings: &[(String, String)]) -> Result<(), Failure> {
+/// Writes sysctls; those in `optional` where it is possible. Must be called before the root is pivoted to.
+pub(super) fn sysctls(settings: &[(String, String)], optional: &[String]) -> Result<(), Failure> {
     if settings.is_empty() {
         return Ok(());
     }
     let proc = private_proc().step("open /proc/sys")?;
     for (name, value) in settings {
-        set_sysctl(&proc, name, value).step(&format!("set sysctl {name}={value}"))?;
+        match set_sysctl(&proc, name, value) {
+            // In another container that hides parts of /proc from us, /proc/sys is read-only.
+            Err(_) if optional.contains(name) => {}
+            written => written.step(&format!("set sysctl {name}={value}"))?,
+        }
     }
     Ok(())
 }

@@ -109,6 +109,9 @@ fn root_may_use_it_too() {
     }
     let s = Sandbox::root().busybox();
     the_main_job_is_done(&s);
+    let out = s.ok("run --rm busybox cat /proc/self/uid_map");
+    let real_root = out.text().split_whitespace().eq(["0", "0", "4294967295"]);
+    assert_eq!(out.stderr.contains("root of this machine"), real_root, "{}", out.story());
     s.ok("run --rm -u 33 busybox id -u").is("33");
     let image = Image::busybox().layer(Layer::default().owner(33, 44).file("owned", 0o4640, b"x"));
     s.load(&image, "i");

@@ -99,7 +99,7 @@ impl Draft {
             spec: json(&built)?.into_bytes(),
             image_config: config.filter(|_| joins(&request)).map(json).transpose()?.map(String::into_bytes),
             files: files(&request, &place)?,
-            warnings: if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() },
+            warnings: weakness(&ids)?,
             record,
         })
     }
@@ -272,6 +272,18 @@ fn files(request: &CreateRequest, place: &Place) -> Result<Vec<(&'static str, St
         ("hostname", format!("{}\n", spec::hostname(request, place))),
         ("resolv.conf", spec::resolv_conf(request, &of_host("/etc/resolv.conf"))),
     ])
+}
+
+/// What the user should know about the ids that containers get.
+fn weakness(ids: &userns::IdMap) -> Result<Vec<String>> {
+    if ids.has_real_root() {
+        return Ok(vec![
+            "/etc/subuid has no range for root: root in the container is root of this machine, held by capabilities \
+             and seccomp alone (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 root)"
+                .into(),
+        ]);
+    }
+    Ok(if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() })
 }
 
 fn single_id_notice() -> Result<String> {

@@ -282,7 +282,8 @@ fn many_opaque_marks_are_linear() {
     }
     let start = std::time::Instant::now();
     archive.unpacked();
-    assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
+    // Otherwise it takes many minutes; a busy machine takes this some ten seconds.
+    assert!(start.elapsed().as_secs() < 90, "{:?}", start.elapsed());
 }
 
 #[test]

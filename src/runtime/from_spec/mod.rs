@@ -30,6 +30,8 @@ pub mod annotation {
     pub const INIT: &str = "kelp.init";
     /// `true`: a missing working directory is made.
     pub const CREATE_CWD: &str = "kelp.create-cwd";
+    /// Names of sysctls that nobody asked for, a JSON array of strings: one that cannot be set is left as it is.
+    pub const OPTIONAL_SYSCTLS: &str = "kelp.optional-sysctls";
     /// What all of them begin with.
     pub const PREFIX: &str = "kelp.";
 }
@@ -104,6 +106,7 @@ impl Plan {
             masked_paths: system_paths("maskedPaths", linux.masked_paths().as_deref())?,
             readonly_paths: system_paths("readonlyPaths", linux.readonly_paths().as_deref())?,
             sysctls: sysctls(linux, &namespaces)?,
+            optional_sysctls: names(spec, annotation::OPTIONAL_SYSCTLS)?,
             tty_gid: facts.tty_gid,
             process,
             init: flag(spec, annotation::INIT)?,
@@ -249,6 +252,16 @@ fn checked_path(what: &str, path: &Path) -> Result<PathBuf> {
 
 fn annotations(spec: &Spec) -> Option<&HashMap<String, String>> {
     spec.annotations().as_ref()
+}
+
+/// An annotation that is a JSON array of strings; empty without it.
+fn names(spec: &Spec, annotation: &str) -> Result<Vec<String>> {
+    match annotations(spec).and_then(|a| a.get(annotation)) {
+        None => Ok(Vec::new()),
+        Some(json) => {
+            serde_json::from_str(json).map_err(|_| invalid(annotation, "not a JSON array of strings"))
+        }
+    }
 }
 
 fn flag(spec: &Spec, name: &str) -> Result<bool> {
