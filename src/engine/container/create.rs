@@ -139,7 +139,10 @@ pub(super) const IMAGE_CONFIG: &str = "image.json";
 fn snapshot_refused(error: snapshot::Error) -> store::Error {
     match error {
         snapshot::Error::Sys(e) => e.into(),
-        other => store::Error::Job(crate::error::chain(&other)),
+        other => {
+            use crate::error::Hint;
+            store::Error::Job { message: crate::error::chain(&other), hint: other.hint() }
+        }
     }
 }
 
