@@ -150,6 +150,14 @@ impl WaitStatus {
     }
 }
 
+/// Waits until a child has ended, and leaves it to be reaped.
+pub fn await_end(pid: u32) -> Result<()> {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let pid = Pid::from_raw(pid.cast_signed()).ok_or_else(|| Error::new("waitid", libc::ESRCH))?;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)).op("waitid").map(|_| ())
+}
+
 /// Waits for one child to end.
 pub fn wait_pid(pid: u32) -> Result<WaitStatus> {
     loop {

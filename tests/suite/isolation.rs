@@ -266,3 +266,23 @@ fn a_spec_may_give_the_container_clocks_of_its_own() {
     s.ok("stop -t 0 c1");
     start(serde_json::json!({"boottime": {"secs": -50_000_000}})).expect_code(1).says("below zero");
 }
+
+/// What docker's seccomp filter and masked /proc do to a kelp inside: no clone3, /proc/sys read-only, no procfs of
+/// one's own.
+#[test]
+fn kelp_runs_in_a_container_that_hides_things_from_it() {
+    let s = Sandbox::new().busybox();
+    let no_clone3 = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":
+        [{"names":["clone3"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]}"#;
+    s.write("no-clone3.json", no_clone3);
+    s.write("bb.tar", fs::read(s.busybox_tar()).unwrap());
+    let seccomp = format!("seccomp={}", s.work().join("no-clone3.json").display());
+    let kelp = format!("{}:/bin/kelp:ro", s.program().display());
+    let tar = format!("{}:/bb.tar:ro", s.work().join("bb.tar").display());
+    let script = "kelp import /bb.tar b && kelp run -d --name c1 b sleep 1000 && kelp exec c1 echo inside \
+        && kelp rm -f c1 && kelp run --rm b echo again";
+    let outer = ["run", "--rm", "--security-opt", &seccomp, "--tmpfs", "/root:exec", "-e", "HOME=/root"];
+    let rest = ["-v", &kelp, "-v", &tar, "busybox", "sh", "-c", script];
+    let out = s.ok(outer.iter().chain(&rest).map(|w| (*w).to_owned()).collect::<Vec<_>>());
+    out.has("inside").has("again").says("hides parts of /proc");
+}
