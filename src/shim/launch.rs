@@ -58,7 +58,8 @@ pub struct Start {
     pub join_ipc: Option<Peer>,
     pub join_uts: Option<Peer>,
     pub join_network: Option<Peer>,
-    /// Processes that write the id maps of a fresh user namespace; empty when one was joined.
+    /// Processes that write the id maps of a fresh user namespace; none when one was joined, or when its map has a
+    /// single id.
     pub writers: Vec<u32>,
 }
 

@@ -89,11 +89,9 @@ impl Shim {
 
     /// A fresh user namespace has its maps from here on, and is there for others to join.
     fn settle_namespace(&self) -> Result<()> {
-        if self.start.writers.is_empty() {
-            return Ok(());
-        }
-        let lock = process::inherited(spawn::USERNS_LOCK);
-        let pending = Pending { writers: self.start.writers.clone(), lock };
+        // The lock tells, not the writers: a map of a single id has none, and waits to be published all the same.
+        let Some(lock) = process::inherited(spawn::USERNS_LOCK) else { return Ok(()) };
+        let pending = Pending { writers: self.start.writers.clone(), lock: Some(lock) };
         pending.finish(self.layout.root()).map_err(|e| refused_by_store(&e))?;
         spawn::settle_capabilities().map_err(|e| refused("settle capabilities", &e))
     }

@@ -28,6 +28,21 @@ fn a_user_without_sub_ids() {
     s.ok("run --rm busybox sh -c 'grep -c . /proc/self/uid_map'").is("1");
 }
 
+/// The namespace of the first is there for the others to join, whatever its map.
+#[test]
+fn several_containers_with_one_id_run_at_once() {
+    let Some(s) = Sandbox::single() else {
+        return needs_root("several_containers_with_one_id_run_at_once");
+    };
+    let s = s.busybox();
+    for name in ["c1", "c2"] {
+        s.ok(&format!("run -d --name {name} busybox sleep 1000"));
+    }
+    s.ok("run --rm --pid container:c1 busybox ps").has("sleep 1000");
+    let namespace = |name: &str| fs::read_link(format!("/proc/{}/ns/user", s.pid_of(name))).unwrap();
+    assert_eq!(namespace("c1"), namespace("c2"));
+}
+
 #[test]
 fn with_one_id_another_user_is_an_error_that_says_why() {
     let Some(s) = Sandbox::single() else {
