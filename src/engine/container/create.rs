@@ -146,8 +146,9 @@ fn snapshot_refused(error: snapshot::Error) -> store::Error {
     }
 }
 
-/// A `--rm` container that has ended keeps its name until its shim has removed it.
-fn about_to_go(engine: &Engine, holder: &ContainerId) -> Result<bool> {
+/// A `--rm` container that has ended keeps its name and its image until its shim has removed it. Waited for, here:
+/// `true` once it is gone.
+pub(in crate::engine) fn about_to_go(engine: &Engine, holder: &ContainerId) -> Result<bool> {
     let record = match engine.store.find_container(holder.as_str()) {
         Err(store::Error::NoSuchContainer(_)) => return Ok(true),
         other => other?,
