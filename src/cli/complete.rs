@@ -1,12 +1,17 @@
 //! What the TAB key offers. Runs at every TAB: reads the store without making, repairs or records anything, and
 //! says nothing when it cannot.
 
-use std::io::Write;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::path::Path;
 
 use clap::Arg;
 use clap::builder::StyledStr;
 use clap_complete::CompleteEnv;
-use clap_complete::engine::{ArgValueCandidates, CompletionCandidate};
+use clap_complete::engine::{
+    ArgValueCandidates, ArgValueCompleter, CompletionCandidate, PathCompleter, ValueCompleter,
+};
+use clap_complete::env::{Bash, EnvCompleter, Fish, Shells, Zsh};
 
 use super::{escape, tree};
 use crate::config::{self, Config};
@@ -21,8 +26,63 @@ pub(super) fn answer(_shell: &str) {
         .var(config::COMPLETION_VARIABLE)
         .bin("kelp")
         .completer("kelp")
+        .shells(Shells(&[&Asked(Bash), &Asked(Zsh), &Asked(Fish)]))
         .try_complete(std::env::args_os(), cwd.as_deref());
     let _ = std::io::stdout().flush();
+}
+
+/// A shell that is offered flags only where one was begun, as docker does it: names are what is mostly wanted.
+struct Asked<S>(S);
+
+impl<S: EnvCompleter> EnvCompleter for Asked<S> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn is(&self, name: &str) -> bool {
+        self.0.is(name)
+    }
+
+    fn write_registration(
+        &self,
+        variable: &str,
+        name: &str,
+        binary: &str,
+        completer: &str,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        self.0.write_registration(variable, name, binary, completer, out)
+    }
+
+    fn write_complete(
+        &self,
+        command: &mut clap::Command,
+        words: Vec<OsString>,
+        directory: Option<&Path>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let index = config::completion_index().unwrap_or(words.len().saturating_sub(1));
+        let flag_begun = words.get(index).is_some_and(|w| w.as_encoded_bytes().starts_with(b"-"));
+        let mut all = Vec::new();
+        self.0.write_complete(command, words, directory, &mut all)?;
+        if flag_begun {
+            return out.write_all(&all);
+        }
+        // What stands between two candidates is the script's choice: a line feed, or bash's vertical tab.
+        let mut separator: &[u8] = b"";
+        for candidate in all.split_inclusive(|b| matches!(b, b'\n' | b'\x0b')) {
+            let (text, end) = match candidate.split_last() {
+                Some((b'\n' | b'\x0b', text)) => (text, &candidate[text.len()..]),
+                _ => (candidate, &b""[..]),
+            };
+            if !text.starts_with(b"-") {
+                out.write_all(separator)?;
+                out.write_all(text)?;
+                separator = if end.is_empty() { b"\n" } else { end };
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The tree, with the image (or container) and the command behind it told apart: only the former has candidates.
@@ -82,6 +142,18 @@ fn image_names() -> Vec<String> {
 
 pub(super) fn images() -> ArgValueCandidates {
     ArgValueCandidates::new(|| image_names().into_iter().map(CompletionCandidate::new).collect())
+}
+
+/// What a container is made from: an image, or, where a path was begun, the directory that `--rootfs` wants.
+pub(super) fn image_or_root() -> ArgValueCompleter {
+    ArgValueCompleter::new(|begun: &OsStr| {
+        let text = begun.to_string_lossy();
+        if text.starts_with(['/', '.', '~']) {
+            return PathCompleter::dir().complete(begun);
+        }
+        let names = image_names().into_iter().filter(|name| name.starts_with(text.as_ref()));
+        names.map(CompletionCandidate::new).collect()
+    })
 }
 
 /// Containers first, then images.

@@ -144,7 +144,7 @@ pub(super) struct ContainerOptions {
         num_args = 1..,
         trailing_var_arg = true,
         value_name = "IMAGE",
-        add = complete::images()
+        add = complete::image_or_root()
     )]
     words: Vec<String>,
 }
@@ -171,7 +171,7 @@ impl ContainerOptions {
         }
 
         Ok(CreateRequest {
-            name: self.name.clone(),
+            name: given(&self.name).map(str::to_owned),
             rootfs: if self.rootfs {
                 options::rootfs(image, &cwd)?
             } else {
@@ -180,10 +180,10 @@ impl ContainerOptions {
             command: command.to_vec(),
             entrypoint: self.entrypoint.as_ref().map(|e| if e.is_empty() { vec![] } else { vec![e.clone()] }),
             env: options::env(&self.env_file, &self.env, &lookup)?,
-            workdir: self.workdir.as_deref().map(options::workdir).transpose()?,
-            user: self.user.as_deref().map(options::user).transpose()?,
+            workdir: given(&self.workdir).map(options::workdir).transpose()?,
+            user: given(&self.user).map(options::user).transpose()?,
             group_add: self.group_add.clone(),
-            hostname: self.hostname.as_deref().map(options::hostname).transpose()?,
+            hostname: given(&self.hostname).map(options::hostname).transpose()?,
             labels: options::labels(&self.label_file, &self.label)?,
             annotations: options::annotations(&self.annotation)?,
             mounts,
@@ -198,14 +198,14 @@ impl ContainerOptions {
             sysctls: options::sysctls(&self.sysctl)?,
             shm_size: self.shm_size.as_deref().map(options::shm_size).transpose()?,
             init: self.init,
-            network: option(self.network.as_deref(), options::network)?,
-            pid: option(self.pid.as_deref(), options::pid)?,
-            ipc: option(self.ipc.as_deref(), options::ipc)?,
-            uts: option(self.uts.as_deref(), options::uts)?,
-            userns: option(self.userns.as_deref(), options::userns)?,
-            stop_signal: self.stop_signal.as_deref().map(options::stop_signal).transpose()?,
+            network: option(given(&self.network), options::network)?,
+            pid: option(given(&self.pid), options::pid)?,
+            ipc: option(given(&self.ipc), options::ipc)?,
+            uts: option(given(&self.uts), options::uts)?,
+            userns: option(given(&self.userns), options::userns)?,
+            stop_signal: given(&self.stop_signal).map(options::stop_signal).transpose()?,
             stop_timeout: self.stop_timeout,
-            platform: self.platform.as_deref().map(options::platform).transpose()?,
+            platform: given(&self.platform).map(options::platform).transpose()?,
             add_hosts: all(&self.add_host, options::add_host)?,
             dns: all(&self.dns, options::dns)?,
             dns_search: all(&self.dns_search, options::dns_search)?,
@@ -225,6 +225,11 @@ impl ContainerOptions {
             self.attach.iter().any(|a| a.eq_ignore_ascii_case(stream))
         }
     }
+}
+
+/// An empty value is none, as with docker: scripts write `--name "$NAME"`.
+pub(super) fn given(value: &Option<String>) -> Option<&str> {
+    value.as_deref().filter(|text| !text.is_empty())
 }
 
 fn all<T>(values: &[String], read: fn(&str) -> crate::engine::Result<T>) -> crate::engine::Result<Vec<T>> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use super::command::{Exit, Verb};
+use super::container_options::given;
 use super::context::Context;
 use super::failure::{Failure, Outcome, checked_keys};
 use super::{complete, unbuilt};
@@ -75,8 +76,8 @@ impl Verb for Exec {
         let request = ExecRequest {
             command: command.to_vec(),
             env: options::env(&self.env_file, &self.env, &|name| config.variable(name))?,
-            user: self.user.as_deref().map(options::user).transpose()?,
-            workdir: self.workdir.as_deref().map(options::workdir).transpose()?,
+            user: given(&self.user).map(options::user).transpose()?,
+            workdir: given(&self.workdir).map(options::workdir).transpose()?,
             privileged: self.privileged,
             tty: self.tty,
         };

@@ -55,7 +55,7 @@ impl Failure {
         match self {
             Self::Engine(_) if exit == Exit::Verb => own,
             Self::Engine(e) => e.exit_status().unwrap_or(own),
-            Self::Clap(e) if !e.use_stderr() => ExitStatus::Success,
+            Self::Clap(e) if !e.use_stderr() || is_help(e) => ExitStatus::Success,
             Self::Usage(_) | Self::Unbuilt { .. } | Self::Config(_) | Self::Clap(_) => ExitStatus::Own,
             Self::Reported(status) => *status,
             Self::Template(_) | Self::Io { .. } => own,
@@ -106,9 +106,17 @@ fn chain(failure: &Failure) -> String {
     text
 }
 
+/// `kelp` or `kelp container` alone: the help that is printed instead is all that there is to say, as with docker.
+fn is_help(error: &clap::Error) -> bool {
+    error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
 /// clap's errors begin like all others.
 fn report_clap(error: &clap::Error) {
     let rendered = error.render().to_string();
+    if is_help(error) {
+        return complain(&rendered);
+    }
     complain(&format!("kelp: {}", rendered.strip_prefix("error: ").unwrap_or(&rendered)));
 }
 

@@ -64,6 +64,27 @@ enum Object {
     Image(serde_json::Value),
 }
 
+/// docker's optional fields: not printed when empty, yet a template may ask for them (`{{if .State.Health}}`).
+const OPTIONAL: &[(&str, &[&str])] = &[
+    ("", &["SizeRw", "SizeRootFs"]),
+    ("/State", &["Health"]),
+    ("/Config", &["ExposedPorts", "Healthcheck", "StopSignal", "StopTimeout", "Shell"]),
+];
+
+impl Object {
+    fn for_templates(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        for (place, fields) in OPTIONAL {
+            if let Some(serde_json::Value::Object(object)) = value.pointer_mut(place) {
+                for field in *fields {
+                    object.entry(*field).or_insert(serde_json::Value::Null);
+                }
+            }
+        }
+        value
+    }
+}
+
 impl Verb for Inspect {
     const ABOUT: &'static str = "Show everything about containers and images";
     const USAGE: &'static str = "[OPTIONS] NAME|ID [NAME|ID...]";
@@ -152,7 +173,7 @@ fn print(
         Some(format) if format.trim() != "json" => {
             let mut text = String::new();
             for object in &found {
-                text += &template::one(format, &serde_json::to_value(object).unwrap_or_default())?;
+                text += &template::one(format, &object.for_templates())?;
             }
             output::foreign(&text)?;
         }

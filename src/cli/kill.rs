@@ -27,10 +27,11 @@ impl Verb for Kill {
     const UNBUILT: &'static [unbuilt::Flag] = unbuilt::KILL;
 
     fn run(self, context: &Context) -> Outcome {
-        engine::options::signal(&self.signal)?;
+        let signal = if self.signal.is_empty() { "KILL" } else { &self.signal };
+        engine::options::signal(signal)?;
         let engine = context.engine()?;
         each(&self.containers, |name| {
-            engine::container::kill::kill(engine, name, &self.signal)?;
+            engine::container::kill::kill(engine, name, signal)?;
             output::line(name)
         })
     }

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::{Outcome, each};
+use super::failure::{Outcome, each, notice};
 use super::{complete, output, unbuilt};
 use crate::engine;
 use crate::engine::container::rm::RmOptions;
@@ -33,8 +33,12 @@ impl Verb for Rm {
     fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;
         each(&self.containers, |name| {
-            engine::container::rm::rm(engine, name, RmOptions { force: self.force })?;
-            output::line(name)
+            if engine::container::rm::rm(engine, name, RmOptions { force: self.force })? {
+                return output::line(name);
+            }
+            // No failure, as with docker, and not done either.
+            notice(&format!("no such container: {name}"));
+            Ok(())
         })
     }
 }

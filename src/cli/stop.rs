@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::command::{Exit, Verb};
+use super::container_options::given;
 use super::context::Context;
 use super::failure::{Failure, Outcome, each};
 use super::{complete, output, unbuilt};
@@ -22,7 +23,7 @@ pub(super) struct StopArgs {
 
 impl StopArgs {
     pub(super) fn options(&self) -> Result<StopOptions, Failure> {
-        let signal = self.signal.as_deref().map(engine::options::stop_signal).transpose()?;
+        let signal = given(&self.signal).map(engine::options::stop_signal).transpose()?;
         Ok(StopOptions { timeout: self.timeout, signal })
     }
 }

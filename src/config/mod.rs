@@ -62,6 +62,11 @@ pub fn completion_shell() -> Option<String> {
     matches!(shell.as_str(), "bash" | "zsh" | "fish").then_some(shell)
 }
 
+/// Which word of the command line is being completed, counted from 0; bash and zsh say so, fish means the last one.
+pub fn completion_index() -> Option<usize> {
+    variable("_CLAP_COMPLETE_INDEX")?.to_str()?.parse().ok()
+}
+
 /// `KELP_LOG`: how much kelp tells of its own doings on stderr.
 pub fn log_level() -> Result<Option<tracing::Level>> {
     match variable("KELP_LOG").filter(|v| !v.is_empty()) {

@@ -72,6 +72,8 @@ impl Reference {
         }
         match self.path.strip_prefix(OFFICIAL) {
             Some(name) if !name.contains('/') => name.to_string(),
+            // `docker.io/a.b/c` without its domain would be `c` of the registry `a.b`.
+            _ if split_domain(&self.path) != (DEFAULT_DOMAIN, &self.path) => self.repository(),
             _ => self.path.clone(),
         }
     }
@@ -226,6 +228,7 @@ mod tests {
             ("quay.io/a/b_c--d__e.f", "quay.io/a/b_c--d__e.f:latest", "quay.io/a/b_c--d__e.f:latest"),
             ("[::1]:5000/x", "[::1]:5000/x:latest", "[::1]:5000/x:latest"),
             ("Foo/bar", "Foo/bar:latest", "Foo/bar:latest"),
+            ("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest"),
         ] {
             let r: Reference = given.parse().unwrap();
             assert_eq!(r.to_string(), full);

@@ -13,7 +13,7 @@ use super::dev;
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
 use super::mounts::Helpers;
 use super::plan::{Namespace, Plan};
-use super::{mounts, program, protect, reaper, rootfs, texts};
+use super::{clocks, mounts, program, protect, reaper, rootfs, texts};
 use crate::sys::process::{self, Child, Fork};
 use crate::sys::{self, Context, link, mount, pty};
 
@@ -94,6 +94,9 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     leave_shim(shim, &surroundings.stdio, surroundings.joins.all())?;
     rustix::process::setsid().step("setsid")?;
     join(&surroundings.joins)?;
+    if plan.namespaces.time == Namespace::New {
+        clocks::enter_new(&plan.clock_offsets)?;
+    }
     name_and_network(plan, surroundings.joins.made_network.is_some())?;
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
     let texts = texts::prepare(plan, &surroundings.attach)?;
@@ -170,7 +173,7 @@ fn build_root(
 ) -> Result<OwnedFd, Failure> {
     let root = rootfs::assemble(&plan.rootfs, attach)?;
     let mounted = mounts::all(plan, &root, helpers)?;
-    protect::sysctls(&plan.sysctls, mounted.proc)?;
+    protect::sysctls(&plan.sysctls, &plan.optional_sysctls, mounted.proc)?;
     take_stdio(stdio, &root, mounted.devpts.as_ref(), helpers.shim)?;
     protect::mask(&root, &plan.masked_paths)?;
     protect::read_only(&root, &plan.readonly_paths)?;

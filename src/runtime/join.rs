@@ -74,6 +74,7 @@ fn namespace_flags(namespaces: &Namespaces) -> i32 {
         (namespaces.ipc, libc::CLONE_NEWIPC),
         (namespaces.uts, libc::CLONE_NEWUTS),
         (namespaces.cgroup, libc::CLONE_NEWCGROUP),
+        (namespaces.time, libc::CLONE_NEWTIME),
     ];
     all.iter().filter(|(n, _)| *n != Namespace::Host).fold(libc::CLONE_NEWNS, |flags, (_, f)| flags | f)
 }

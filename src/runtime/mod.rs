@@ -5,6 +5,7 @@
 //! images, no store and no network stack.
 
 pub mod capabilities;
+mod clocks;
 mod dev;
 pub mod from_spec;
 pub mod handshake;

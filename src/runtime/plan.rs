@@ -11,6 +11,8 @@ use std::path::PathBuf;
 pub struct Plan {
     pub namespaces: Namespaces,
     pub hostname: Option<String>,
+    /// For a new time namespace; the rest of the clocks are the host's.
+    pub clock_offsets: Vec<ClockOffset>,
     pub rootfs: Rootfs,
     pub rootfs_read_only: bool,
     /// In the order in which they are mounted.
@@ -20,6 +22,8 @@ pub struct Plan {
     pub readonly_paths: Vec<PathBuf>,
     /// `/proc/sys` names with dots, already checked to belong to the container's own namespaces.
     pub sysctls: Vec<(String, String)>,
+    /// Those of them that may fail: conveniences that nobody asked for, and that need a writable `/proc/sys`.
+    pub optional_sysctls: Vec<String>,
     /// Group owner of the pty slaves: 5 where the map has it, else 0.
     pub tty_gid: u32,
     pub process: Process,
@@ -35,6 +39,7 @@ pub struct Namespaces {
     pub ipc: Namespace,
     pub uts: Namespace,
     pub cgroup: Namespace,
+    pub time: Namespace,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -44,6 +49,32 @@ pub enum Namespace {
     Host,
     /// That of another container's first process, given to `clone` as a descriptor by the shim.
     Joined,
+}
+
+/// How far a clock of the container is ahead of the host's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockOffset {
+    pub clock: Clock,
+    pub seconds: i64,
+    /// Below 1,000,000,000; added to the seconds, whatever their sign.
+    pub nanoseconds: u32,
+}
+
+/// The clocks that a time namespace has of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Clock {
+    Monotonic,
+    Boottime,
+}
+
+impl Clock {
+    /// As both the OCI spec and the kernel call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Monotonic => "monotonic",
+            Self::Boottime => "boottime",
+        }
+    }
 }
 
 /// How the root is assembled. Paths are the host's.

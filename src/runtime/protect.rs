@@ -56,15 +56,23 @@ pub(super) fn read_only(root: &OwnedFd, paths: &[PathBuf]) -> Result<(), Failure
     Ok(())
 }
 
-/// Writes sysctls through `proc`, the root of the container's own procfs, before any part of it is read-only. Must be
-/// called before the root is pivoted to.
-pub(super) fn sysctls(settings: &[(String, String)], proc: Option<OwnedFd>) -> Result<(), Failure> {
+/// Writes sysctls, those in `optional` where it is possible, through `proc`, the root of the container's own procfs,
+/// before any part of it is read-only. Must be called before the root is pivoted to.
+pub(super) fn sysctls(
+    settings: &[(String, String)],
+    optional: &[String],
+    proc: Option<OwnedFd>,
+) -> Result<(), Failure> {
     if settings.is_empty() {
         return Ok(());
     }
     let proc = proc.map_or_else(private_proc, Ok).step("open /proc/sys")?;
     for (name, value) in settings {
-        set_sysctl(&proc, name, value).step(&format!("set sysctl {name}={value}"))?;
+        match set_sysctl(&proc, name, value) {
+            // In another container that hides parts of /proc from us, /proc/sys is read-only.
+            Err(_) if optional.contains(name) => {}
+            written => written.step(&format!("set sysctl {name}={value}"))?,
+        }
     }
     Ok(())
 }

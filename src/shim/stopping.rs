@@ -20,6 +20,10 @@ const SIGTIMEDWAIT: &str = "128";
 #[cfg(not(target_arch = "x86_64"))]
 const SIGTIMEDWAIT: &str = "137";
 
+/// How often, and how long after one another, a thread that is busy is looked at: a fifth of a second in all.
+const LOOKS: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(4);
+
 /// Judges the process `pid` of the host's pid namespace, all threads.
 pub fn reach(pid: u32, signal: i32) -> Reach {
     // These two are never dropped by a mask: they do not ask the process.
@@ -37,8 +41,27 @@ pub fn reach(pid: u32, signal: i32) -> Reach {
     if seen { Reach::Dropped } else { Reach::Perhaps }
 }
 
+/// A thread that is on a CPU may be about to wait for the signal, so it is looked at again: mostly it has only just
+/// begun. One that never rests keeps its grace.
 fn thread_may_receive(thread: &Path, signal: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string(thread.join("status")) else { return true };
+    for _ in 0..LOOKS {
+        match look_at(thread, signal) {
+            Sight::MayReceive => return true,
+            Sight::CannotReceive => return false,
+            Sight::Busy => std::thread::sleep(PAUSE),
+        }
+    }
+    true
+}
+
+enum Sight {
+    MayReceive,
+    CannotReceive,
+    Busy,
+}
+
+fn look_at(thread: &Path, signal: i32) -> Sight {
+    let Ok(status) = std::fs::read_to_string(thread.join("status")) else { return Sight::MayReceive };
     let bit = 1u64 << (signal - 1).clamp(0, 63);
     let mask = |name: &str| {
         let line = status.lines().find_map(|l| l.strip_prefix(name))?;
@@ -46,12 +69,15 @@ fn thread_may_receive(thread: &Path, signal: i32) -> bool {
     };
     match (mask("SigCgt:"), mask("SigBlk:")) {
         (Some(caught), Some(blocked)) if (caught | blocked) & bit == 0 => {}
-        _ => return true,
+        _ => return Sight::MayReceive,
     }
-    // "running" while it is on a CPU: then it may be about to wait.
     match std::fs::read_to_string(thread.join("syscall")) {
-        Ok(call) => matches!(call.split_whitespace().next(), Some(SIGTIMEDWAIT | "running") | None),
-        Err(_) => true,
+        Ok(call) => match call.split_whitespace().next() {
+            Some(SIGTIMEDWAIT) | None => Sight::MayReceive,
+            Some("running") => Sight::Busy,
+            Some(_) => Sight::CannotReceive,
+        },
+        Err(_) => Sight::MayReceive,
     }
 }
 

@@ -21,7 +21,8 @@ use crate::sys::{self, process, signal};
 pub(super) struct Newborn {
     layout: Layout,
     id: ContainerId,
-    /// Processes that write the id maps of a fresh user namespace; empty when one was joined.
+    /// Processes that write the id maps of a fresh user namespace; none when one was joined, or when its map has a
+    /// single id.
     writers: Vec<u32>,
     own_network: bool,
     client: OwnedFd,
@@ -82,11 +83,9 @@ impl Newborn {
 
     /// A fresh user namespace has its maps from here on, and is there for others to join.
     fn settle(&self) -> Result<(), Failure> {
-        if self.writers.is_empty() {
-            return Ok(());
-        }
-        let lock = process::inherited(spawn::USERNS_LOCK);
-        let pending = Pending { writers: self.writers.clone(), lock };
+        // The lock tells, not the writers: a map of a single id has none, and waits to be published all the same.
+        let Some(lock) = process::inherited(spawn::USERNS_LOCK) else { return Ok(()) };
+        let pending = Pending { writers: self.writers.clone(), lock: Some(lock) };
         pending.finish(self.layout.root()).map_err(|e| refused_by_store(&e))?;
         spawn::settle_capabilities().map_err(|e| refused("settle capabilities", &e))
     }

@@ -49,8 +49,8 @@ pub enum Error {
     #[error("cannot map sub-ids{}", if *.helpers { " with newuidmap and newgidmap" } else { "" })]
     IdMap { source: crate::sys::Error, helpers: bool },
     /// A job inside the user namespace failed; the text is its own.
-    #[error("{0}")]
-    Job(String),
+    #[error("{message}")]
+    Job { message: String, hint: Option<String> },
 }
 
 impl Error {
@@ -86,6 +86,7 @@ impl Hint for Error {
                 }
                 _ => return None,
             },
+            Self::Job { hint, .. } => return hint.clone(),
             Self::NoUserNamespace(_) => return Some(super::userns::why_refused()),
             Self::IdMap { helpers: true, .. } => {
                 "the ranges in /etc/subuid and /etc/subgid must be yours, and newuidmap and newgidmap set-uid root \

@@ -13,10 +13,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::{Error, Layout, Result, Store};
+use crate::error::Hint;
 use crate::sys::process::{self, Fork};
 pub use crate::sys::userns::IdMap;
 use crate::sys::userns::{self, MapKind, Wanted, WhyNoRange, Writers};
@@ -234,24 +235,39 @@ pub fn run_inside<T: Serialize + DeserializeOwned>(
     let mut bytes = Vec::new();
     std::fs::File::from(read).take(MAX_RESULT).read_to_end(&mut bytes).op("read the job's result")?;
     let status = process::wait_pid(child.pid)?;
-    match serde_json::from_slice::<std::result::Result<T, String>>(&bytes) {
-        Ok(result) => result.map_err(Error::Job),
-        Err(_) => Err(Error::Job(format!("the storage job ended unexpectedly ({status:?})"))),
+    match serde_json::from_slice::<std::result::Result<T, JobFailure>>(&bytes) {
+        Ok(result) => result.map_err(|f| Error::Job { message: f.message, hint: f.hint }),
+        Err(_) => {
+            let message = format!("the storage job ended unexpectedly ({status:?})");
+            Err(Error::Job { message, hint: None })
+        }
+    }
+}
+
+/// An error on its way out of the namespace.
+#[derive(Debug, Serialize, Deserialize)]
+struct JobFailure {
+    message: String,
+    hint: Option<String>,
+}
+
+impl From<Error> for JobFailure {
+    fn from(error: Error) -> Self {
+        Self { message: crate::error::chain(&error), hint: error.hint() }
     }
 }
 
 fn inside<T>(
     root: &Path,
     job: impl FnOnce() -> std::result::Result<T, String>,
-) -> std::result::Result<T, String> {
-    let entered = enter_for_job(root).map_err(|e| crate::error::chain(&e))?;
-    if let Entered::Created(pending) = entered {
-        pending.finish(root).map_err(|e| crate::error::chain(&e))?;
+) -> std::result::Result<T, JobFailure> {
+    if let Entered::Created(pending) = enter_for_job(root)? {
+        pending.finish(root)?;
     }
     // Entering changed the credentials, which clears the parent-death signal.
     let _ = process::die_with_parent();
-    become_root().map_err(|e| e.to_string())?;
-    job()
+    become_root().map_err(Error::from)?;
+    job().map_err(|message| JobFailure { message, hint: None })
 }
 
 /// Makes the namespace's root the process's ids where the map's first id is not already that.

@@ -79,8 +79,17 @@ fn clone(flags: u64, exit_signal: i32) -> Result<Fork> {
     // SAFETY: without CLONE_VM the child gets a copy of this address space and, with no stack given, goes on
     // at this very point on its copy of the stack, as after fork(2); args and pidfd outlive the call.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    let pid = match pid {
+        -1 if Error::last("clone3").is(libc::ENOSYS) => {
+            // Filters of other containers say that there is no clone3, because they cannot look into its arguments.
+            let old_style = args.flags | args.exit_signal;
+            // SAFETY: as above; the third argument is where CLONE_PIDFD stores the descriptor.
+            unsafe { libc::syscall(libc::SYS_clone, old_style, 0, &raw mut pidfd, 0, 0) }
+        }
+        pid => pid,
+    };
     match pid {
-        -1 => Err(Error::last("clone3")),
+        -1 => Err(Error::last("clone")),
         0 => Ok(Fork::Child),
         pid => {
             // SAFETY: the kernel stored a fresh descriptor there, which nobody else owns.
@@ -149,6 +158,14 @@ impl WaitStatus {
             None
         }
     }
+}
+
+/// Waits until a child has ended, and leaves it to be reaped.
+pub fn await_end(pid: u32) -> Result<()> {
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    let pid = Pid::from_raw(pid.cast_signed()).ok_or_else(|| Error::new("waitid", libc::ESRCH))?;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    rustix::io::retry_on_intr(|| waitid(WaitId::Pid(pid), options)).op("waitid").map(|_| ())
 }
 
 /// Waits for one child to end.

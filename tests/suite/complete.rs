@@ -34,12 +34,27 @@ fn images_verbs_and_flags_are_offered() {
     let images = offered(&s, &["run", "--rm", "busy"]);
     assert!(images.iter().any(|i| i.starts_with("busybox")), "{images:?}");
     assert!(has(&offered(&s, &["rmi", ""]), "busybox") || has(&offered(&s, &["rmi", ""]), "busybox:latest"));
+    let roots = offered(&s, &["run", "--rootfs", "/us"]);
+    assert!(has(&roots, "/usr/"), "{roots:?}");
     let verbs = offered(&s, &["re"]);
     assert!(has(&verbs, "restart"), "{verbs:?}");
     let flags = offered(&s, &["run", "--entr"]);
     assert!(has(&flags, "--entrypoint"), "{flags:?}");
     let values = offered(&s, &["run", "--network", ""]);
     assert!(has(&values, "none") && has(&values, "host"), "{values:?}");
+}
+
+/// As docker does it: names where a name can stand, flags where one was begun.
+#[test]
+fn flags_are_offered_to_those_who_begin_one() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name up busybox sleep 1000");
+    assert_eq!(offered(&s, &["stop", ""]), ["up"]);
+    assert_eq!(offered(&s, &["exec", "up", ""]), [""; 0]);
+    assert!(has(&offered(&s, &["stop", "--"]), "--timeout"));
+    assert!(offered(&s, &[""]).iter().all(|word| !word.starts_with('-')));
+    let fish = s.kelp(["--", "kelp", "stop", ""]).env("COMPLETE", "fish").exits(0);
+    assert_eq!(fish.lines(), ["up\tbusybox"]);
 }
 
 #[test]

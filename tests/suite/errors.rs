@@ -150,9 +150,11 @@ fn a_full_disk_during_import() {
 fn a_full_disk_during_a_run() {
     let Some(s) = Sandbox::with_small_disk("size=40m") else { return needs_root("a_full_disk_during_a_run") };
     let s = s.busybox();
-    let out =
-        s.exits(0, "run --name c1 busybox sh -c 'cat /dev/zero > /fill; echo the log must not be lost'");
+    let script = "'cat /dev/zero > /fill; echo the log must not be lost; exit 7'";
+    let out = s.exits(7, &format!("run --name c1 busybox sh -c {script}"));
     out.says("no space left").has("the log must not be lost");
+    // How it ended is written down where there is no room left.
+    assert_eq!(s.field("c1", ".State.ExitCode"), "7");
     s.ok("ps -a");
     s.ok("rm c1");
     s.ok("run --rm busybox true");

@@ -1,8 +1,9 @@
 //! What keeps a container in: capabilities, seccomp, namespaces, masked paths, devices.
 
 use std::fs;
+use std::time::Duration;
 
-use crate::harness::{Image, Sandbox, status_field};
+use crate::harness::{Image, Sandbox, status_field, within};
 
 /// docker's default set: chown, dac_override, fowner, fsetid, kill, setgid, setuid, setpcap, net_bind_service,
 /// net_raw, sys_chroot, mknod, audit_write, setfcap.
@@ -235,4 +236,53 @@ fn labels_of_an_image_change_nothing() {
     let look = "grep -E 'Cap|NoNew|Seccomp:' /proc/self/status; cat /proc/self/mounts | cut -d' ' -f2-4 | grep -v overlay; ls /dev";
     let of = |image: &str| s.ok(["run", "--rm", image, "sh", "-c", look]).stdout;
     assert_eq!(of("plain"), of("labelled"));
+}
+
+/// No option of docker's or podman's asks for it, so the OCI spec does: the one that the container's shim reads.
+#[test]
+fn a_spec_may_give_the_container_clocks_of_its_own() {
+    let s = Sandbox::new().busybox();
+    let clocks = "cat /proc/self/timens_offsets; cut -d. -f1 /proc/uptime";
+    let id = s.ok(["create", "--name", "c1", "busybox", "sh", "-c", &format!("{clocks}; sleep 1000")]);
+    let path = s.store().join("containers").join(id.text()).join("config.json");
+    let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut start = |offsets: serde_json::Value| {
+        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+        namespaces.retain(|n| n["type"] != "time");
+        namespaces.push(serde_json::json!({"type": "time"}));
+        spec["linux"]["timeOffsets"] = offsets;
+        std::fs::write(&path, spec.to_string()).unwrap();
+        s.kelp("start c1").run()
+    };
+    start(serde_json::json!({"monotonic": {"secs": 1000, "nanosecs": 5}, "boottime": {"secs": 50_000_000}}))
+        .expect_code(0);
+    assert!(within(Duration::from_secs(20), || s.ok("logs c1").lines().len() == 3));
+    for out in [s.ok("logs c1"), s.ok(["exec", "c1", "sh", "-c", clocks])] {
+        let words: Vec<&str> = out.stdout.split_whitespace().collect();
+        assert_eq!(words[..6], ["monotonic", "1000", "5", "boottime", "50000000", "0"]);
+        let uptime: u64 = words[6].parse().unwrap();
+        assert!((50_000_000..100_000_000).contains(&uptime), "{uptime}");
+    }
+    s.ok("stop -t 0 c1");
+    start(serde_json::json!({"boottime": {"secs": -50_000_000}})).expect_code(1).says("below zero");
+}
+
+/// What docker's seccomp filter and masked /proc do to a kelp inside: no clone3, /proc/sys read-only, no procfs of
+/// one's own.
+#[test]
+fn kelp_runs_in_a_container_that_hides_things_from_it() {
+    let s = Sandbox::new().busybox();
+    let no_clone3 = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":
+        [{"names":["clone3"],"action":"SCMP_ACT_ERRNO","errnoRet":38}]}"#;
+    s.write("no-clone3.json", no_clone3);
+    s.write("bb.tar", fs::read(s.busybox_tar()).unwrap());
+    let seccomp = format!("seccomp={}", s.work().join("no-clone3.json").display());
+    let kelp = format!("{}:/bin/kelp:ro", s.program().display());
+    let tar = format!("{}:/bb.tar:ro", s.work().join("bb.tar").display());
+    let script = "kelp import /bb.tar b && kelp run -d --name c1 b sleep 1000 && kelp exec c1 echo inside \
+        && kelp rm -f c1 && kelp run --rm b echo again";
+    let outer = ["run", "--rm", "--security-opt", &seccomp, "--tmpfs", "/root:exec", "-e", "HOME=/root"];
+    let rest = ["-v", &kelp, "-v", &tar, "busybox", "sh", "-c", script];
+    let out = s.ok(outer.iter().chain(&rest).map(|w| (*w).to_owned()).collect::<Vec<_>>());
+    out.has("inside").has("again").says("hides parts of /proc");
 }

@@ -237,7 +237,7 @@ fn a_running_container_is_not_removed_without_force() {
     s.exits(1, "rm c1").says("running");
     assert_eq!(s.field("c1", ".State.Running"), "true");
     s.ok("rm -f c1").is("c1");
-    s.ok("rm -f c1");
+    s.ok("rm -f c1").says("no such container").is("");
     s.exits(1, "rm c1").says("no such container");
 }
 
@@ -366,6 +366,11 @@ fn inspect_has_dockers_shape() {
     {
         assert!(c.get(key).is_some(), "no {key}");
     }
+    let optional = "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{json .Config.Healthcheck}} \
+        {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.Memory}} {{len .HostConfig.PortBindings}} {{.Config.Domainname}}";
+    s.ok(["inspect", "-f", optional, "c1"]).is("none null no 0 0");
+    s.ok("create --name t1 --tmpfs /t:size=1m,mode=700 busybox true");
+    s.ok("inspect -f '{{json .HostConfig.Tmpfs}}' t1").is(r#"{"/t":"size=1048576,mode=700"}"#);
     let out = s.exits(1, "inspect c1 nobody");
     out.says("nobody").has(&id);
 }

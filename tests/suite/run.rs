@@ -345,3 +345,16 @@ fn debian_13_runs_its_own_package_manager() {
     s.ok(vec!["run".into(), "--rm".into(), "debian".into(), "sh".into(), "-c".into(), script.to_owned()])
         .is("hi\n1000");
 }
+
+/// As with docker: scripts write `--name "$NAME"` whether NAME is set or not.
+#[test]
+fn an_empty_value_is_none() {
+    let s = Sandbox::new().busybox();
+    let empty = "--name '' -h '' -u '' -w '' --stop-signal '' --platform '' --pid '' --network ''";
+    s.ok(&format!("run --rm {empty} busybox pwd")).is("/");
+    s.ok("run -d --name c1 busybox sleep 1000");
+    s.ok("exec -u '' -w '' c1 pwd").is("/");
+    s.ok("stop -s '' -t 0 c1");
+    s.ok("start c1");
+    s.ok("kill -s '' c1");
+}

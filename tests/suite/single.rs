@@ -28,6 +28,21 @@ fn a_user_without_sub_ids() {
     s.ok("run --rm busybox sh -c 'grep -c . /proc/self/uid_map'").is("1");
 }
 
+/// The namespace of the first is there for the others to join, whatever its map.
+#[test]
+fn several_containers_with_one_id_run_at_once() {
+    let Some(s) = Sandbox::single() else {
+        return needs_root("several_containers_with_one_id_run_at_once");
+    };
+    let s = s.busybox();
+    for name in ["c1", "c2"] {
+        s.ok(&format!("run -d --name {name} busybox sleep 1000"));
+    }
+    s.ok("run --rm --pid container:c1 busybox ps").has("sleep 1000");
+    let namespace = |name: &str| fs::read_link(format!("/proc/{}/ns/user", s.pid_of(name))).unwrap();
+    assert_eq!(namespace("c1"), namespace("c2"));
+}
+
 #[test]
 fn with_one_id_another_user_is_an_error_that_says_why() {
     let Some(s) = Sandbox::single() else {
@@ -109,6 +124,9 @@ fn root_may_use_it_too() {
     }
     let s = Sandbox::root().busybox();
     the_main_job_is_done(&s);
+    let out = s.ok("run --rm busybox cat /proc/self/uid_map");
+    let real_root = out.text().split_whitespace().eq(["0", "0", "4294967295"]);
+    assert_eq!(out.stderr.contains("root of this machine"), real_root, "{}", out.story());
     s.ok("run --rm -u 33 busybox id -u").is("33");
     let image = Image::busybox().layer(Layer::default().owner(33, 44).file("owned", 0o4640, b"x"));
     s.load(&image, "i");

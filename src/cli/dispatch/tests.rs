@@ -116,7 +116,6 @@ fn nonsense_is_bad_usage() {
         "run --frobnicate debian",
         "ps --frob",
         "rm",
-        "container",
         "container frob",
         "logs a b",
         "--frob ps",
@@ -132,6 +131,15 @@ fn nonsense_is_bad_usage() {
         };
         assert_eq!(failure.status(Exit::Verb), ExitStatus::Own, "{line}");
         assert_eq!(failure.status(Exit::Container), ExitStatus::Own, "{line}");
+    }
+}
+
+/// docker's answer to `docker container`.
+#[test]
+fn a_group_alone_is_a_question() {
+    for line in ["", "container", "image"] {
+        let failure = parsed(line).err().unwrap();
+        assert_eq!(failure.status(Exit::Verb), ExitStatus::Success, "{line}");
     }
 }
 

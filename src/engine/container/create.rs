@@ -96,13 +96,7 @@ impl Draft {
         let launch = launch_of(engine, &request, &record, recipe.clone(), config)?;
         let image = config.filter(|_| joins(&request));
         record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
-        Ok(Self {
-            named,
-            recipe,
-            warnings: if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() },
-            record,
-            request,
-        })
+        Ok(Self { named, recipe, warnings: weakness(&ids)?, record, request })
     }
 
     /// Makes the container exist in `phase`; `last` has the last word on its directory while nobody sees it.
@@ -134,12 +128,16 @@ impl Draft {
 fn snapshot_refused(error: snapshot::Error) -> store::Error {
     match error {
         snapshot::Error::Sys(e) => e.into(),
-        other => store::Error::Job(crate::error::chain(&other)),
+        other => {
+            use crate::error::Hint;
+            store::Error::Job { message: crate::error::chain(&other), hint: other.hint() }
+        }
     }
 }
 
-/// A `--rm` container that has ended keeps its name until its shim has removed it.
-fn about_to_go(engine: &Engine, holder: &ContainerId) -> Result<bool> {
+/// A `--rm` container that has ended keeps its name and its image until its shim has removed it. Waited for, here:
+/// `true` once it is gone.
+pub(in crate::engine) fn about_to_go(engine: &Engine, holder: &ContainerId) -> Result<bool> {
     let record = match engine.store.find_container(holder.as_str()) {
         Err(store::Error::NoSuchContainer(_)) => return Ok(true),
         other => other?,
@@ -261,6 +259,18 @@ fn labels(request: &CreateRequest, config: Option<&ImageConfig>) -> BTreeMap<Str
     }
     labels.extend(request.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
     labels
+}
+
+/// What the user should know about the ids that containers get.
+fn weakness(ids: &userns::IdMap) -> Result<Vec<String>> {
+    if ids.has_real_root() {
+        return Ok(vec![
+            "/etc/subuid has no range for root: root in the container is root of this machine, held by capabilities \
+             and seccomp alone (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 root)"
+                .into(),
+        ]);
+    }
+    Ok(if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() })
 }
 
 fn single_id_notice() -> Result<String> {

@@ -20,14 +20,17 @@ pub struct RmOptions {
     pub force: bool,
 }
 
-/// Removes one container. Two at once: one does it, the other finds it gone.
-pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<()> {
+/// Removes one container. Two at once: one does it, the other finds it gone. `false`: there was none, and `force`
+/// makes that no error.
+pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<bool> {
     let deadline = Instant::now() + PATIENCE;
+    let mut seen = false;
     loop {
         let (record, observed) = match find::settled(engine, container, "remove") {
-            Err(e) if e.is_missing() && options.force => return Ok(()),
+            Err(e) if e.is_missing() && options.force => return Ok(seen),
             other => other?,
         };
+        seen = true;
         if observed.status == Status::Running {
             if !options.force {
                 return Err(is_running(&record));
@@ -35,11 +38,11 @@ pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<()> {
             kill(engine, &record, &observed)?;
         }
         match remove(engine, &record) {
-            Err(e) if e.is_missing() && (options.force || record.auto_remove) => return Ok(()),
+            Err(e) if e.is_missing() && (options.force || record.auto_remove) => return Ok(true),
             // A shim that was just starting runs by now, or one that was ending is gone.
             Ok(false) if Instant::now() < deadline => {}
             Ok(false) => return Err(is_running(&record)),
-            other => return other.map(|_| ()),
+            other => return other.map(|_| true),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `rmi`: a name goes, and with the last one the image.
 
 use super::resolve;
+use crate::engine::container::create::about_to_go;
 use crate::engine::{Engine, Error, Result};
 use crate::oci::Reference;
 use crate::store::container::Status;
@@ -90,6 +91,9 @@ fn check_use(
     let short = image.id.strip_prefix("sha256:").unwrap_or(&image.id).get(..12).unwrap_or(&image.id);
     let conflict = |text: String| Err(Error::ImageConflict(text));
     for container in engine.store.containers_using_image(&image.id)? {
+        if about_to_go(engine, &container.id)? {
+            continue;
+        }
         let id = container.id.short();
         let running = matches!(
             engine.store.observe(&container)?.status,

@@ -281,6 +281,9 @@ fn annotations(
     for (path, text) in files::texts(request, place) {
         all.insert(format!("{}{path}", annotation::TEXT), text);
     }
+    let optional: Vec<&str> =
+        CONVENIENT_SYSCTLS.into_iter().filter(|name| !request.sysctls.contains_key(*name)).collect();
+    all.insert(annotation::OPTIONAL_SYSCTLS.to_owned(), serde_json::json!(optional).to_string());
     Ok(all)
 }
 
@@ -303,13 +306,18 @@ fn linux(request: &CreateRequest, place: &Place) -> Result<Linux> {
     Ok(linux)
 }
 
+const PORT_START: &str = "net.ipv4.ip_unprivileged_port_start";
+const PING_GROUPS: &str = "net.ipv4.ping_group_range";
+/// Set unless the user sets them.
+const CONVENIENT_SYSCTLS: [&str; 2] = [PORT_START, PING_GROUPS];
+
 /// docker's two defaults, where the network is the container's own, below what the user set.
 fn sysctls(request: &CreateRequest, place: &Place) -> HashMap<String, String> {
     let mut all = HashMap::new();
     if request.network != NetworkMode::Host {
-        all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
+        all.insert(PORT_START.to_owned(), "0".to_owned());
         if let Some(largest) = place.largest_gid {
-            all.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {largest}"));
+            all.insert(PING_GROUPS.to_owned(), format!("0 {largest}"));
         }
     }
     all.extend(request.sysctls.iter().map(|(k, v)| (k.clone(), v.clone())));

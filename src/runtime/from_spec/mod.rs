@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
-use super::plan::{Namespace, Namespaces, Plan, Rootfs};
+use super::plan::{Clock, ClockOffset, Namespace, Namespaces, Plan, Rootfs};
 use super::sysctl;
 
 pub use process::{ExecChanges, exec_process};
@@ -32,6 +32,8 @@ pub mod annotation {
     pub const CREATE_CWD: &str = "kelp.create-cwd";
     /// Followed by a path: the text of the file that a mount of type [`super::TEXT`] puts there.
     pub const TEXT: &str = "kelp.text:";
+    /// Names of sysctls that nobody asked for, a JSON array of strings: one that cannot be set is left as it is.
+    pub const OPTIONAL_SYSCTLS: &str = "kelp.optional-sysctls";
     /// What all of them begin with.
     pub const PREFIX: &str = "kelp.";
 }
@@ -102,12 +104,14 @@ impl Plan {
         }
         let plan = Plan {
             hostname,
+            clock_offsets: clock_offsets(linux, &namespaces)?,
             rootfs: facts.rootfs,
             rootfs_read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
             mounts,
             masked_paths: system_paths("maskedPaths", linux.masked_paths().as_deref())?,
             readonly_paths: system_paths("readonlyPaths", linux.readonly_paths().as_deref())?,
             sysctls: sysctls(linux, &namespaces)?,
+            optional_sysctls: names(spec, annotation::OPTIONAL_SYSCTLS)?,
             tty_gid: facts.tty_gid,
             process,
             init: flag(spec, annotation::INIT)?,
@@ -138,7 +142,6 @@ fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.personality", linux.personality().is_some()),
-        ("linux.timeOffsets", linux.time_offsets().is_some()),
     ];
     match present.iter().find(|(_, present)| *present) {
         Some((name, _)) => Err(Error::NotBuilt(format!("`{name}` of the OCI spec"))),
@@ -148,7 +151,7 @@ fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
 
 fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let host = Namespace::Host;
-    let mut found = Namespaces { network: host, pid: host, ipc: host, uts: host, cgroup: host };
+    let mut found = Namespaces { network: host, pid: host, ipc: host, uts: host, cgroup: host, time: host };
     let mut seen = Vec::new();
     let mut own_mounts = false;
     for namespace in linux.namespaces().iter().flatten() {
@@ -170,13 +173,37 @@ fn namespaces(linux: &Linux) -> Result<Namespaces> {
             LinuxNamespaceType::Mount => own_mounts = from == Namespace::New,
             // Entered by the shim before any plan runs.
             LinuxNamespaceType::User => {}
-            LinuxNamespaceType::Time => return Err(Error::NotBuilt("a time namespace".to_owned())),
+            LinuxNamespaceType::Time if from == Namespace::New => found.time = from,
+            LinuxNamespaceType::Time => {
+                return Err(Error::NotBuilt("joining a time namespace".to_owned()));
+            }
         }
     }
     if !own_mounts {
         return Err(invalid("linux.namespaces", "a new mount namespace is needed"));
     }
     Ok(found)
+}
+
+fn clock_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<ClockOffset>> {
+    let Some(wanted) = linux.time_offsets() else { return Ok(Vec::new()) };
+    if namespaces.time != Namespace::New {
+        return Err(invalid("linux.timeOffsets", "they need a time namespace"));
+    }
+    let mut offsets = Vec::with_capacity(wanted.len());
+    for (name, offset) in wanted {
+        let clock = [Clock::Monotonic, Clock::Boottime].into_iter().find(|c| c.name() == name);
+        let clock =
+            clock.ok_or_else(|| invalid("linux.timeOffsets", "the clocks are monotonic and boottime"))?;
+        let nanoseconds = offset.nanosecs().unwrap_or(0);
+        if nanoseconds > 999_999_999 {
+            return Err(invalid(format!("linux.timeOffsets.{name}"), "a second has 1000000000 nanoseconds"));
+        }
+        offsets.push(ClockOffset { clock, seconds: offset.secs().unwrap_or(0), nanoseconds });
+    }
+    // The spec's map has no order; two starts of one container must do the same.
+    offsets.sort_by_key(|o| o.clock);
+    Ok(offsets)
 }
 
 fn sysctls(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
@@ -230,6 +257,16 @@ fn checked_path(what: &str, path: &Path) -> Result<PathBuf> {
 
 fn annotations(spec: &Spec) -> Option<&HashMap<String, String>> {
     spec.annotations().as_ref()
+}
+
+/// An annotation that is a JSON array of strings; empty without it.
+fn names(spec: &Spec, annotation: &str) -> Result<Vec<String>> {
+    match annotations(spec).and_then(|a| a.get(annotation)) {
+        None => Ok(Vec::new()),
+        Some(json) => {
+            serde_json::from_str(json).map_err(|_| invalid(annotation, "not a JSON array of strings"))
+        }
+    }
 }
 
 fn flag(spec: &Spec, name: &str) -> Result<bool> {

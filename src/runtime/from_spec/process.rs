@@ -134,8 +134,7 @@ fn user(spec: &Spec, p: &oci::Process) -> Result<(String, Vec<String>)> {
         return Err(invalid(annotation::USER, "at most 512 bytes, no NUL"));
     }
     let groups = match texts.and_then(|a| a.get(annotation::GROUPS)) {
-        Some(json) => serde_json::from_str(json)
-            .map_err(|_| invalid(annotation::GROUPS, "not a JSON array of strings"))?,
+        Some(_) => super::names(spec, annotation::GROUPS)?,
         None => p.user().additional_gids().iter().flatten().map(u32::to_string).collect(),
     };
     Ok((user, groups))

@@ -84,7 +84,8 @@ fn nothing_is_accepted_and_ignored() {
     refused("/hooks", json!({}), "`hooks`");
     refused("/linux/seccomp", json!({"defaultAction": "SCMP_ACT_ALLOW"}), "seccomp");
     refused("/linux/resources", json!({}), "resources");
-    refused("/linux/namespaces", json!([{"type": "mount"}, {"type": "time"}]), "time");
+    let joined = json!([{"type": "mount"}, {"type": "time", "path": "/proc/1/ns/time"}]);
+    refused("/linux/namespaces", joined, "time");
     refused("/linux/namespaces", json!([{"type": "mount"}, {"type": "mount"}]), "twice");
     refused("/linux/namespaces", json!([{"type": "pid"}]), "mount namespace");
     refused("/linux/sysctl", json!({"net.core.somaxconn": "1"}), "shares");
@@ -93,6 +94,26 @@ fn nothing_is_accepted_and_ignored() {
     refused("/process/capabilities", json!({"permitted": ["CAP_KILL"]}), "permitted");
     refused("/hostname", json!("x"), "UTS");
     refused("/annotations", json!({"kelp.init": "maybe"}), "maybe");
+}
+
+#[test]
+fn clocks_of_its_own() {
+    assert_eq!(plan(&base()).unwrap().plan.namespaces.time, Namespace::Host);
+    let offsets = json!({"monotonic": {"secs": -5, "nanosecs": 7}, "boottime": {"secs": 86400}});
+    refused("/linux/timeOffsets", offsets.clone(), "time namespace");
+    let timed = |offsets: Value| {
+        let mut spec = with("/linux/namespaces", json!([{"type": "mount"}, {"type": "time"}]));
+        spec["linux"]["timeOffsets"] = offsets;
+        plan(&spec)
+    };
+    let plan = timed(offsets).unwrap().plan;
+    assert_eq!(plan.namespaces.time, Namespace::New);
+    let monotonic = ClockOffset { clock: Clock::Monotonic, seconds: -5, nanoseconds: 7 };
+    let boottime = ClockOffset { clock: Clock::Boottime, seconds: 86400, nanoseconds: 0 };
+    assert_eq!(plan.clock_offsets, [monotonic, boottime]);
+    assert!(timed(json!({"realtime": {"secs": 1}})).unwrap_err().to_string().contains("boottime"));
+    let nanos = timed(json!({"monotonic": {"nanosecs": 1_000_000_000}})).unwrap_err().to_string();
+    assert!(nanos.contains("nanoseconds"), "{nanos}");
 }
 
 #[test]

@@ -64,9 +64,9 @@ fn a_failing_fill_leaves_nothing() {
     let (_dir, store) = store();
     let failed: Result<()> = store.create_container(&record("never"), |dir| {
         fill(dir)?;
-        Err(Error::Job("no".into()))
+        Err(Error::Job { message: "no".into(), hint: None })
     });
-    assert!(matches!(failed, Err(Error::Job(_))));
+    assert!(matches!(failed, Err(Error::Job { .. })));
     assert_eq!(store.containers().unwrap(), []);
     assert_eq!(std::fs::read_dir(store.containers_dir()).unwrap().count(), 0);
     assert_sound(&store);

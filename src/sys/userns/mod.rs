@@ -48,6 +48,12 @@ impl IdMap {
         self.kind == MapKind::Single
     }
 
+    /// Root inside is root of the machine: every id there is stands for itself.
+    pub fn has_real_root(&self) -> bool {
+        let all = Extent { inside: 0, outside: 0, count: u32::MAX };
+        self.kind == MapKind::Identity && self.uids == [all]
+    }
+
     pub fn has_gid(&self, inside: u32) -> bool {
         contains(&self.gids, inside)
     }

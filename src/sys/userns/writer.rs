@@ -46,6 +46,13 @@ impl Writers {
         if wanted.map.kind == MapKind::Single {
             write_single(wanted)?;
         }
+        if wanted.helpers.is_none() {
+            // What follows makes the caller undumpable, and its files in /proc then belong to a root that writers
+            // within an outer user namespace are not.
+            for pid in &self.pids {
+                process::await_end(*pid)?;
+            }
+        }
         Ok(self.pids)
     }
 

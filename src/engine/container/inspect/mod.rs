@@ -1,6 +1,9 @@
 //! `inspect`: everything that is known of a container, in docker's shape and order.
 //!
-//! Fields of docker's that mean nothing here are left out, never made up.
+//! Fields of docker's that mean nothing here are left out, never made up. Those of options that are not built say
+//! that nothing was asked for ([`unset`]).
+
+mod unset;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -84,7 +87,8 @@ pub struct HostConfig {
     pub privileged: bool,
     pub readonly_rootfs: bool,
     pub security_opt: Vec<String>,
-    pub tmpfs: Vec<String>,
+    /// Options by target.
+    pub tmpfs: BTreeMap<String, String>,
     #[serde(rename = "UTSMode")]
     pub uts_mode: String,
     pub userns_mode: &'static str,
@@ -93,6 +97,8 @@ pub struct HostConfig {
     pub sysctls: BTreeMap<String, String>,
     pub ulimits: Vec<Ulimit>,
     pub init: bool,
+    #[serde(flatten)]
+    pub unset: unset::HostConfig,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -136,6 +142,8 @@ pub struct Config {
     pub stop_signal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_timeout: Option<i64>,
+    #[serde(flatten)]
+    pub unset: unset::Config,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -145,6 +153,8 @@ pub struct NetworkSettings {
     #[serde(rename = "IPAddress")]
     pub ip_address: &'static str,
     pub networks: BTreeMap<&'static str, Network>,
+    #[serde(flatten)]
+    pub unset: unset::NetworkSettings,
 }
 
 /// A network without addresses: `none` and `host` have none of their own.
@@ -155,6 +165,8 @@ pub struct Network {
     pub ip_address: &'static str,
     pub gateway: &'static str,
     pub mac_address: &'static str,
+    #[serde(flatten)]
+    pub unset: unset::Network,
 }
 
 /// Everything about one container; `with_size` walks its writable layer.
@@ -282,6 +294,7 @@ fn host_config(request: &CreateRequest) -> HostConfig {
             .map(|u| Ulimit { name: u.name.clone(), hard: limit(u.hard), soft: limit(u.soft) })
             .collect(),
         init: request.init,
+        unset: unset::HostConfig::default(),
     }
 }
 
@@ -323,9 +336,16 @@ fn bind(mount: &MountRequest) -> Option<String> {
     }
 }
 
-fn tmpfs(mount: &MountRequest) -> Option<String> {
+fn tmpfs(mount: &MountRequest) -> Option<(String, String)> {
     match mount {
-        MountRequest::Tmpfs { target, .. } => Some(target.display().to_string()),
+        MountRequest::Tmpfs { target, size, mode, read_only, exec, suid, dev } => {
+            let words = [("ro", read_only), ("exec", exec), ("suid", suid), ("dev", dev)];
+            let words = words.into_iter().filter(|(_, set)| **set).map(|(word, _)| word.to_owned());
+            let size = size.map(|bytes| format!("size={bytes}"));
+            let mode = mode.map(|bits| format!("mode={bits:o}"));
+            let options: Vec<String> = words.chain(size).chain(mode).collect();
+            Some((target.display().to_string(), options.join(",")))
+        }
         MountRequest::Bind { .. } => None,
     }
 }
@@ -399,14 +419,16 @@ fn config(engine: &Engine, row: &ContainerRecord, request: &CreateRequest) -> Co
         labels: row.labels.clone(),
         stop_signal: request.stop_signal.clone().or_else(|| image["StopSignal"].as_str().map(Into::into)),
         stop_timeout: request.stop_timeout,
+        unset: unset::Config::default(),
     }
 }
 
 fn network_settings(request: &CreateRequest) -> NetworkSettings {
-    let network = Network { ip_address: "", gateway: "", mac_address: "" };
+    let network = Network { ip_address: "", gateway: "", mac_address: "", unset: unset::Network::default() };
     NetworkSettings {
         ports: BTreeMap::new(),
         ip_address: "",
         networks: BTreeMap::from([(ps::network(request.network), network)]),
+        unset: unset::NetworkSettings::default(),
     }
 }
