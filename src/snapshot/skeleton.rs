@@ -10,7 +10,9 @@ use super::Result;
 use crate::store::Layout;
 use crate::sys::Context;
 
-const DIRECTORIES: [&str; 5] = ["", "dev", "etc", "proc", "sys"];
+/// The mode of the first one is seen by nobody: a merged root has that of the writable layer.
+const DIRECTORIES: [(&str, u32); 5] =
+    [("", 0o700), ("dev", 0o755), ("etc", 0o755), ("proc", 0o755), ("sys", 0o755)];
 /// The last one says that all are there.
 const FILES: [&str; 3] = ["etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
@@ -20,13 +22,13 @@ pub(super) fn ensure(layout: &Layout) -> Result<()> {
     if FILES.last().is_some_and(|last| rustix::fs::lstat(root.join(last)).is_ok()) {
         return Ok(());
     }
-    for name in DIRECTORIES {
-        let path = root.join(name);
-        match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
+    for (name, mode) in DIRECTORIES {
+        let (path, mode) = (root.join(name), Mode::from_raw_mode(mode));
+        match rustix::fs::mkdir(&path, mode) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Ok(Err(e).op_on("mkdir", &path)?),
         }
-        rustix::fs::chmod(&path, Mode::from_raw_mode(0o755)).op_on("chmod", &path)?;
+        rustix::fs::chmod(&path, mode).op_on("chmod", &path)?;
     }
     for name in FILES {
         let path = root.join(name);

@@ -107,32 +107,31 @@ fn the_stop_signal_is_the_one_chosen() {
     assert_eq!(s.field("c1", ".State.ExitCode"), "9");
 }
 
-/// A start that stands still in its shim: what the shim is about to read is a fifo.
+/// A start that stands still in its shim, which waits to make the user's namespace.
 struct SlowStart {
     job: Job,
-    fifo: std::fs::File,
-    config: std::path::PathBuf,
+    /// Locked.
+    namespace: std::fs::File,
 }
 
 impl SlowStart {
     fn begin(s: &Sandbox, container: &str) -> Self {
-        let id = s.field(container, ".Id");
-        let config = s.store().join("containers").join(id).join("config.json");
-        std::fs::rename(&config, config.with_extension("kept")).unwrap();
-        s.program_call("mkfifo").args([config.clone()]).exits(0);
+        let state = s.store().join("containers").join(s.field(container, ".Id")).join("state.jsonl");
+        // Nobody has the namespace, and the lock's file is there.
+        s.ok("run --rm busybox true");
+        let namespace = std::fs::OpenOptions::new().write(true).open(s.store().join("userns.lock")).unwrap();
+        let lock = || rustix::fs::flock(&namespace, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+        assert!(within(Duration::from_secs(10), || lock().is_ok()));
         let job = s.kelp(&format!("start {container}")).spawn(false);
-        // Opens when the other side does.
-        let fifo = std::fs::OpenOptions::new().write(true).open(&config).unwrap();
-        Self { job, fifo, config }
+        // The life lock's file, which is taken before the start is recorded.
+        assert!(within(Duration::from_secs(10), || state.exists()));
+        std::thread::sleep(Duration::from_millis(300));
+        Self { job, namespace }
     }
 
     /// Lets it go on, and waits for what became of it.
-    fn go_on(mut self) -> Out {
-        let kept = self.config.with_extension("kept");
-        std::io::Write::write_all(&mut self.fifo, &std::fs::read(&kept).unwrap()).unwrap();
-        // Whoever removes the container may be faster.
-        let _ = std::fs::rename(kept, &self.config);
-        drop(self.fifo);
+    fn go_on(self) -> Out {
+        drop(self.namespace);
         self.job.finish(Duration::from_secs(20))
     }
 }

@@ -15,7 +15,7 @@ use super::session::{Session, Told, Typed, poll};
 use super::{AttachOptions, Ending, UNEXPECTED, not_running, send};
 use crate::shim::error::{Error, Result};
 use crate::shim::log::Stream;
-use crate::shim::protocol::{self, Reply, Request};
+use crate::shim::protocol::{self, MAX_DATA, Reply, Request};
 use crate::sys::Context;
 
 /// How long output is waited for after the process has ended, where others keep its pipes open.
@@ -100,7 +100,7 @@ pub fn exec_session(socket: OwnedFd, request: &[u8], options: &AttachOptions) ->
         master,
         sent: 0,
         exited: None,
-        buffer: Vec::new(),
+        buffer: vec![0; MAX_DATA],
     };
     exec.take_terminal(options)?;
     loop {
