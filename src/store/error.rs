@@ -35,7 +35,7 @@ pub enum Error {
     /// More than one id begins so.
     #[error("`{prefix}` is the beginning of more than one {what} id")]
     AmbiguousPrefix { what: &'static str, prefix: String },
-    /// A layer or a blob that a record needs is not in the store (any more).
+    /// An image, a layer or a blob that a record needs is not in the store (any more).
     #[error("{what} {digest} is not in the store")]
     MissingContent { what: &'static str, digest: String },
     #[error("content has the digest {found}, {expected} was expected")]

@@ -16,6 +16,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tree;
+pub mod usage;
 pub mod userns;
 
 pub use error::{Context, Error, Result};

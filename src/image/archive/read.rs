@@ -188,12 +188,14 @@ fn from_index(store: &Store, bytes: &[u8], platform: Option<&Platform>) -> Resul
     Ok(found)
 }
 
+/// containerd writes the whole name; the format's own annotation may be a tag alone, or no name in our grammar: then
+/// the image has none.
 fn name_of(descriptor: &Descriptor) -> Result<Option<Reference>> {
-    let name = descriptor.annotations.get(CONTAINERD_NAME).or_else(|| descriptor.annotations.get(OCI_NAME));
-    let parse = |name: &String| {
-        name.parse().map_err(|e| Error::Archive(format!("its image name `{}`: {e}", name.escape_debug())))
-    };
-    name.map(parse).transpose()
+    if let Some(name) = descriptor.annotations.get(CONTAINERD_NAME) {
+        let bad = |e| Error::Archive(format!("its image name `{}`: {e}", name.escape_debug()));
+        return name.parse().map(Some).map_err(bad);
+    }
+    Ok(descriptor.annotations.get(OCI_NAME).and_then(|name| name.parse().ok()))
 }
 
 /// The manifest behind a descriptor, through indexes by platform.

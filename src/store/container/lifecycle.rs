@@ -21,7 +21,7 @@ const LOG_BYTES: u64 = 256 << 10;
 
 impl Store {
     /// Makes the container: `fill` populates its directory before anybody can see it. `NameTaken`,
-    /// `MissingContent` when one of its layers is gone. Appends the `create` event.
+    /// `MissingContent` when its image or one of its layers is gone. Appends the `create` event.
     pub fn create_container(
         &self,
         record: &ContainerRecord,
@@ -55,9 +55,14 @@ impl Store {
     }
 
     fn insert_container(&self, record: &ContainerRecord) -> Result<()> {
-        let insert = || -> rusqlite::Result<Option<String>> {
+        let insert = || -> rusqlite::Result<Option<(&str, String)>> {
             let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
             let layers = to_json(&record.layers)?;
+            if let Some(image) = &record.image_id
+                && !self.db.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?.exists([image])?
+            {
+                return Ok(Some(("image", image.clone())));
+            }
             let missing: Option<String> = self
                 .db
                 .prepare_cached(
@@ -65,8 +70,8 @@ impl Store {
                 )?
                 .query_row([&layers], |row| row.get(0))
                 .optional()?;
-            if missing.is_some() {
-                return Ok(missing);
+            if let Some(digest) = missing {
+                return Ok(Some(("layer", digest)));
             }
             self.db
                 .prepare_cached(&format!(
@@ -98,7 +103,7 @@ impl Store {
         };
         match insert() {
             Ok(None) => Ok(()),
-            Ok(Some(digest)) => Err(Error::MissingContent { what: "layer", digest }),
+            Ok(Some((what, digest))) => Err(Error::MissingContent { what, digest }),
             Err(e) => {
                 if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
                     self.refuse_taken(&record.name)?;
@@ -200,6 +205,12 @@ impl Store {
         delete(entry.object())?;
         crash::point("remove: deleted");
         entry.finish();
+        if let Some(image) = &record.image_id
+            && self.one("SELECT 1 FROM images WHERE id = ?1", [image], |_| Ok(()))?.is_none()
+        {
+            // It may have been the last to stand on the layers of an image that was removed before it.
+            self.remove_unreferenced(|path| self.delete_tree(path))?;
+        }
         Ok(())
     }
 
