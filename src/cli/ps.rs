@@ -41,7 +41,7 @@ pub(super) struct Ps {
     size: bool,
 }
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column { field: "ID", header: "CONTAINER ID" },
     Column { field: "Image", header: "IMAGE" },
     Column { field: "Command", header: "COMMAND" },
@@ -98,11 +98,16 @@ impl Verb for Ps {
 }
 
 fn value(row: &Summary, no_trunc: bool, now: Timestamp) -> Value {
-    let cut = |text: String, length: usize| if no_trunc { text } else { ellipsis(&text, length) };
+    template::map_with_labels(fields(row, no_trunc, now), row.labels.clone())
+}
+
+/// What a template may name of a container.
+pub(super) fn fields(row: &Summary, no_trunc: bool, now: Timestamp) -> Vec<(&'static str, String)> {
+    let cut = |text: String, length: usize| if no_trunc { text } else { human::ellipsis(&text, length) };
     let id = if no_trunc { row.id.as_str() } else { row.id.short() };
     let labels: Vec<String> = row.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     let mounts: Vec<String> = row.mounts.iter().map(|m| cut(m.clone(), 15)).collect();
-    let fields = vec![
+    vec![
         ("ID", id.to_owned()),
         ("Image", row.image.clone()),
         ("Command", format!("\"{}\"", cut(row.command.join(" "), 20))),
@@ -117,16 +122,7 @@ fn value(row: &Summary, no_trunc: bool, now: Timestamp) -> Value {
         ("Mounts", mounts.join(",")),
         ("LocalVolumes", "0".into()),
         ("Networks", row.network.clone()),
-    ];
-    template::map_with_labels(fields, row.labels.clone())
-}
-
-/// At most `length` characters, the last one an ellipsis where something was cut off.
-fn ellipsis(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
-    }
-    text.chars().take(length - 1).chain(['…']).collect()
+    ]
 }
 
 fn state(status: Status) -> &'static str {

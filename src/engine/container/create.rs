@@ -111,6 +111,10 @@ impl Draft {
             match engine.store.create_container(&record, |dir| self.fill(engine, dir)) {
                 Err(store::Error::NameTaken { .. }) if !self.named => record.name = random_name()?,
                 Err(store::Error::NameTaken { holder, .. }) if about_to_go(engine, &holder)? => {}
+                // It was removed since it was looked up.
+                Err(store::Error::MissingContent { what: "image", .. }) => {
+                    return Err(Error::NoSuchImage(record.image));
+                }
                 Err(e) => return Err(e.into()),
                 Ok(()) => return Ok(record),
             }
