@@ -94,6 +94,9 @@ impl Hint for Error {
             Self::NameTaken { name, .. } => {
                 return Some(format!("remove that container first (kelp rm {name}), or choose another name"));
             }
+            Self::MissingContent { .. } => {
+                "`kelp system check` says what is missing; load or import the image again"
+            }
             Self::AmbiguousPrefix { .. } => "give more digits of the id",
             Self::Sys(e) if e.is(libc::ENOSPC) => "free some space on the disk that holds the store",
             Self::Sys(e) if e.is(libc::EDQUOT) => "your disk quota is used up: free some space",

@@ -23,6 +23,8 @@ use crate::store::userns;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Generated names that are taken before giving up.
 const NAME_TRIES: usize = 20;
+/// Times that an image may vanish and come back while a container is made from it.
+const IMAGE_TRIES: usize = 5;
 
 /// A new container, and what the user should be told about it (one line each, for stderr).
 #[derive(Debug)]
@@ -107,13 +109,19 @@ impl Draft {
     /// Makes the container exist in `phase`.
     pub(super) fn commit(&self, engine: &Engine, phase: Phase) -> Result<ContainerRecord> {
         let mut record = ContainerRecord { phase, ..self.record.clone() };
+        let mut overtaken = 0;
         for _ in 0..NAME_TRIES {
             match engine.store.create_container(&record, |dir| self.fill(engine, dir)) {
                 Err(store::Error::NameTaken { .. }) if !self.named => record.name = random_name()?,
                 Err(store::Error::NameTaken { holder, .. }) if about_to_go(engine, &holder)? => {}
-                // It was removed since it was looked up.
-                Err(store::Error::MissingContent { what: "image", .. }) => {
-                    return Err(Error::NoSuchImage(record.image));
+                // The image was removed since it was looked up, and perhaps brought back by now.
+                Err(e @ store::Error::MissingContent { .. }) => {
+                    let id = record.image_id.as_deref().unwrap_or_default();
+                    match engine.store.find_image(id) {
+                        Err(store::Error::NoSuchImage(_)) => return Err(Error::NoSuchImage(record.image)),
+                        Ok(_) if overtaken < IMAGE_TRIES => overtaken += 1,
+                        _ => return Err(e.into()),
+                    }
                 }
                 Err(e) => return Err(e.into()),
                 Ok(()) => return Ok(record),
@@ -143,6 +151,7 @@ pub(super) const IMAGE_CONFIG: &str = "image.json";
 fn snapshot_refused(error: snapshot::Error) -> store::Error {
     match error {
         snapshot::Error::Sys(e) => e.into(),
+        snapshot::Error::MissingLayer(digest) => store::Error::MissingContent { what: "layer", digest },
         other => store::Error::Job(crate::error::chain(&other)),
     }
 }
