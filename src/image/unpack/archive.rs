@@ -11,6 +11,8 @@ use super::pax::{self, Extended};
 use super::sparse::{self, Extent, Map};
 
 const BLOCK: usize = 512;
+/// Of a GNU header: map, whether more of it follows, and the real size.
+const SPARSE_FIELDS: std::ops::Range<usize> = 386..495;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,11 @@ impl<R: BufRead> Reader<R> {
                 EntryType::XHeader => prelude.extended.replace(pax::parse(&bytes)?).is_some(),
                 EntryType::GNULongName => prelude.long_name.replace(c_string(bytes)).is_some(),
                 EntryType::GNULongLink => prelude.long_link.replace(c_string(bytes)).is_some(),
-                // Global headers have no effect, as with docker.
+                // docker passes over them, others apply them to all that follows. What git writes into them, a
+                // comment, makes no difference.
+                _ if pax::parse(&bytes)?.changes_entries() => {
+                    return Err(Error::Malformed("a global header that changes every entry after it".into()));
+                }
                 _ => false,
             };
             if twice {
@@ -185,6 +191,11 @@ impl<R: BufRead> Reader<R> {
 
     fn entry(&mut self, header: &Header, prelude: Prelude) -> Result<Entry, Error> {
         let extended = prelude.extended.unwrap_or_default();
+        let (long, also_long) = (&prelude.long_name, &extended.path);
+        let (link, also_link) = (&prelude.long_link, &extended.link);
+        if long.is_some() && also_long.is_some() || link.is_some() && also_link.is_some() {
+            return Err(Error::Malformed("two long names for one entry".into()));
+        }
         let raw_name = header.path_bytes().into_owned();
         let name = extended.path.clone().or(prelude.long_name).unwrap_or(raw_name);
         let refused = |reason: String| Error::Refused { entry: printable(&name), reason };
@@ -194,12 +205,15 @@ impl<R: BufRead> Reader<R> {
             None => number(header.entry_size())?,
         };
         let kind = match header.entry_type() {
-            EntryType::Regular
-                if header.as_ustar().is_none() && header.as_gnu().is_none() && name.ends_with(b"/") =>
-            {
+            _ if name.is_empty() => return Err(refused("its name is empty".into())),
+            EntryType::Regular | EntryType::GNUSparse if name.ends_with(b"/") => {
+                // So the oldest format wrote directories. In a later one readers disagree.
+                if header.as_ustar().is_some() || header.as_gnu().is_some() {
+                    return Err(refused("it is a file with the name of a directory".into()));
+                }
                 Kind::Directory
             }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
+            EntryType::Regular | EntryType::GNUSparse => Kind::File,
             EntryType::Link => Kind::HardLink,
             EntryType::Symlink => Kind::Symlink,
             EntryType::Char | EntryType::Block => Kind::Device,
@@ -209,10 +223,15 @@ impl<R: BufRead> Reader<R> {
                 return Err(refused(format!("its type `{}` is not known", other.as_byte().escape_ascii())));
             }
         };
-        // A hard link's size is that of its target: GNU tar and Go agree that no content follows. On the others
-        // they do not agree.
-        if !matches!(kind, Kind::File | Kind::HardLink) && size != 0 {
+        // Whether content follows, readers do not agree.
+        if kind != Kind::File && size != 0 {
             return Err(refused(format!("it has {size} bytes of content, which only a file can have")));
+        }
+        if header.as_gnu().is_some()
+            && header.entry_type() != EntryType::GNUSparse
+            && header.as_bytes()[SPARSE_FIELDS].iter().any(|&b| b != 0)
+        {
+            return Err(refused("it has the map of a sparse file and is none".into()));
         }
         let raw_link = || header.link_name_bytes().map(|l| l.into_owned()).unwrap_or_default();
         let link = match kind {
