@@ -344,7 +344,6 @@ fn what_is_accepted_others_understand_the_same_way() {
             }
         }
     }
-    eprintln!("KELP_TAR_MUTATIONS={total}: {accepted} accepted, {compared} comparisons");
     assert!(accepted * 20 > total, "{accepted} of {total} were still readable");
     assert!(compared > accepted, "{compared} comparisons of {accepted}");
 }

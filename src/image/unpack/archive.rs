@@ -183,9 +183,14 @@ impl<R: BufRead> Reader<R> {
         if size > pax::MAX_HEADER {
             return Err(Error::Malformed(format!("an extended header of {size} bytes")));
         }
-        let mut bytes = vec![0; usize::try_from(size).expect("MAX_HEADER fits")];
+        let mut bytes = vec![0; usize::try_from(size + padding(size)).expect("MAX_HEADER fits")];
         self.input.read_exact(&mut bytes).map_err(read_error)?;
-        self.skip(padding(size))?;
+        let after = bytes.split_off(usize::try_from(size).expect("MAX_HEADER fits"));
+        let is_name = matches!(header.entry_type(), EntryType::GNULongName | EntryType::GNULongLink);
+        if is_name && !bytes.contains(&0) && after.first().is_some_and(|&b| b != 0) {
+            // GNU tar reads on to the first NUL.
+            return Err(Error::Malformed("a long name that is longer than it says".into()));
+        }
         Ok(bytes)
     }
 
@@ -197,32 +202,14 @@ impl<R: BufRead> Reader<R> {
             return Err(Error::Malformed("two long names for one entry".into()));
         }
         let raw_name = header.path_bytes().into_owned();
-        let name = extended.path.clone().or(prelude.long_name).unwrap_or(raw_name);
+        let name = extended.path.clone().or(prelude.long_name).unwrap_or_else(|| raw_name.clone());
         let refused = |reason: String| Error::Refused { entry: printable(&name), reason };
         let number = |r: io::Result<u64>| r.map_err(|_| refused("a field of its header is no number".into()));
         let size = match extended.size {
             Some(size) => size,
             None => number(header.entry_size())?,
         };
-        let kind = match header.entry_type() {
-            _ if name.is_empty() => return Err(refused("its name is empty".into())),
-            EntryType::Regular | EntryType::GNUSparse if name.ends_with(b"/") => {
-                // So the oldest format wrote directories. In a later one readers disagree.
-                if header.as_ustar().is_some() || header.as_gnu().is_some() {
-                    return Err(refused("it is a file with the name of a directory".into()));
-                }
-                Kind::Directory
-            }
-            EntryType::Regular | EntryType::GNUSparse => Kind::File,
-            EntryType::Link => Kind::HardLink,
-            EntryType::Symlink => Kind::Symlink,
-            EntryType::Char | EntryType::Block => Kind::Device,
-            EntryType::Directory => Kind::Directory,
-            EntryType::Fifo => Kind::Fifo,
-            other => {
-                return Err(refused(format!("its type `{}` is not known", other.as_byte().escape_ascii())));
-            }
-        };
+        let kind = kind_of(header, &name, &raw_name).map_err(refused)?;
         // Whether content follows, readers do not agree.
         if kind != Kind::File && size != 0 {
             return Err(refused(format!("it has {size} bytes of content, which only a file can have")));
@@ -360,6 +347,30 @@ impl<R: BufRead> Reader<R> {
             bytes -= step as u64;
         }
         Ok(())
+    }
+}
+
+/// `name` is the entry's, `raw_name` what its own header says. Or why it is refused.
+fn kind_of(header: &Header, name: &[u8], raw_name: &[u8]) -> Result<Kind, String> {
+    match header.entry_type() {
+        _ if name.is_empty() => Err("its name is empty".into()),
+        EntryType::Regular | EntryType::GNUSparse => {
+            let oldest = header.as_ustar().is_none() && header.as_gnu().is_none();
+            match (name.ends_with(b"/"), raw_name.ends_with(b"/")) {
+                (false, false) => Ok(Kind::File),
+                // A long name whose beginning ends so.
+                (false, true) if header.as_bytes()[156] == b'0' => Ok(Kind::File),
+                // So the oldest format wrote directories. In a later one readers disagree.
+                (true, true) if oldest => Ok(Kind::Directory),
+                _ => Err("it is a file with the name of a directory".into()),
+            }
+        }
+        EntryType::Link => Ok(Kind::HardLink),
+        EntryType::Symlink => Ok(Kind::Symlink),
+        EntryType::Char | EntryType::Block => Ok(Kind::Device),
+        EntryType::Directory => Ok(Kind::Directory),
+        EntryType::Fifo => Ok(Kind::Fifo),
+        other => Err(format!("its type `{}` is not known", other.as_byte().escape_ascii())),
     }
 }
 

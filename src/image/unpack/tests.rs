@@ -377,6 +377,33 @@ fn damage_is_refused() {
     assert!(matches!(twice.refused(), Error::Malformed(_)));
 }
 
+/// Each of these, another reader understands differently.
+#[test]
+fn what_readers_disagree_on_is_refused() {
+    let with = |kind, name: &[u8], content: &[u8], edit: fn(&mut tar::Header)| {
+        let mut archive = Archive::default().file("t", b"");
+        archive.push(kind, name, if kind == EntryType::Link { b"t" } else { b"" }, content, edit);
+        archive.refused()
+    };
+    with(EntryType::Regular, b"name/", b"", |_| {});
+    with(EntryType::Regular, b"", b"", |_| {});
+    with(EntryType::Continuous, b"f", b"", |_| {});
+    with(EntryType::Link, b"l", b"", |header| header.set_size(1));
+    with(EntryType::Regular, b"f", b"", |header| header.as_mut_bytes()[483] = b'7');
+    let mut global = Archive::default();
+    global.push(EntryType::XGlobalHeader, b"g", b"", b"13 size=1030\n", |_| {});
+    assert!(matches!(global.file("f", b"x").refused(), Error::Malformed(_)));
+    let both = Archive::default().entry(EntryType::GNULongName, b"x", b"", b"one\0");
+    assert!(matches!(both.pax(&[("path", b"two")]).file("f", b"").refused(), Error::Malformed(_)));
+    // git's comment, and directories of the oldest format, are understood by all.
+    let mut comment = Archive::default();
+    comment.push(EntryType::XGlobalHeader, b"pax_global_header", b"", b"13 comment=x\n", |_| {});
+    comment.push(EntryType::Regular, b"old/", b"", b"", |header| {
+        header.as_mut_bytes()[257..265].fill(0);
+    });
+    assert!(comment.unpacked().path().join("layer/old").is_dir());
+}
+
 #[test]
 fn limits_hold() {
     let mut archive = Archive::default().file("a", &[1; 2000]).file("b", b"");
