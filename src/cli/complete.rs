@@ -238,7 +238,11 @@ pub(super) fn container_filters() -> ArgValueCandidates {
 }
 
 pub(super) fn image_filters() -> ArgValueCandidates {
-    words(&["before=", "dangling=false", "dangling=true", "label=", "reference=", "since="])
+    words(&["before=", "dangling=false", "dangling=true", "label=", "reference=", "since=", "until="])
+}
+
+pub(super) fn prune_filters() -> ArgValueCandidates {
+    words(&["label=", "label!=", "until="])
 }
 
 pub(super) fn signals() -> ArgValueCandidates {

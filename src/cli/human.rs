@@ -33,6 +33,19 @@ pub(super) fn size(bytes: u64) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
 }
 
+/// As [`size`] with four digits, as `system df` and `prune` show.
+pub(super) fn long_size(bytes: u64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 4)
+}
+
+/// At most `length` characters, the last one an ellipsis where something was cut off.
+pub(super) fn ellipsis(text: &str, length: usize) -> String {
+    if text.chars().count() <= length {
+        return text.to_owned();
+    }
+    text.chars().take(length - 1).chain(['…']).collect()
+}
+
 /// Binary units and four digits, as `info` shows memory.
 pub(super) fn binary_size(bytes: u64) -> String {
     scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"], 4)
@@ -113,6 +126,8 @@ mod tests {
         for (bytes, text) in cases {
             assert_eq!(size(bytes), text, "{bytes}");
         }
+        assert_eq!(long_size(1_982_256), "1.982MB");
+        assert_eq!(long_size(0), "0B");
         assert_eq!(binary_size(8_000_000_000), "7.451GiB");
     }
 

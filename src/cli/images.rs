@@ -19,7 +19,7 @@ pub(super) struct Images {
     /// Show digests
     #[arg(long)]
     digests: bool,
-    /// Show only what matches: dangling, label, reference, before, since
+    /// Show only what matches: before, dangling, label, reference, since, until
     #[arg(short, long, value_name = "KEY=VALUE", add = complete::image_filters())]
     filter: Vec<String>,
     /// Print with a Go template, as `table TEMPLATE` or as `json`
@@ -36,7 +36,7 @@ pub(super) struct Images {
     reference: Option<String>,
 }
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column { field: "Repository", header: "REPOSITORY" },
     Column { field: "Tag", header: "TAG" },
     Column { field: "Digest", header: "DIGEST" },
@@ -65,7 +65,8 @@ impl Verb for Images {
 
     fn run(self, context: &Context) -> Outcome {
         let filters = self.filter.iter().map(|f| pair(f)).collect::<Result<_, _>>()?;
-        let query = ImagesQuery { reference: self.reference, filters };
+        let digests = self.digests || self.format.as_deref().is_some_and(|format| format.contains(".Digest"));
+        let query = ImagesQuery { reference: self.reference, filters, digests };
         let rows = images::images(context.engine()?, &query)?;
         let format = match self.format.as_deref() {
             Some(format) => format,
@@ -90,11 +91,16 @@ pub(super) fn pair(filter: &str) -> Result<(String, String), Failure> {
 }
 
 fn value(row: &ImageRow, no_trunc: bool, now: jiff::Timestamp) -> Value {
+    template::map(fields(row, no_trunc, now))
+}
+
+/// What a template may name of an image.
+pub(super) fn fields(row: &ImageRow, no_trunc: bool, now: jiff::Timestamp) -> Vec<(&'static str, String)> {
     let none = || "<none>".to_owned();
     let hex = row.id.strip_prefix("sha256:").unwrap_or(&row.id);
     let id = if no_trunc { row.id.clone() } else { hex.chars().take(12).collect() };
     let size = human::size(row.size);
-    template::map([
+    vec![
         ("Repository", row.repository.clone().unwrap_or_else(none)),
         ("Tag", row.tag.clone().unwrap_or_else(none)),
         ("Digest", if row.digest.is_empty() { none() } else { row.digest.clone() }),
@@ -106,5 +112,5 @@ fn value(row: &ImageRow, no_trunc: bool, now: jiff::Timestamp) -> Value {
         ("SharedSize", "N/A".into()),
         ("UniqueSize", "N/A".into()),
         ("Containers", "N/A".into()),
-    ])
+    ]
 }

@@ -61,7 +61,7 @@ pub(super) struct InspectImage {
 #[serde(untagged)]
 enum Object {
     Container(Box<engine::container::inspect::Container>),
-    Image(serde_json::Value),
+    Image(Box<engine::image::inspect::Image>),
 }
 
 /// docker's optional fields: not printed when empty, yet a template may ask for them (`{{if .State.Health}}`).
@@ -151,7 +151,7 @@ fn container(engine: &Engine, name: &str, size: bool) -> engine::Result<Object> 
 }
 
 fn image(engine: &Engine, name: &str) -> engine::Result<Object> {
-    Ok(Object::Image(engine::image::inspect::inspect(engine, name)?))
+    Ok(Object::Image(Box::new(engine::image::inspect::inspect(engine, name)?)))
 }
 
 /// Prints what was found, then says what was not, as docker does. `None` is an object of no kind.

@@ -1,13 +1,12 @@
 //! `kelp load`.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::{escape, output};
 use crate::engine::image::load::{self, LoadRequest};
 use crate::error::ExitStatus;
@@ -20,7 +19,7 @@ pub(super) struct Load {
     /// Of images for several platforms, take this one: OS[/ARCH[/VARIANT]]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
-    /// Do not say what was loaded
+    /// Show no progress; what was loaded is said all the same
     #[arg(short, long)]
     quiet: bool,
 }
@@ -37,15 +36,10 @@ impl Verb for Load {
     const EXIT: Exit = Exit::Verb;
 
     fn run(self, context: &Context) -> Outcome {
-        if self.input.is_none() && std::io::stdin().is_terminal() {
-            return Err(Failure::Usage("an archive is needed: on stdin, or with --input".into()));
-        }
         let request = LoadRequest { input: self.input, platform: self.platform };
         let loaded = load::load(context.engine()?, &request)?;
-        if !self.quiet {
-            for image in loaded {
-                output::line(&escape::line(&image.to_string()))?;
-            }
+        for image in loaded {
+            output::line(&escape::line(&image.to_string()))?;
         }
         Ok(ExitStatus::Success)
     }

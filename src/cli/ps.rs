@@ -44,7 +44,7 @@ pub(super) struct Ps {
     size: bool,
 }
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column { field: "ID", header: "CONTAINER ID" },
     Column { field: "Image", header: "IMAGE" },
     Column { field: "Command", header: "COMMAND" },
@@ -127,10 +127,21 @@ const FIELDS: [&str; 14] = [
     "Networks",
 ];
 
+impl Line<'_> {
+    fn fields(&self) -> Vec<(&'static str, String)> {
+        FIELDS.iter().filter_map(|name| Some((*name, self.field(name)?))).collect()
+    }
+}
+
+/// What a template may name of a container.
+pub(super) fn fields(row: &Summary, no_trunc: bool, now: Timestamp) -> Vec<(&'static str, String)> {
+    Line { row, no_trunc, now }.fields()
+}
+
 impl Row for Line<'_> {
     fn field(&self, name: &str) -> Option<String> {
         let Self { row, no_trunc, now } = *self;
-        let cut = |text: String, length: usize| if no_trunc { text } else { ellipsis(&text, length) };
+        let cut = |text: String, length: usize| if no_trunc { text } else { human::ellipsis(&text, length) };
         Some(match name {
             "ID" if no_trunc => row.id.as_str().to_owned(),
             "ID" => row.id.short().to_owned(),
@@ -152,8 +163,7 @@ impl Row for Line<'_> {
     }
 
     fn whole(&self) -> Value {
-        let fields = FIELDS.iter().filter_map(|name| Some((*name, self.field(name)?))).collect();
-        let mut value = template::map_with_labels(fields, self.row.labels.clone());
+        let mut value = template::map_with_labels(self.fields(), self.row.labels.clone());
         if let Value::Map(map) = &mut value {
             // What docker prints for every container that its image store has no manifest of.
             Arc::make_mut(map).insert("Platform".into(), Value::Nil);
@@ -169,14 +179,6 @@ fn command_line(command: &[String]) -> String {
         .enumerate()
         .map(|(at, word)| if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() });
     quoted.collect::<Vec<_>>().join(" ")
-}
-
-/// At most `length` characters, the last one an ellipsis where something was cut off.
-fn ellipsis(text: &str, length: usize) -> String {
-    if text.chars().count() <= length {
-        return text.to_owned();
-    }
-    text.chars().take(length - 1).chain(['…']).collect()
 }
 
 fn state(status: Status) -> &'static str {

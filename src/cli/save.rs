@@ -1,15 +1,14 @@
 //! `kelp save`.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
 use super::command::{Exit, Verb};
+use super::complete;
 use super::context::Context;
-use super::failure::{Failure, Outcome};
-use super::{complete, unbuilt};
-use crate::engine::image::save::{self, ArchiveFormat, SaveRequest};
+use super::failure::Outcome;
+use crate::engine::image::save::{self, ArchiveFormat, LayerForm, SaveRequest};
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
@@ -17,9 +16,24 @@ pub(super) struct Save {
     /// docker-archive (an OCI layout that docker reads too) or oci-archive
     #[arg(long, value_name = "FORMAT", default_value = "docker-archive", value_parser = ["docker-archive", "oci-archive"])]
     format: String,
+    /// Write layers compressed with gzip
+    #[arg(long, conflicts_with = "uncompressed")]
+    compress: bool,
+    /// Several images may be saved anyway; for podman's scripts
+    #[arg(short, long)]
+    multi_image_archive: bool,
     /// Write this file instead of stdout
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
+    /// Only images for this platform: OS[/ARCH[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+    /// Nothing is printed anyway; for podman's scripts
+    #[arg(short, long)]
+    quiet: bool,
+    /// Write layers uncompressed
+    #[arg(long)]
+    uncompressed: bool,
     /// Names or ids of images
     #[arg(required = true, value_name = "IMAGE", add = complete::images())]
     images: Vec<String>,
@@ -28,25 +42,28 @@ pub(super) struct Save {
 impl Verb for Save {
     const ABOUT: &'static str = "Write images into an archive";
     const USAGE: &'static str = "[OPTIONS] IMAGE [IMAGE...]";
+    const DESCRIPTION: &'static str = "docker, podman and skopeo read either format. A repository without a tag means \
+        all its tags. Layers are written as they are stored; only in a docker-archive, zstd becomes uncompressed, \
+        because docker before version 23 does not read it.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("To a file", "kelp save -o debian.tar debian:13"),
         ("To another machine", "kelp save app | ssh host kelp load"),
     ];
     const EXIT: Exit = Exit::Verb;
-    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::SAVE;
 
     fn run(self, context: &Context) -> Outcome {
-        if self.output.is_none() && std::io::stdout().is_terminal() {
-            return Err(Failure::Usage(
-                "an archive is nothing for a terminal: use --output, or redirect stdout".into(),
-            ));
-        }
         let format = if self.format == "oci-archive" {
             ArchiveFormat::OciArchive
         } else {
             ArchiveFormat::DockerArchive
         };
-        let request = SaveRequest { images: self.images, output: self.output, format };
+        let layers = match (self.compress, self.uncompressed) {
+            (true, _) => LayerForm::Gzip,
+            (_, true) => LayerForm::Plain,
+            _ => LayerForm::Stored,
+        };
+        let platform = self.platform;
+        let request = SaveRequest { images: self.images, output: self.output, format, layers, platform };
         save::save(context.engine()?, &request)?;
         Ok(ExitStatus::Success)
     }

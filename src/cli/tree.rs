@@ -4,8 +4,8 @@ use clap::Command;
 
 use super::command::{Spec, Verb, with_help};
 use super::{
-    attach, completion, create, dispatch, exec, images, import, info, inspect, kill, load, logs, man, ps,
-    restart, rm, rmi, run, save, start, stop, system, version, wait,
+    attach, completion, create, df, dispatch, exec, history, image_tree, images, import, info, inspect, kill,
+    load, logs, man, prune, ps, restart, rm, rmi, run, save, start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -59,6 +59,9 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),
+    entry::<tag::Tag>("tag", &[]),
+    entry::<tag::Untag>("untag", &[]),
+    entry::<history::History>("history", &[]),
     entry::<version::Version>("version", &[]),
     entry::<info::Info>("info", &[]),
     entry::<completion::Completion>("completion", &[]),
@@ -85,6 +88,7 @@ static CONTAINER: &[Entry] = &[
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
     entry::<attach::Attach>("attach", &[]),
+    entry::<prune::PruneContainers>("prune", &[]),
 ];
 
 static IMAGE: &[Entry] = &[
@@ -93,10 +97,21 @@ static IMAGE: &[Entry] = &[
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),
+    entry::<tag::Tag>("tag", &[]),
+    entry::<tag::Untag>("untag", &[]),
+    entry::<history::History>("history", &[]),
+    entry::<prune::PruneImages>("prune", &[]),
+    entry::<image_tree::Exists>("exists", &[]),
+    entry::<image_tree::ShowTree>("tree", &[]),
     entry::<inspect::InspectImage>("inspect", &[]),
 ];
 
-static SYSTEM: &[Entry] = &[entry::<system::Check>("check", &[]), entry::<info::Info>("info", &[])];
+static SYSTEM: &[Entry] = &[
+    entry::<df::Df>("df", &[]),
+    entry::<prune::PruneSystem>("prune", &[]),
+    entry::<system::Check>("check", &[]),
+    entry::<info::Info>("info", &[]),
+];
 
 /// The entry that answers to `word`.
 pub(super) fn find(entries: &'static [Entry], word: &str) -> Option<&'static Entry> {

@@ -76,7 +76,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "export",
     "generate",
     "healthcheck",
-    "history",
     "init",
     "kube",
     "login",
@@ -100,13 +99,11 @@ pub(super) static COMMANDS: &[&str] = &[
     "stack",
     "stats",
     "swarm",
-    "tag",
     "top",
     "trust",
     "umount",
     "unpause",
     "unshare",
-    "untag",
     "update",
     "volume",
 ];
@@ -274,10 +271,11 @@ pub(super) static WAIT: &[Flag] =
     &["--condition", "--exit-first-match", "--ignore", "--interval", "-i", "--latest", "-l"];
 pub(super) static LATEST: &[Flag] = &["--latest", "-l"];
 pub(super) static IMAGES: &[Flag] = &["--tree", "--history", "--noheading", "--sort"];
-pub(super) static RMI: &[Flag] = &["--no-prune", "--platform", "--all", "-a", "--ignore", "-i"];
+pub(super) static RMI: &[Flag] = &["--platform", "--all", "-a", "--ignore", "-i"];
 pub(super) static IMPORT: &[Flag] = &["--arch", "--os", "--variant", "--quiet", "-q"];
-pub(super) static SAVE: &[Flag] =
-    &["--platform", "--compress", "--multi-image-archive", "-m", "--quiet", "-q", "--uncompressed"];
+pub(super) static HISTORY: &[Flag] = &["--platform"];
+pub(super) static PRUNE_IMAGES: &[Flag] = &["--external", "--build-cache"];
+pub(super) static PRUNE_SYSTEM: &[Flag] = &["--volumes", "--build", "--external"];
 
 #[cfg(test)]
 mod tests {

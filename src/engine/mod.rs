@@ -3,6 +3,7 @@
 pub mod container;
 mod error;
 pub mod exec;
+mod filter;
 pub mod image;
 pub mod info;
 pub mod options;

@@ -37,6 +37,6 @@ pub fn add(
         config: String::from_utf8(text).map_err(|_| Error::Archive(format!("config {id} is not UTF-8")))?,
         blobs: manifest.layers.iter().map(|l| l.digest.to_string()).collect(),
     };
-    store.add_image(&record, reference.map(ToString::to_string).as_deref())?;
+    store.add_image(&record, reference.map(|r| r.pinned().to_string()).as_deref())?;
     Ok(record)
 }

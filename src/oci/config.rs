@@ -26,6 +26,9 @@ pub struct ImageConfig {
     pub rootfs: RootFs,
     #[serde(default, deserialize_with = "super::null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<History>,
+    /// The docker that made it, if one did.
+    #[serde(default, deserialize_with = "super::null_is_default", skip_serializing_if = "String::is_empty")]
+    pub docker_version: String,
     /// docker's comment on an imported or committed image.
     #[serde(default, deserialize_with = "super::null_is_default", skip_serializing_if = "String::is_empty")]
     pub comment: String,

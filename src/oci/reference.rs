@@ -83,6 +83,12 @@ impl Reference {
         self.with_suffix(self.familiar_repository())
     }
 
+    /// The same without its tag where there is a digest, which alone decides what is meant.
+    pub fn pinned(&self) -> Self {
+        let tag = self.tag.clone().filter(|_| self.digest.is_none());
+        Self { tag, ..self.clone() }
+    }
+
     fn with_suffix(&self, mut name: String) -> String {
         if let Some(tag) = &self.tag {
             name = format!("{name}:{tag}");
@@ -245,6 +251,8 @@ mod tests {
         let r: Reference = format!("alpine:3@sha256:{HEX}").parse().unwrap();
         assert_eq!(r.tag(), Some("3"));
         assert_eq!(r.digest().unwrap().hex(), HEX);
+        assert_eq!(r.pinned().familiar(), format!("alpine@sha256:{HEX}"));
+        assert_eq!("alpine:3".parse::<Reference>().unwrap().pinned().familiar(), "alpine:3");
     }
 
     #[test]

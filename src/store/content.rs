@@ -13,6 +13,7 @@ use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
+use super::lock::lock_dir;
 use super::staging::{Entry, Kind};
 use super::{Error, Result, Store, atomic, crash, layout};
 use crate::sys::{self, Context};
@@ -26,6 +27,14 @@ const UNREFERENCED_LAYERS: &str = "SELECT diff_id FROM layers WHERE diff_id NOT 
 const UNREFERENCED_BLOBS: &str = "SELECT digest FROM blobs WHERE digest NOT IN
     (SELECT id FROM images UNION SELECT manifest FROM images
      UNION SELECT value FROM images, json_each(images.blobs))";
+
+/// What a collection deleted, by digest. A layer that was stored uncompressed has the digest of its blob.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Diff-ids.
+    pub layers: Vec<String>,
+    pub blobs: Vec<String>,
+}
 
 /// Held while content is being added and no image refers to it yet: nothing unreferenced is deleted meanwhile.
 #[derive(Debug)]
@@ -231,7 +240,7 @@ impl Store {
 
     /// Records a layer whose directory is in place already.
     pub fn record_layer(&self, diff_id: &str, size: u64) -> Result<()> {
-        self.insert_content("INSERT OR IGNORE INTO layers VALUES (?1, ?2)", diff_id, size)
+        self.insert_content("INSERT OR IGNORE INTO layers (diff_id, size) VALUES (?1, ?2)", diff_id, size)
     }
 
     fn insert_content(&self, sql: &str, digest: &str, size: u64) -> Result<()> {
@@ -256,49 +265,57 @@ impl Store {
     }
 
     /// Deletes every unreferenced layer and blob, unless content is being added at this moment: then whoever
-    /// removes an image next does it. `delete` removes the staged tree of one layer
-    /// ([`Store::delete_tree`] does). Gives the digests that went.
-    pub fn remove_unreferenced(&self, mut delete: impl FnMut(&Path) -> Result<()>) -> Result<Vec<String>> {
-        let _alone = match self.lock_content(FlockOperation::NonBlockingLockExclusive) {
-            Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => return Ok(Vec::new()),
-            other => other?,
-        };
-        let mut gone = Vec::new();
-        for diff_id in self.unreferenced_layers()? {
-            let sql = format!("DELETE FROM layers WHERE diff_id = ?1 AND diff_id IN ({UNREFERENCED_LAYERS})");
-            if self.remove_content(Kind::Layer, &sql, &diff_id, &mut delete)? {
-                gone.push(diff_id);
-            }
-        }
-        for digest in self.unreferenced_blobs()? {
-            let sql = format!("DELETE FROM blobs WHERE digest = ?1 AND digest IN ({UNREFERENCED_BLOBS})");
-            if self.remove_content(Kind::Blob, &sql, &digest, &mut |path| self.delete_tree(path))? {
-                gone.push(digest);
-            }
+    /// adds it does this when it is done. `delete` removes the staged tree of one layer
+    /// ([`Store::delete_tree`] does). Gives what went.
+    ///
+    /// Only the choice is made alone; the deleting, which may take long, holds up nobody but who wants the same
+    /// content again.
+    pub fn remove_unreferenced(&self, mut delete: impl FnMut(&Path) -> Result<()>) -> Result<Collected> {
+        let mut gone = Collected::default();
+        for (digest, entry) in self.withdraw_unreferenced()? {
+            crash::point("content: withdrawn");
+            delete(entry.object())?;
+            let layer = entry.is(Kind::Layer, &layout::file_name(&digest));
+            if layer { &mut gone.layers } else { &mut gone.blobs }.push(digest);
+            entry.finish();
         }
         Ok(gone)
     }
 
-    /// `false` when somebody needs it by now: the statement asks again.
-    fn remove_content(
-        &self,
-        kind: Kind,
-        sql: &str,
-        digest: &str,
-        delete: &mut dyn FnMut(&Path) -> Result<()>,
-    ) -> Result<bool> {
+    /// Nothing while content is being added.
+    fn withdraw_unreferenced(&self) -> Result<Vec<(String, Entry)>> {
+        // One collector after the other: one that finds only another collector in its way must not leave the work
+        // to it, for that one may have made its choice already.
+        let _turn = lock_dir(&self.layout().layers_dir(), FlockOperation::LockExclusive)?;
+        let _alone = match self.lock_content(FlockOperation::NonBlockingLockExclusive) {
+            Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut withdrawn = Vec::new();
+        for (kind, table, key, list) in [
+            (Kind::Layer, "layers", "diff_id", UNREFERENCED_LAYERS),
+            (Kind::Blob, "blobs", "digest", UNREFERENCED_BLOBS),
+        ] {
+            for digest in self.digests(list)? {
+                let sql = format!("DELETE FROM {table} WHERE {key} = ?1 AND {key} IN ({list})");
+                let entry = self.withdraw_content(kind, &sql, &digest)?;
+                withdrawn.extend(entry.map(|entry| (digest, entry)));
+            }
+        }
+        Ok(withdrawn)
+    }
+
+    /// `None` when somebody needs it by now: the statement asks again.
+    fn withdraw_content(&self, kind: Kind, sql: &str, digest: &str) -> Result<Option<Entry>> {
         let entry = self.stage_clean(kind, &layout::file_name(digest))?;
         let forgotten = self.db.prepare_cached(sql).and_then(|mut s| s.execute([digest]));
         if self.sql("forget content", forgotten)? == 0 {
             entry.finish();
-            return Ok(false);
+            return Ok(None);
         }
         crash::point("content: forgotten");
         entry.withdraw(self)?;
-        crash::point("content: withdrawn");
-        delete(entry.object())?;
-        entry.finish();
-        Ok(true)
+        Ok(Some(entry))
     }
 
     /// Runs `work` in one transaction that is on the disk when it returns, as everything about images is.

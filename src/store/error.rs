@@ -35,7 +35,7 @@ pub enum Error {
     /// More than one id begins so.
     #[error("`{prefix}` is the beginning of more than one {what} id")]
     AmbiguousPrefix { what: &'static str, prefix: String },
-    /// A layer or a blob that a record needs is not in the store (any more).
+    /// An image, a layer or a blob that a record needs is not in the store (any more).
     #[error("{what} {digest} is not in the store")]
     MissingContent { what: &'static str, digest: String },
     #[error("content has the digest {found}, {expected} was expected")]
@@ -94,6 +94,9 @@ impl Hint for Error {
             }
             Self::NameTaken { name, .. } => {
                 return Some(format!("remove that container first (kelp rm {name}), or choose another name"));
+            }
+            Self::MissingContent { .. } => {
+                "`kelp system check` says what is missing; load or import the image again"
             }
             Self::AmbiguousPrefix { .. } => "give more digits of the id",
             Self::Sys(e) if e.is(libc::ENOSPC) => "free some space on the disk that holds the store",

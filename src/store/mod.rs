@@ -24,6 +24,7 @@ mod schema;
 pub mod staging;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 pub mod userns;
 
 use std::ops::Deref;

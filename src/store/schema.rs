@@ -9,7 +9,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 ///
 /// Times are nanoseconds since the epoch; lists and maps are JSON. What `ps` does not need of a container
 /// stands in a table of its own, so that a thousand rows are few pages.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE containers (
         seq INTEGER PRIMARY KEY,
@@ -43,7 +44,13 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE tags (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE layers (diff_id TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    // When a name was given, and what a layer occupies on the disk (NULL until it is measured).
+    "
+    ALTER TABLE tags ADD COLUMN tagged INTEGER;
+    ALTER TABLE layers ADD COLUMN disk INTEGER;
+",
+];
 
 /// The version that this kelp reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

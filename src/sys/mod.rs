@@ -18,6 +18,7 @@ pub mod signal;
 mod small;
 pub mod socket;
 pub mod tree;
+pub mod usage;
 pub mod userns;
 
 pub use error::{Context, Error, Result};

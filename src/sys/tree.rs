@@ -40,12 +40,12 @@ pub fn remove_tree(parent: impl AsFd, name: &Path) -> Result<()> {
 }
 
 /// One directory on the way from the top to where the walk stands.
-struct Frame {
-    name: CString,
-    device: u64,
-    inode: u64,
-    /// Subdirectories that are still to be emptied.
-    rest: Vec<CString>,
+pub(super) struct Frame {
+    pub(super) name: CString,
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    /// Subdirectories that are still to be visited.
+    pub(super) rest: Vec<CString>,
 }
 
 struct Walk {
@@ -112,7 +112,7 @@ fn failed(name: &CStr, e: Errno) -> Error {
 }
 
 /// Listed whole before anything is removed: not every file system keeps its place while entries vanish.
-fn list(dir: &OwnedFd) -> rustix::io::Result<Vec<(CString, FileType)>> {
+pub(super) fn list(dir: &OwnedFd) -> rustix::io::Result<Vec<(CString, FileType)>> {
     let mut entries = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
@@ -142,7 +142,7 @@ fn open_dir(parent: BorrowedFd<'_>, name: &CStr) -> rustix::io::Result<OwnedFd> 
 }
 
 /// Opens the directory above, which must be the one the walk came from.
-fn leave(here: BorrowedFd<'_>, above: &Frame) -> Result<OwnedFd> {
+pub(super) fn leave(here: BorrowedFd<'_>, above: &Frame) -> Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let dir = fs::openat2(here, c"..", flags, Mode::empty(), ResolveFlags::NO_XDEV)
         .map_err(|e| failed(&above.name, e))?;
@@ -150,7 +150,7 @@ fn leave(here: BorrowedFd<'_>, above: &Frame) -> Result<OwnedFd> {
     if (stat.st_dev, stat.st_ino) == (above.device, above.inode) {
         Ok(dir)
     } else {
-        // Somebody moved the directory while it was being emptied.
+        // Somebody moved the directory while it was being visited.
         Err(failed(&above.name, Errno::STALE))
     }
 }

@@ -5,6 +5,7 @@ mod account;
 mod command;
 mod fixtures;
 mod image;
+mod others;
 mod processes;
 mod sandbox;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod terminal;
 pub use command::{Job, Out};
 pub use fixtures::Release;
 pub use image::{BUSYBOX, Image, Layer};
+pub use others::Others;
 pub use processes::status_field;
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;

@@ -58,6 +58,27 @@ fn flags_are_offered_to_those_who_begin_one() {
 }
 
 #[test]
+fn image_commands_offer_images_and_filters() {
+    let s = Sandbox::new().busybox();
+    s.ok("tag busybox reg.example/x/y:2");
+    for words in [
+        &["tag", ""][..],
+        &["untag", ""],
+        &["history", ""],
+        &["save", ""],
+        &["image", "tree", ""],
+        &["image", "exists", ""],
+        &["image", "inspect", ""],
+    ] {
+        let images = offered(&s, words);
+        assert!(has(&images, "busybox:latest") && has(&images, "reg.example/x/y:2"), "{words:?}: {images:?}");
+    }
+    assert!(has(&offered(&s, &["image", "pr"]), "prune") && has(&offered(&s, &["system", "d"]), "df"));
+    assert!(has(&offered(&s, &["image", "prune", "--filter", ""]), "until="));
+    assert!(has(&offered(&s, &["images", "--filter", ""]), "until="));
+}
+
+#[test]
 fn completion_changes_nothing_and_needs_no_store() {
     let s = Sandbox::new();
     offered(&s, &["stop", ""]);

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Layer, Sandbox, within};
+use crate::harness::{Image, Layer, Sandbox, within};
 
-/// Kills in each test below; there are eight of them.
+/// Kills in each test below; there are eleven of them.
 const ROUNDS: u64 = 70;
 
 /// What is interrupted: `before` prepares, `line` is killed, and has to work when it is done again.
 struct Scene {
     before: Option<&'static str>,
     line: &'static str,
-    /// Sent to stdin.
+    /// Sent to stdin, and found as `input.tar`.
     input: Vec<u8>,
     after: Option<&'static str>,
 }
@@ -120,6 +120,7 @@ impl Scene {
         let mut random = random();
         let rounds = number("KELP_CRASH_ROUNDS").unwrap_or(ROUNDS);
         eprintln!("KELP_CRASH_ROUNDS={rounds}: {}", self.line);
+        s.write("input.tar", &self.input);
         self.prepare(&s);
         let typical = self.done(&s);
         for _ in 0..rounds {
@@ -171,4 +172,33 @@ fn import() {
         layer = layer.dir(&format!("d{n}"), 0o755).file(&format!("d{n}/f"), 0o644, &[b'x'; 5000]);
     }
     Scene { before: None, line: "import - other", input: layer.bytes(), after: Some("rmi other") }.play();
+}
+
+/// An image of two layers that nothing else has.
+fn archive() -> Vec<u8> {
+    let mut layers = [Layer::default(), Layer::default()];
+    for (which, layer) in layers.iter_mut().enumerate() {
+        for n in 0..150 {
+            let name = format!("{which}-{n}");
+            *layer = std::mem::take(layer).dir(&name, 0o755).file(&format!("{name}/f"), 0o644, &[b'x'; 5000]);
+        }
+    }
+    let [lower, upper] = layers;
+    Image::default().layer(lower).layer(upper).docker_archive("two:1")
+}
+
+#[test]
+fn load() {
+    Scene { before: None, line: "load", input: archive(), after: Some("rmi two:1") }.play();
+}
+
+#[test]
+fn rmi() {
+    Scene { before: Some("load -i input.tar"), line: "rmi two:1", input: archive(), after: None }.play();
+}
+
+#[test]
+fn prune() {
+    let line = "image prune -af";
+    Scene { before: Some("load -i input.tar"), line, input: archive(), after: None }.play();
 }

@@ -1,14 +1,18 @@
 //! The tests, one module for each noun, and `crash` for what happens to all of them under `kill -9`.
 
+mod accounting;
+mod archives;
 mod complete;
 mod crash;
 mod errors;
 mod exec;
 mod images;
+mod interchange;
 mod isolation;
 mod lifecycle;
 mod logs;
 mod mounts;
+mod removal;
 mod rootfs;
 mod run;
 mod security;

@@ -24,6 +24,8 @@ use crate::store::userns;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Generated names that are taken before giving up.
 const NAME_TRIES: usize = 20;
+/// Times that an image may vanish and come back while a container is made from it.
+const IMAGE_TRIES: usize = 5;
 
 /// A new container, and what the user should be told about it (one line each, for stderr).
 #[derive(Debug)]
@@ -108,10 +110,20 @@ impl Draft {
     ) -> Result<(ContainerRecord, T)> {
         let mut record = ContainerRecord { phase, ..self.record.clone() };
         let fill = |dir: &Path| self.fill(engine, dir).and_then(|()| last(dir));
+        let mut overtaken = 0;
         for _ in 0..NAME_TRIES {
             match engine.store.create_container(&record, fill) {
                 Err(store::Error::NameTaken { .. }) if !self.named => record.name = random_name()?,
                 Err(store::Error::NameTaken { holder, .. }) if about_to_go(engine, &holder)? => {}
+                // The image was removed since it was looked up, and perhaps brought back by now.
+                Err(e @ store::Error::MissingContent { .. }) => {
+                    let id = record.image_id.as_deref().unwrap_or_default();
+                    match engine.store.find_image(id) {
+                        Err(store::Error::NoSuchImage(_)) => return Err(Error::NoSuchImage(record.image)),
+                        Ok(_) if overtaken < IMAGE_TRIES => overtaken += 1,
+                        _ => return Err(e.into()),
+                    }
+                }
                 Err(e) => return Err(e.into()),
                 Ok(filled) => return Ok((record, filled)),
             }
@@ -128,6 +140,7 @@ impl Draft {
 fn snapshot_refused(error: snapshot::Error) -> store::Error {
     match error {
         snapshot::Error::Sys(e) => e.into(),
+        snapshot::Error::MissingLayer(digest) => store::Error::MissingContent { what: "layer", digest },
         other => {
             use crate::error::Hint;
             store::Error::Job { message: crate::error::chain(&other), hint: other.hint() }

@@ -6,6 +6,7 @@ pub(in crate::engine) mod find;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
+pub mod prune;
 pub mod ps;
 pub mod rm;
 pub mod run;

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::resolve;
-use crate::engine::{Engine, Error, Result};
+use crate::engine::container::logs::parse_time;
+use crate::engine::filter::{Label, truth, unknown};
+use crate::engine::{Engine, Result};
 use crate::oci::Reference;
 use crate::store::image::ImageRecord;
 
@@ -14,9 +16,14 @@ use crate::store::image::ImageRecord;
 pub struct ImagesQuery {
     /// `REPOSITORY[:TAG]`, as typed; `*` and `?` are wildcards.
     pub reference: Option<String>,
-    /// `KEY=VALUE` pairs of `--filter`: dangling, label, reference, before, since.
+    /// `KEY=VALUE` pairs of `--filter`, with the keys of [`FILTERS`].
     pub filters: Vec<(String, String)>,
+    /// One row for each digest that a name has, where it has several.
+    pub digests: bool,
 }
+
+/// Keys that `--filter` knows.
+pub const FILTERS: &[&str] = &["before", "dangling", "label", "reference", "since", "until"];
 
 /// One row: an image under one of its names, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +33,7 @@ pub struct ImageRow {
     /// Familiar (`alpine`); `None` is docker's `<none>`.
     pub repository: Option<String>,
     pub tag: Option<String>,
-    /// The manifest's digest.
+    /// What the image is called by digest in that repository; of one without a name, the manifest's.
     pub digest: String,
     pub created: Option<Timestamp>,
     /// Bytes, unpacked.
@@ -38,12 +45,13 @@ pub struct ImageRow {
 #[derive(Default)]
 struct Filters {
     dangling: Option<bool>,
-    /// Each must be there; with a value, the same one.
-    labels: Vec<(String, Option<String>)>,
+    /// All must accept.
+    labels: Vec<Label>,
     /// One of them must match.
     references: Vec<String>,
     before: Vec<Timestamp>,
     since: Vec<Timestamp>,
+    until: Vec<Timestamp>,
 }
 
 pub fn images(engine: &Engine, query: &ImagesQuery) -> Result<Vec<ImageRow>> {
@@ -52,7 +60,7 @@ pub fn images(engine: &Engine, query: &ImagesQuery) -> Result<Vec<ImageRow>> {
     for image in engine.store.images()? {
         let labels = resolve::config(&image)?.config.labels;
         if filters.accept(&image, &labels) {
-            rows.extend(rows_of(&image, &labels, &filters));
+            rows.extend(rows_of(&image, &labels, &filters, query.digests));
         }
     }
     Ok(rows)
@@ -65,44 +73,25 @@ fn parse(engine: &Engine, query: &ImagesQuery) -> Result<Filters> {
         let created =
             || -> Result<Timestamp> { Ok(resolve::resolve(engine, value)?.created.unwrap_or_default()) };
         match key.as_str() {
-            "dangling" => {
-                let parsed = match value.to_ascii_lowercase().as_str() {
-                    "true" | "1" | "t" => true,
-                    "false" | "0" | "f" => false,
-                    _ => return Err(invalid(key, value, "true or false is expected")),
-                };
-                filters.dangling = Some(parsed);
-            }
-            "label" => {
-                let (name, wanted) = match value.split_once('=') {
-                    Some((name, wanted)) => (name, Some(wanted.to_string())),
-                    None => (value.as_str(), None),
-                };
-                filters.labels.push((name.into(), wanted));
-            }
+            "dangling" => filters.dangling = Some(truth(key, value)?),
+            "label" => filters.labels.push(Label::parse(value, true)),
             "reference" => filters.references.push(value.clone()),
             "before" => filters.before.push(created()?),
             "since" => filters.since.push(created()?),
-            _ => return Err(invalid(key, value, "dangling, label, reference, before and since are known")),
+            "until" => filters.until.push(parse_time("filter until", value)?),
+            _ => return Err(unknown(key, value, FILTERS)),
         }
     }
     Ok(filters)
 }
 
-fn invalid(key: &str, value: &str, reason: &str) -> Error {
-    Error::Invalid { what: "filter", value: format!("{key}={value}"), reason: reason.into() }
-}
-
 impl Filters {
     fn accept(&self, image: &ImageRecord, labels: &BTreeMap<String, String>) -> bool {
         let created = image.created.unwrap_or_default();
-        self.dangling.is_none_or(|wanted| image.references.is_empty() == wanted)
-            && self.before.iter().all(|other| created < *other)
+        self.dangling.is_none_or(|wanted| image.is_dangling() == wanted)
+            && self.before.iter().chain(&self.until).all(|other| created < *other)
             && self.since.iter().all(|other| created > *other)
-            && self.labels.iter().all(|(name, wanted)| match (labels.get(name), wanted) {
-                (Some(value), Some(wanted)) => value == wanted,
-                (found, _) => found.is_some(),
-            })
+            && self.labels.iter().all(|label| label.accepts(labels))
     }
 
     fn names(&self, reference: &Reference) -> bool {
@@ -141,22 +130,39 @@ fn glob(pattern: &[u8], name: &[u8]) -> bool {
     pattern[p..].iter().all(|&b| b == b'*')
 }
 
-fn rows_of(image: &ImageRecord, labels: &BTreeMap<String, String>, filters: &Filters) -> Vec<ImageRow> {
-    let row = |repository: Option<String>, tag: Option<String>| ImageRow {
+fn rows_of(
+    image: &ImageRecord,
+    labels: &BTreeMap<String, String>,
+    filters: &Filters,
+    every_digest: bool,
+) -> Vec<ImageRow> {
+    let row = |name: Option<&Reference>, digest: String| ImageRow {
         id: image.id.clone(),
-        repository,
-        tag,
-        digest: image.manifest.clone(),
+        repository: name.map(Reference::familiar_repository),
+        tag: name.and_then(|name| name.tag().map(Into::into)),
+        digest,
         created: image.created,
         size: image.size,
         labels: labels.clone(),
     };
     if image.references.is_empty() {
-        return if filters.references.is_empty() { vec![row(None, None)] } else { Vec::new() };
+        let shown = filters.references.is_empty();
+        return if shown { vec![row(None, image.manifest.clone())] } else { Vec::new() };
     }
-    let references = resolve::references(image);
-    let named = references.iter().filter(|r| filters.names(r));
-    named.map(|r| row(Some(r.familiar_repository()), r.tag().map(Into::into))).collect()
+    let (names, digests) = (resolve::references(image), resolve::digests(image));
+    let tagged = |repository: &str| names.iter().any(|n| n.tag().is_some() && n.repository() == repository);
+    let mut rows: Vec<ImageRow> = Vec::new();
+    for name in names.iter().filter(|name| filters.names(name)) {
+        // A digest has a row of its own only where its repository has no tag.
+        if name.digest().is_some() && tagged(&name.repository()) {
+            continue;
+        }
+        let same = digests.iter().filter(|d| d.repository() == name.repository());
+        let same = same.filter(|d| name.digest().is_none() || d.digest() == name.digest());
+        let texts = same.filter_map(|d| d.digest().map(ToString::to_string));
+        rows.extend(texts.take(if every_digest { usize::MAX } else { 1 }).map(|d| row(Some(name), d)));
+    }
+    rows
 }
 
 #[cfg(test)]

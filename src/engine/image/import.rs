@@ -90,6 +90,7 @@ fn image_config(
     ImageConfig {
         created,
         author: String::new(),
+        docker_version: String::new(),
         architecture: platform.architecture,
         variant: platform.variant,
         os: platform.os,

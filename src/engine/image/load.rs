@@ -25,6 +25,8 @@ pub enum Loaded {
     Image(String),
     /// `sha256:…` of an image without a name.
     Id(String),
+    /// A familiar reference was taken from the image of this id.
+    Renamed { reference: String, old: String },
 }
 
 impl std::fmt::Display for Loaded {
@@ -32,6 +34,10 @@ impl std::fmt::Display for Loaded {
         match self {
             Self::Image(reference) => write!(f, "Loaded image: {reference}"),
             Self::Id(id) => write!(f, "Loaded image ID: {id}"),
+            Self::Renamed { reference, old } => write!(
+                f,
+                "The image {reference} already exists, renaming the old one with ID {old} to empty string"
+            ),
         }
     }
 }
@@ -49,7 +55,10 @@ pub fn load(engine: &Engine, request: &LoadRequest) -> Result<Vec<Loaded>> {
     let add = || Ok(archive::read(&engine.store, &what, archive, platform.as_ref())?);
     let found = super::adding(&engine.store, add)?;
     let mut lines = Vec::new();
-    for Found { image, references } in found {
+    for Found { image, references, replaced } in found {
+        for (reference, old) in replaced {
+            lines.push(Loaded::Renamed { reference: reference.familiar(), old });
+        }
         let names: Vec<String> = references.iter().map(crate::oci::Reference::familiar).collect();
         let name = names.first().cloned().unwrap_or_else(|| image.id.clone());
         engine.store.append_event(&Event::new(

@@ -10,11 +10,10 @@ use crate::store::image::ImageRecord;
 pub fn resolve(engine: &Engine, name: &str) -> Result<ImageRecord> {
     // A name goes before the beginning of an id, as with docker.
     let reference = name.parse::<Reference>();
-    if let Ok(reference) = &reference {
-        match engine.store.find_image(&reference.to_string()) {
-            Err(store::Error::NoSuchImage(_)) => {}
-            other => return Ok(other?),
-        }
+    if let Ok(reference) = &reference
+        && let Some(image) = by_reference(engine, &reference.pinned())?
+    {
+        return Ok(image);
     }
     match engine.store.find_image(name) {
         Err(store::Error::NoSuchImage(_)) => match reference {
@@ -24,6 +23,33 @@ pub fn resolve(engine: &Engine, name: &str) -> Result<ImageRecord> {
         },
         other => Ok(other?),
     }
+}
+
+/// `repository@digest` is what a registry gave under that digest, or what is tagged in the repository and has it.
+fn by_reference(engine: &Engine, reference: &Reference) -> Result<Option<ImageRecord>> {
+    match engine.store.find_image(&reference.to_string()) {
+        Err(store::Error::NoSuchImage(_)) => {}
+        other => return Ok(Some(other?)),
+    }
+    let Some(digest) = reference.digest() else { return Ok(None) };
+    let in_repository = |image: &ImageRecord| {
+        references(image).iter().any(|known| known.repository() == reference.repository())
+    };
+    Ok(engine.store.images_of_manifest(digest.as_str())?.into_iter().find(in_repository))
+}
+
+/// What the image is called by digest: as registries called it, and in repositories that no registry has seen its
+/// tags of, by the digest that a push would give it.
+pub(super) fn digests(image: &ImageRecord) -> Vec<Reference> {
+    let known = references(image);
+    let mut digests: Vec<Reference> = known.iter().filter(|r| r.digest().is_some()).cloned().collect();
+    for tagged in known.iter().filter(|r| r.digest().is_none()) {
+        if !digests.iter().any(|r| r.repository() == tagged.repository()) {
+            let own = format!("{}@{}", tagged.repository(), image.manifest).parse();
+            digests.extend(own.ok());
+        }
+    }
+    digests
 }
 
 fn is_id(name: &str) -> bool {

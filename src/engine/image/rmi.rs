@@ -1,12 +1,18 @@
-//! `rmi`: a name goes, and with the last one the image.
+//! `rmi`: a name goes, and with the last one the image. The rules and their words are docker's.
+//!
+//! A decision is made from what was read, and carried out only if that still holds: two `rmi` of one image at once,
+//! or one beside a `run`, a `load` or a `tag`, come out as if one had been after the other.
 
 use super::resolve;
 use crate::engine::container::create::about_to_go;
 use crate::engine::{Engine, Error, Result};
 use crate::oci::Reference;
-use crate::store::container::Status;
+use crate::store::container::{ContainerRecord, Status};
 use crate::store::events::Event;
-use crate::store::image::ImageRecord;
+use crate::store::image::{ImageRecord, Removal};
+
+/// Decisions that were overtaken before giving up.
+const TRIES: usize = 100;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RmiOptions {
@@ -34,43 +40,45 @@ impl std::fmt::Display for Removed {
 
 /// Removes a name; the image too when it was the last one, or when the image was named by its id.
 pub fn rmi(engine: &Engine, name: &str, options: RmiOptions) -> Result<Vec<Removed>> {
-    let image = resolve::resolve(engine, name)?;
-    let named = name.parse::<Reference>().ok().filter(|r| image.references.contains(&r.to_string()));
-    let only_untag = named.is_some() && image.references.len() > 1;
-    if !only_untag {
-        check_use(engine, &image, named.as_ref(), options)?;
+    for _ in 0..TRIES {
+        let image = resolve::resolve(engine, name)?;
+        let (untag, delete, users) = decide(engine, &image, name, options)?;
+        let removed = carry_out(engine, &image, &untag, delete, &users)?;
+        if let Some(mut removed) = removed {
+            if delete {
+                let store = &engine.store;
+                let gone = store.remove_unreferenced(|path| store.delete_tree(path))?;
+                let layers = image.layers.iter().rev().filter(|layer| gone.layers.contains(layer));
+                removed.extend(layers.cloned().map(Removed::Deleted));
+            }
+            return Ok(removed);
+        }
     }
-    let mut removed = Vec::new();
-    if let (Some(reference), true) = (&named, only_untag) {
-        untag(engine, &image, reference, &mut removed)?;
-        return Ok(removed);
-    }
-    for reference in resolve::references(&image) {
-        untag(engine, &image, &reference, &mut removed)?;
-    }
-    let store = &engine.store;
-    store.remove_image(&image.id)?;
-    store.append_event(&Event::new(
-        "image",
-        "delete",
-        &image.id,
-        [("name".into(), image.id.clone())].into(),
-    ))?;
-    removed.push(Removed::Deleted(image.id.clone()));
-    let gone = store.remove_unreferenced(|path| store.delete_tree(path))?;
-    removed.extend(image.layers.iter().rev().filter(|l| gone.contains(l)).cloned().map(Removed::Deleted));
-    Ok(removed)
+    Err(Error::ImageConflict(format!("{name} is being changed by other commands all the time")))
 }
 
-fn untag(
+/// Takes the names away and, with `delete`, the image; tells the events. `None` when it was overtaken.
+pub(super) fn carry_out(
     engine: &Engine,
     image: &ImageRecord,
-    reference: &Reference,
-    removed: &mut Vec<Removed>,
-) -> Result<()> {
-    if engine.store.untag(&reference.to_string())? {
+    untag: &[Reference],
+    delete: bool,
+    users: &[ContainerRecord],
+) -> Result<Option<Vec<Removed>>> {
+    let store = &engine.store;
+    let removal = Removal {
+        image,
+        users: users.iter().map(|user| user.id.clone()).collect(),
+        untag: untag.iter().map(ToString::to_string).collect(),
+        delete,
+    };
+    if !store.remove_image(&removal)? {
+        return Ok(None);
+    }
+    let mut removed = Vec::new();
+    for reference in untag {
         let name = reference.familiar();
-        engine.store.append_event(&Event::new(
+        store.append_event(&Event::new(
             "image",
             "untag",
             &image.id,
@@ -78,53 +86,143 @@ fn untag(
         ))?;
         removed.push(Removed::Untagged(name));
     }
-    Ok(())
+    if delete {
+        let name = [("name".into(), image.id.clone())].into();
+        store.append_event(&Event::new("image", "delete", &image.id, name))?;
+        removed.push(Removed::Deleted(image.id.clone()));
+    }
+    Ok(Some(removed))
 }
 
-/// docker's conflicts, in docker's words.
+/// Which names go, whether the image goes with them, and which containers that leaves without one.
+fn decide(
+    engine: &Engine,
+    image: &ImageRecord,
+    name: &str,
+    options: RmiOptions,
+) -> Result<(Vec<Reference>, bool, Vec<ContainerRecord>)> {
+    let references = resolve::references(image);
+    let users = engine.store.containers_using_image(&image.id)?;
+    let named = name.parse::<Reference>().ok().map(|r| r.pinned()).filter(|r| references.contains(r));
+    let Some(named) = named else {
+        let whole = is_single(&references);
+        check_use(engine, image, &users, options.force, whole || references.is_empty())?;
+        return Ok((references, true, users));
+    };
+    if let (false, true, Some(user)) = (options.force, is_single(&references), users.first()) {
+        return Err(Error::ImageConflict(format!(
+            "unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced \
+             image {}",
+            user.id.short(),
+            short(image)
+        )));
+    }
+    let untag = with_its_digests(&named, &references);
+    let last = references.len() == untag.len();
+    // Of an image in use the name goes all the same, and the image is left without one.
+    let delete = last && check_use(engine, image, &users, options.force, true).is_ok();
+    Ok((untag, delete, users))
+}
+
+/// With the last tag in a repository go the digests that the repository gave.
+fn with_its_digests(named: &Reference, references: &[Reference]) -> Vec<Reference> {
+    let same = |r: &&Reference| r.repository() == named.repository() && *r != named;
+    let mut untag = vec![named.clone()];
+    if named.digest().is_none() && !references.iter().filter(same).any(|r| r.digest().is_none()) {
+        untag.extend(references.iter().filter(same).cloned());
+    }
+    untag
+}
+
+/// Whether there is one tag at most, and everything else is a digest of the same repository.
+fn is_single(references: &[Reference]) -> bool {
+    let tags = references.iter().filter(|r| r.digest().is_none()).count();
+    let Some(first) = references.first() else { return false };
+    tags <= 1 && references.iter().all(|r| r.repository() == first.repository())
+}
+
+fn short(image: &ImageRecord) -> &str {
+    image.id.strip_prefix("sha256:").unwrap_or(&image.id).get(..12).unwrap_or(&image.id)
+}
+
+/// docker's conflicts, in docker's order and words.
 fn check_use(
     engine: &Engine,
     image: &ImageRecord,
-    named: Option<&Reference>,
-    options: RmiOptions,
+    users: &[ContainerRecord],
+    force: bool,
+    one_name: bool,
 ) -> Result<()> {
-    let short = image.id.strip_prefix("sha256:").unwrap_or(&image.id).get(..12).unwrap_or(&image.id);
-    let conflict = |text: String| Err(Error::ImageConflict(text));
-    for container in engine.store.containers_using_image(&image.id)? {
-        if about_to_go(engine, &container.id)? {
+    let conflict = |how: &str, why: String| {
+        Err(Error::ImageConflict(format!("unable to delete {} ({how}) - {why}", short(image))))
+    };
+    let mut stopped = None;
+    for user in users {
+        if about_to_go(engine, &user.id)? {
             continue;
         }
-        let id = container.id.short();
-        let running = matches!(
-            engine.store.observe(&container)?.status,
-            Status::Running | Status::Paused | Status::Restarting
-        );
-        if running {
-            return conflict(format!(
-                "unable to delete {short} (cannot be forced) - image is being used by running container {id}"
-            ));
+        let status = match engine.store.observe(user) {
+            // It went since the list was read.
+            Err(crate::store::Error::NoSuchContainer(_)) => continue,
+            other => other?.status,
+        };
+        if matches!(status, Status::Running | Status::Paused | Status::Restarting) {
+            let why = format!("image is being used by running container {}", user.id.short());
+            return conflict("cannot be forced", why);
         }
-        if options.force {
-            continue;
+        stopped.get_or_insert(user);
+    }
+    if force {
+        return Ok(());
+    }
+    if !one_name {
+        return conflict("must be forced", "image is referenced in multiple repositories".into());
+    }
+    match stopped {
+        Some(user) => conflict(
+            "must be forced",
+            format!("image is being used by stopped container {}", user.id.short()),
+        ),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    fn list(names: &[&str]) -> Vec<Reference> {
+        names.iter().map(|n| n.replace("DIGEST", DIGEST).parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn one_tag_with_its_digest_is_single() {
+        for (names, single) in [
+            (&[][..], false),
+            (&["a:1"], true),
+            (&["a@DIGEST"], true),
+            (&["a:1", "a@DIGEST"], true),
+            (&["a:1", "a:2"], false),
+            (&["a:1", "b@DIGEST"], false),
+            (&["a@DIGEST", "b@DIGEST"], false),
+        ] {
+            assert_eq!(is_single(&list(names)), single, "{names:?}");
         }
-        return conflict(match named {
-            Some(reference) => format!(
-                "unable to remove repository reference \"{}\" (must force) - container {id} is using its referenced \
-                 image {short}",
-                reference.familiar()
-            ),
-            None => format!(
-                "unable to delete {short} (must be forced) - image is being used by stopped container {id}"
-            ),
-        });
     }
-    let mut repositories: Vec<String> =
-        resolve::references(image).iter().map(Reference::repository).collect();
-    repositories.dedup();
-    if named.is_none() && repositories.len() > 1 && !options.force {
-        return conflict(format!(
-            "unable to delete {short} (must be forced) - image is referenced in multiple repositories"
-        ));
+
+    #[test]
+    fn digests_go_with_the_last_tag_of_their_repository() {
+        for (named, names, left) in [
+            ("a:1", &["a:1", "a@DIGEST"][..], 0),
+            ("a:1", &["a:1", "a:2", "a@DIGEST"], 2),
+            ("a:1", &["a:1", "b@DIGEST"], 1),
+            ("a@DIGEST", &["a:1", "a@DIGEST"], 1),
+        ] {
+            let references = list(names);
+            let gone = with_its_digests(&list(&[named])[0], &references);
+            assert_eq!(references.len() - gone.len(), left, "{named} of {names:?}");
+        }
     }
-    Ok(())
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::resolve;
 use crate::engine::{Engine, Error, Result};
 use crate::image::Error as ImageError;
+pub use crate::image::archive::LayerForm;
 use crate::image::archive::{self, Format, Named};
 use crate::oci::Reference;
 
@@ -29,14 +30,46 @@ pub struct SaveRequest {
     /// `None` writes to stdout, which must not be a terminal.
     pub output: Option<PathBuf>,
     pub format: ArchiveFormat,
+    pub layers: LayerForm,
+    /// `os/arch[/variant]` that every image must be for.
+    pub platform: Option<String>,
 }
 
 pub fn save(engine: &Engine, request: &SaveRequest) -> Result<()> {
+    if request.output.is_none() && std::io::stdout().is_terminal() {
+        return Err(Error::Terminal("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+    }
+    let store = &engine.store;
     // Nothing that is being saved may be collected.
-    let _in_use = engine.store.use_content()?;
+    super::with_content(store, || {
+        let images = chosen(engine, request)?;
+        let format = match request.format {
+            ArchiveFormat::DockerArchive => Format::Docker,
+            ArchiveFormat::OciArchive => Format::Oci,
+        };
+        let form = match request.layers {
+            LayerForm::Stored if format == Format::Docker => LayerForm::WithoutZstd,
+            form => form,
+        };
+        let write = |out: &mut dyn Write| Ok(archive::write(store, &images, format, form, out)?);
+        match &request.output {
+            Some(path) => to_file(path, write),
+            None => write(&mut BufWriter::with_capacity(256 << 10, std::io::stdout().lock())),
+        }
+    })?;
+    // What was removed meanwhile could not go.
+    store.remove_unreferenced(|path| store.delete_tree(path))?;
+    Ok(())
+}
+
+/// Each image once, under all names that it was asked for by.
+fn chosen(engine: &Engine, request: &SaveRequest) -> Result<Vec<Named>> {
     let mut images: Vec<Named> = Vec::new();
     for name in &request.images {
         for named in select(engine, name)? {
+            if let Some(wanted) = &request.platform {
+                resolve::require_platform(&named.image, name, wanted)?;
+            }
             match images.iter_mut().find(|known| known.image.id == named.image.id) {
                 Some(known) => {
                     known.references.extend(named.references);
@@ -47,23 +80,7 @@ pub fn save(engine: &Engine, request: &SaveRequest) -> Result<()> {
             }
         }
     }
-    let format = match request.format {
-        ArchiveFormat::DockerArchive => Format::Docker,
-        ArchiveFormat::OciArchive => Format::Oci,
-    };
-    match &request.output {
-        Some(path) => to_file(path, |out| Ok(archive::write(&engine.store, &images, format, out)?)),
-        None => {
-            let stdout = std::io::stdout();
-            if stdout.is_terminal() {
-                return Err(Error::Terminal(
-                    "cowardly refusing to save to a terminal. Use the -o flag or redirect",
-                ));
-            }
-            let mut out = BufWriter::with_capacity(256 << 10, stdout.lock());
-            Ok(archive::write(&engine.store, &images, format, &mut out)?)
-        }
-    }
+    Ok(images)
 }
 
 /// The images that one word means: `alpine` is every tag of alpine, as with docker.
@@ -76,7 +93,7 @@ fn select(engine: &Engine, name: &str) -> Result<Vec<Named>> {
             let mut all = Vec::new();
             for image in engine.store.images()? {
                 let mut references = resolve::references(&image);
-                references.retain(|r| r.repository() == reference.repository());
+                references.retain(|r| r.tag().is_some() && r.repository() == reference.repository());
                 if !references.is_empty() {
                     all.push(Named { image, references });
                 }

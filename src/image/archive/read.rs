@@ -30,6 +30,8 @@ pub struct Found {
     pub image: ImageRecord,
     /// What the archive calls it.
     pub references: Vec<Reference>,
+    /// The names that other images had until now, and their ids.
+    pub replaced: Vec<(Reference, String)>,
 }
 
 /// What an archive holds, by name.
@@ -175,11 +177,15 @@ fn from_index(store: &Store, bytes: &[u8], platform: Option<&Platform>) -> Resul
     let mut found: Vec<Found> = Vec::new();
     for descriptor in index.manifests.iter().filter(|d| !d.annotations.contains_key(ATTESTATION)) {
         let (digest, manifest) = select(store, descriptor, platform, 0)?;
-        let reference = name_of(descriptor)?;
-        let image = record::add(store, &digest, &manifest, reference.as_ref())?;
+        let references: Vec<Reference> = name_of(descriptor)?.into_iter().collect();
+        let replaced = former(store, &references, &manifest)?;
+        let image = record::add(store, &digest, &manifest, references.first())?;
         match found.iter_mut().find(|f| f.image.id == image.id) {
-            Some(known) => known.references.extend(reference),
-            None => found.push(Found { image, references: reference.into_iter().collect() }),
+            Some(known) => {
+                known.references.extend(references);
+                known.replaced.extend(replaced);
+            }
+            None => found.push(Found { image, references, replaced }),
         }
     }
     if found.is_empty() {
@@ -188,12 +194,27 @@ fn from_index(store: &Store, bytes: &[u8], platform: Option<&Platform>) -> Resul
     Ok(found)
 }
 
+/// The images that the names belong to before the one of `manifest` gets them.
+fn former(store: &Store, names: &[Reference], manifest: &Manifest) -> Result<Vec<(Reference, String)>> {
+    let mut former = Vec::new();
+    for name in names {
+        match store.find_image(&name.to_string()) {
+            Err(crate::store::Error::NoSuchImage(_)) => {}
+            Ok(old) if old.id == manifest.config.digest.as_str() => {}
+            old => former.push((name.clone(), old?.id)),
+        }
+    }
+    Ok(former)
+}
+
+/// containerd writes the whole name; the format's own annotation may be a tag alone, or no name in our grammar: then
+/// the image has none.
 fn name_of(descriptor: &Descriptor) -> Result<Option<Reference>> {
-    let name = descriptor.annotations.get(CONTAINERD_NAME).or_else(|| descriptor.annotations.get(OCI_NAME));
-    let parse = |name: &String| {
-        name.parse().map_err(|e| Error::Archive(format!("its image name `{}`: {e}", name.escape_debug())))
-    };
-    name.map(parse).transpose()
+    if let Some(name) = descriptor.annotations.get(CONTAINERD_NAME) {
+        let bad = |e| Error::Archive(format!("its image name `{}`: {e}", name.escape_debug()));
+        return name.parse().map(Some).map_err(bad);
+    }
+    Ok(descriptor.annotations.get(OCI_NAME).and_then(|name| name.parse().ok()))
 }
 
 /// The manifest behind a descriptor, through indexes by platform.
@@ -280,9 +301,10 @@ fn docker_item(
     let digest: Digest = digest.parse().map_err(|e: oci::InvalidDigest| Error::Archive(e.to_string()))?;
     let descriptor = Descriptor::new(media_type::MANIFEST, digest, manifest.to_json().len() as u64);
     let (digest, manifest) = select(store, &descriptor, platform, 0)?;
+    let replaced = former(store, &references, &manifest)?;
     let image = record::add(store, &digest, &manifest, references.first())?;
     for reference in references.iter().skip(1) {
         store.tag(&image.id, &reference.to_string())?;
     }
-    Ok(Found { image, references })
+    Ok(Found { image, references, replaced })
 }

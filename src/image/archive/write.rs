@@ -2,12 +2,13 @@
 //!
 //! The same images give the same bytes: members are sorted, times are zero.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use super::super::{Error, Result};
+use super::layers::{Content, LayerForm};
 use crate::oci::{
-    self, Descriptor, Digest, DockerArchiveItem, Document, Index, Layout, Reference, media_type,
+    self, Descriptor, Digest, DockerArchiveItem, Document, Index, Layout, Manifest, Reference, media_type,
 };
 use crate::store::Store;
 use crate::store::image::ImageRecord;
@@ -27,22 +28,36 @@ pub struct Named {
     pub references: Vec<Reference>,
 }
 
+/// Members under `blobs/sha256/`, by their digest.
+type Blobs = BTreeMap<Digest, Member>;
+
+/// A blob of the archive.
+enum Member {
+    Document(Vec<u8>),
+    Layer { content: Content, size: u64 },
+}
+
 /// Writes the archive of `images`.
-pub fn write(store: &Store, images: &[Named], format: Format, out: &mut dyn Write) -> Result<()> {
-    let mut blobs: BTreeSet<String> = BTreeSet::new();
+pub fn write(
+    store: &Store,
+    images: &[Named],
+    format: Format,
+    form: LayerForm,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let mut blobs = Blobs::new();
     let (mut manifests, mut items) = (Vec::new(), Vec::new());
     for named in images {
-        let (entries, item) = describe(store, named, format)?;
-        manifests.extend(entries);
-        items.push(item);
-        let image = &named.image;
-        blobs.extend(image.blobs.iter().chain([&image.id, &image.manifest]).cloned());
+        let (manifest, bytes) = shape(store, &named.image, form, &mut blobs)?;
+        manifests.extend(entries(named, &manifest, &bytes, format));
+        items.push(item(named, &manifest));
+        blobs.insert(Digest::of(&bytes), Member::Document(bytes));
     }
     let mut tar = Writer { out };
     tar.directory("blobs/")?;
     tar.directory("blobs/sha256/")?;
-    for blob in &blobs {
-        tar.blob(store, blob)?;
+    for (digest, member) in &blobs {
+        tar.blob(store, digest, member)?;
     }
     let index = Index {
         schema_version: 2,
@@ -58,19 +73,47 @@ pub fn write(store: &Store, images: &[Named], format: Format, out: &mut dyn Writ
     tar.finish()
 }
 
-/// The image's entries in the index, one for each name, and its item in docker's manifest.
-fn describe(store: &Store, named: &Named, format: Format) -> Result<(Vec<Descriptor>, DockerArchiveItem)> {
-    let image = &named.image;
+/// Gathers config and layers of an image. Gives its manifest and that one's document: the stored one, unless its
+/// layers are not.
+fn shape(
+    store: &Store,
+    image: &ImageRecord,
+    form: LayerForm,
+    blobs: &mut Blobs,
+) -> Result<(Manifest, Vec<u8>)> {
     let bytes = store.read_blob(&image.manifest, oci::MAX_DOCUMENT)?;
-    let Document::Manifest(manifest) = Document::parse(&bytes, None)? else {
+    let Document::Manifest(mut manifest) = Document::parse(&bytes, None)? else {
         return Err(Error::Archive(format!("{} is not a manifest", image.manifest)));
     };
-    let digest: Digest =
-        image.manifest.parse().map_err(|e: oci::InvalidDigest| Error::Archive(e.to_string()))?;
+    let config = store.read_blob(&image.id, oci::MAX_DOCUMENT)?;
+    blobs.insert(manifest.config.digest.clone(), Member::Document(config));
+    let mut changed = false;
+    for (layer, diff_id) in manifest.layers.iter_mut().zip(&image.layers) {
+        let diff_id = diff_id.parse().map_err(|e: oci::InvalidDigest| Error::Archive(e.to_string()))?;
+        let shaped = form.shape(store, layer, &diff_id)?;
+        changed |= shaped.descriptor.digest != layer.digest;
+        let member = Member::Layer { content: shaped.content, size: shaped.descriptor.size };
+        *layer = shaped.descriptor;
+        blobs.insert(layer.digest.clone(), member);
+    }
+    if !changed {
+        return Ok((manifest, bytes));
+    }
+    // docker's schema 2 has no word for a plain layer.
+    manifest.media_type = Some(media_type::MANIFEST.into());
+    manifest.config.media_type = media_type::CONFIG.into();
+    let bytes = manifest.to_json().into_bytes();
+    Ok((manifest, bytes))
+}
+
+/// The image's entries in the index, one for each name.
+fn entries(named: &Named, manifest: &Manifest, bytes: &[u8], format: Format) -> Vec<Descriptor> {
     let media_type = manifest.media_type.as_deref().unwrap_or(media_type::MANIFEST);
-    let plain = Descriptor::new(media_type, digest, bytes.len() as u64);
-    let mut entries = Vec::new();
-    for reference in &named.references {
+    let plain = Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64);
+    if named.references.is_empty() {
+        return vec![plain];
+    }
+    let entry = |reference: &Reference| {
         let mut entry = plain.clone();
         // docker writes the tag here, podman and skopeo the whole name; each reads its own.
         let name = match format {
@@ -79,18 +122,19 @@ fn describe(store: &Store, named: &Named, format: Format) -> Result<(Vec<Descrip
         };
         entry.annotations.insert("org.opencontainers.image.ref.name".into(), name);
         entry.annotations.insert("io.containerd.image.name".into(), reference.to_string());
-        entries.push(entry);
-    }
-    if entries.is_empty() {
-        entries.push(plain);
-    }
+        entry
+    };
+    named.references.iter().map(entry).collect()
+}
+
+/// The image in docker's manifest.
+fn item(named: &Named, manifest: &Manifest) -> DockerArchiveItem {
     let path = |digest: &Digest| format!("blobs/sha256/{}", digest.hex());
-    let item = DockerArchiveItem {
+    DockerArchiveItem {
         config: path(&manifest.config.digest),
         repo_tags: named.references.iter().map(Reference::familiar).collect(),
         layers: manifest.layers.iter().map(|l| path(&l.digest)).collect(),
-    };
-    Ok((entries, item))
+    }
 }
 
 struct Writer<'a> {
@@ -132,13 +176,23 @@ impl Writer<'_> {
         self.pad(bytes.len() as u64)
     }
 
-    fn blob(&mut self, store: &Store, digest: &str) -> Result<()> {
-        let file = store.open_blob(digest)?;
+    fn blob(&mut self, store: &Store, digest: &Digest, member: &Member) -> Result<()> {
+        let size = match member {
+            Member::Document(bytes) => bytes.len() as u64,
+            Member::Layer { size, .. } => *size,
+        };
+        self.header(&format!("blobs/sha256/{}", digest.hex()), tar::EntryType::Regular, 0o644, size)?;
+        match member {
+            Member::Document(bytes) => self.put(bytes)?,
+            Member::Layer { content, .. } => self.content(content.open(store)?, digest, size)?,
+        }
+        self.pad(size)
+    }
+
+    /// Exactly `size` bytes of `source`.
+    fn content(&mut self, source: impl Read, digest: &Digest, size: u64) -> Result<()> {
         let failed = |source| Error::Read { what: format!("blob {digest}"), source };
-        let size = file.metadata().map_err(failed)?.len();
-        let hex = digest.strip_prefix("sha256:").unwrap_or(digest);
-        self.header(&format!("blobs/sha256/{hex}"), tar::EntryType::Regular, 0o644, size)?;
-        let mut source = file.take(size);
+        let mut source = source.take(size);
         let mut buffer = vec![0; 256 << 10];
         let mut done = 0u64;
         while done < size {
@@ -149,7 +203,7 @@ impl Writer<'_> {
             self.put(&buffer[..n])?;
             done += n as u64;
         }
-        self.pad(size)
+        Ok(())
     }
 
     fn finish(mut self) -> Result<()> {

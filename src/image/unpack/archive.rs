@@ -11,6 +11,8 @@ use super::pax::{self, Extended};
 use super::sparse::{self, Extent, Map};
 
 const BLOCK: usize = 512;
+/// Of a GNU header: map, whether more of it follows, and the real size.
+const SPARSE_FIELDS: std::ops::Range<usize> = 386..495;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +88,11 @@ impl<R: BufRead> Reader<R> {
                 EntryType::XHeader => prelude.extended.replace(pax::parse(&bytes)?).is_some(),
                 EntryType::GNULongName => prelude.long_name.replace(c_string(bytes)).is_some(),
                 EntryType::GNULongLink => prelude.long_link.replace(c_string(bytes)).is_some(),
-                // Global headers have no effect, as with docker.
+                // docker passes over them, others apply them to all that follows. What git writes into them, a
+                // comment, makes no difference.
+                _ if pax::parse(&bytes)?.changes_entries() => {
+                    return Err(Error::Malformed("a global header that changes every entry after it".into()));
+                }
                 _ => false,
             };
             if twice {
@@ -177,42 +183,42 @@ impl<R: BufRead> Reader<R> {
         if size > pax::MAX_HEADER {
             return Err(Error::Malformed(format!("an extended header of {size} bytes")));
         }
-        let mut bytes = vec![0; usize::try_from(size).expect("MAX_HEADER fits")];
+        let mut bytes = vec![0; usize::try_from(size + padding(size)).expect("MAX_HEADER fits")];
         self.input.read_exact(&mut bytes).map_err(read_error)?;
-        self.skip(padding(size))?;
+        let after = bytes.split_off(usize::try_from(size).expect("MAX_HEADER fits"));
+        let is_name = matches!(header.entry_type(), EntryType::GNULongName | EntryType::GNULongLink);
+        if is_name && !bytes.contains(&0) && after.first().is_some_and(|&b| b != 0) {
+            // GNU tar reads on to the first NUL.
+            return Err(Error::Malformed("a long name that is longer than it says".into()));
+        }
         Ok(bytes)
     }
 
     fn entry(&mut self, header: &Header, prelude: Prelude) -> Result<Entry, Error> {
         let extended = prelude.extended.unwrap_or_default();
+        let (long, also_long) = (&prelude.long_name, &extended.path);
+        let (link, also_link) = (&prelude.long_link, &extended.link);
+        if long.is_some() && also_long.is_some() || link.is_some() && also_link.is_some() {
+            return Err(Error::Malformed("two long names for one entry".into()));
+        }
         let raw_name = header.path_bytes().into_owned();
-        let name = extended.path.clone().or(prelude.long_name).unwrap_or(raw_name);
+        let name = extended.path.clone().or(prelude.long_name).unwrap_or_else(|| raw_name.clone());
         let refused = |reason: String| Error::Refused { entry: printable(&name), reason };
         let number = |r: io::Result<u64>| r.map_err(|_| refused("a field of its header is no number".into()));
         let size = match extended.size {
             Some(size) => size,
             None => number(header.entry_size())?,
         };
-        let kind = match header.entry_type() {
-            EntryType::Regular
-                if header.as_ustar().is_none() && header.as_gnu().is_none() && name.ends_with(b"/") =>
-            {
-                Kind::Directory
-            }
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => Kind::File,
-            EntryType::Link => Kind::HardLink,
-            EntryType::Symlink => Kind::Symlink,
-            EntryType::Char | EntryType::Block => Kind::Device,
-            EntryType::Directory => Kind::Directory,
-            EntryType::Fifo => Kind::Fifo,
-            other => {
-                return Err(refused(format!("its type `{}` is not known", other.as_byte().escape_ascii())));
-            }
-        };
-        // A hard link's size is that of its target: GNU tar and Go agree that no content follows. On the others
-        // they do not agree.
-        if !matches!(kind, Kind::File | Kind::HardLink) && size != 0 {
+        let kind = kind_of(header, &name, &raw_name).map_err(refused)?;
+        // Whether content follows, readers do not agree.
+        if kind != Kind::File && size != 0 {
             return Err(refused(format!("it has {size} bytes of content, which only a file can have")));
+        }
+        if header.as_gnu().is_some()
+            && header.entry_type() != EntryType::GNUSparse
+            && header.as_bytes()[SPARSE_FIELDS].iter().any(|&b| b != 0)
+        {
+            return Err(refused("it has the map of a sparse file and is none".into()));
         }
         let raw_link = || header.link_name_bytes().map(|l| l.into_owned()).unwrap_or_default();
         let link = match kind {
@@ -341,6 +347,30 @@ impl<R: BufRead> Reader<R> {
             bytes -= step as u64;
         }
         Ok(())
+    }
+}
+
+/// `name` is the entry's, `raw_name` what its own header says. Or why it is refused.
+fn kind_of(header: &Header, name: &[u8], raw_name: &[u8]) -> Result<Kind, String> {
+    match header.entry_type() {
+        _ if name.is_empty() => Err("its name is empty".into()),
+        EntryType::Regular | EntryType::GNUSparse => {
+            let oldest = header.as_ustar().is_none() && header.as_gnu().is_none();
+            match (name.ends_with(b"/"), raw_name.ends_with(b"/")) {
+                (false, false) => Ok(Kind::File),
+                // A long name whose beginning ends so.
+                (false, true) if header.as_bytes()[156] == b'0' => Ok(Kind::File),
+                // So the oldest format wrote directories. In a later one readers disagree.
+                (true, true) if oldest => Ok(Kind::Directory),
+                _ => Err("it is a file with the name of a directory".into()),
+            }
+        }
+        EntryType::Link => Ok(Kind::HardLink),
+        EntryType::Symlink => Ok(Kind::Symlink),
+        EntryType::Char | EntryType::Block => Ok(Kind::Device),
+        EntryType::Directory => Ok(Kind::Directory),
+        EntryType::Fifo => Ok(Kind::Fifo),
+        other => Err(format!("its type `{}` is not known", other.as_byte().escape_ascii())),
     }
 }
 

@@ -67,6 +67,11 @@ pub(super) fn parse(mut bytes: &[u8]) -> Result<Extended, Error> {
 }
 
 impl Extended {
+    /// Whether it says more of an entry than its time.
+    pub(super) fn changes_entries(&self) -> bool {
+        Self { mtime: None, ..self.clone() } != Self::default()
+    }
+
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let number = || decimal(value).ok_or_else(|| malformed("not a number"));
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {

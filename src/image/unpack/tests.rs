@@ -11,10 +11,10 @@ use crate::sys::userns::{Extent, MapKind};
 
 /// An archive under construction, with control over every field.
 #[derive(Default)]
-struct Archive(Vec<u8>);
+pub(super) struct Archive(pub(super) Vec<u8>);
 
 impl Archive {
-    fn entry(mut self, kind: EntryType, name: &[u8], link: &[u8], content: &[u8]) -> Self {
+    pub(super) fn entry(mut self, kind: EntryType, name: &[u8], link: &[u8], content: &[u8]) -> Self {
         self.push(kind, name, link, content, |_| {});
         self
     }
@@ -54,23 +54,23 @@ impl Archive {
         self.0.resize(self.0.len().next_multiple_of(512), 0);
     }
 
-    fn file(self, name: &str, content: &[u8]) -> Self {
+    pub(super) fn file(self, name: &str, content: &[u8]) -> Self {
         self.entry(EntryType::Regular, name.as_bytes(), b"", content)
     }
 
-    fn dir(self, name: &str) -> Self {
+    pub(super) fn dir(self, name: &str) -> Self {
         self.entry(EntryType::Directory, name.as_bytes(), b"", b"")
     }
 
-    fn symlink(self, name: &str, target: &str) -> Self {
+    pub(super) fn symlink(self, name: &str, target: &str) -> Self {
         self.entry(EntryType::Symlink, name.as_bytes(), target.as_bytes(), b"")
     }
 
-    fn hard_link(self, name: &str, target: &str) -> Self {
+    pub(super) fn hard_link(self, name: &str, target: &str) -> Self {
         self.entry(EntryType::Link, name.as_bytes(), target.as_bytes(), b"")
     }
 
-    fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
+    pub(super) fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
         let mut content = Vec::new();
         for (key, value) in records {
             let body = key.len() + value.len() + 3;
@@ -389,6 +389,33 @@ fn damage_is_refused() {
     assert!(matches!(twice.refused(), Error::Malformed(_)));
 }
 
+/// Each of these, another reader understands differently.
+#[test]
+fn what_readers_disagree_on_is_refused() {
+    let with = |kind, name: &[u8], content: &[u8], edit: fn(&mut tar::Header)| {
+        let mut archive = Archive::default().file("t", b"");
+        archive.push(kind, name, if kind == EntryType::Link { b"t" } else { b"" }, content, edit);
+        archive.refused()
+    };
+    with(EntryType::Regular, b"name/", b"", |_| {});
+    with(EntryType::Regular, b"", b"", |_| {});
+    with(EntryType::Continuous, b"f", b"", |_| {});
+    with(EntryType::Link, b"l", b"", |header| header.set_size(1));
+    with(EntryType::Regular, b"f", b"", |header| header.as_mut_bytes()[483] = b'7');
+    let mut global = Archive::default();
+    global.push(EntryType::XGlobalHeader, b"g", b"", b"13 size=1030\n", |_| {});
+    assert!(matches!(global.file("f", b"x").refused(), Error::Malformed(_)));
+    let both = Archive::default().entry(EntryType::GNULongName, b"x", b"", b"one\0");
+    assert!(matches!(both.pax(&[("path", b"two")]).file("f", b"").refused(), Error::Malformed(_)));
+    // git's comment, and directories of the oldest format, are understood by all.
+    let mut comment = Archive::default();
+    comment.push(EntryType::XGlobalHeader, b"pax_global_header", b"", b"13 comment=x\n", |_| {});
+    comment.push(EntryType::Regular, b"old/", b"", b"", |header| {
+        header.as_mut_bytes()[257..265].fill(0);
+    });
+    assert!(comment.unpacked().path().join("layer/old").is_dir());
+}
+
 #[test]
 fn limits_hold() {
     let mut archive = Archive::default().file("a", &[1; 2000]).file("b", b"");
@@ -440,66 +467,4 @@ fn sparse_files_of_every_format() {
         let blocks = std::fs::metadata(dir.path().join("s")).unwrap().blocks();
         assert!(blocks * 512 < 1 << 20, "{format:?}: {blocks} blocks");
     }
-}
-
-/// T-taragree: on archives with flipped bytes, either refused or the same names as GNU tar lists.
-#[test]
-fn agrees_with_gnu_tar_on_mutated_archives() {
-    let base = {
-        let archive = Archive::default()
-            .dir("d")
-            .file("d/f", b"content")
-            .pax(&[("path", b"d/pax name"), ("mtime", b"1.5")])
-            .file("short", b"more")
-            .symlink("d/l", "f")
-            .file(&"long/".repeat(30), b"")
-            .hard_link("h", "d/f");
-        let mut bytes = archive.0;
-        bytes.resize(bytes.len() + 1024, 0);
-        bytes
-    };
-    let mut state = 42u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(state >> 33).unwrap()
-    };
-    let mut agreed = 0;
-    for _ in 0..300 {
-        let mut bytes = base.clone();
-        let at = next() % (bytes.len() - 1024);
-        bytes[at] = u8::try_from(next() % 256).unwrap();
-        // Repair the checksum, so that the damage is judged and not only noticed.
-        let block = at / 512 * 512;
-        if bytes[block + 257..block + 262] == *b"ustar" {
-            let mut header = tar::Header::from_byte_slice(&bytes[block..block + 512]).clone();
-            header.set_cksum();
-            bytes[block..block + 512].copy_from_slice(header.as_bytes());
-        }
-        let mut reader = Reader::new(Cursor::new(&bytes));
-        let mut names = Vec::new();
-        let outcome = loop {
-            match reader.next_entry() {
-                Ok(Some(entry)) => names.push(entry.name),
-                Ok(None) => break Ok(()),
-                Err(e) => break Err(e),
-            }
-        };
-        if outcome.is_ok() {
-            agreed += 1;
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("a.tar");
-            std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), &bytes).unwrap();
-            let listed = std::process::Command::new("tar")
-                .args(["-t", "--quoting-style=literal", "--show-stored-names", "-f"])
-                .arg(&path)
-                .output()
-                .unwrap();
-            let trim = |n: &[u8]| n.strip_suffix(b"/").unwrap_or(n).to_vec();
-            let theirs: Vec<_> =
-                listed.stdout.split(|&b| b == b'\n').map(trim).filter(|n| !n.is_empty()).collect();
-            let ours: Vec<_> = names.iter().map(|n| trim(n)).filter(|n| !n.is_empty()).collect();
-            assert_eq!(ours, theirs, "byte {at}: {}", String::from_utf8_lossy(&listed.stderr));
-        }
-    }
-    assert!(agreed > 50, "{agreed} archives were still readable");
 }

@@ -45,7 +45,7 @@ impl Layout {
 impl Store {
     /// Makes the container: `fill` populates its directory before anybody can see it. A record that says `Launched`
     /// goes with a life lock that `fill` has taken ([`super::super::lock::LifeLock::of_new`]). `NameTaken`,
-    /// `MissingContent` when one of its layers is gone. Appends the `create` event.
+    /// `MissingContent` when its image or one of its layers is gone. Appends the `create` event.
     pub fn create_container<T>(
         &self,
         record: &ContainerRecord,
@@ -76,7 +76,7 @@ impl Store {
     }
 
     fn insert_container(&self, record: &ContainerRecord) -> Result<()> {
-        let insert = || -> rusqlite::Result<Option<String>> {
+        let insert = || -> rusqlite::Result<Option<(&str, String)>> {
             let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
             let layers = to_json(&record.layers)?;
             // One statement for the check and the row: each one that is prepared costs what ten system calls do.
@@ -85,7 +85,8 @@ impl Store {
                 .prepare_cached(&format!(
                     "INSERT INTO containers ({COLUMNS})
                      SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15
-                     WHERE NOT EXISTS ({MISSING_LAYERS})"
+                     WHERE (?12 IS NULL OR EXISTS (SELECT 1 FROM images WHERE id = ?12))
+                     AND NOT EXISTS ({MISSING_LAYERS})"
                 ))?
                 .execute(params![
                     record.id.as_str(),
@@ -106,7 +107,9 @@ impl Store {
                 ])?;
             if inserted == 0 {
                 let missing = MISSING_LAYERS.replace("?14", "?1");
-                return self.db.query_row(&missing, [&layers], |row| row.get(0)).optional();
+                let layer = self.db.query_row(&missing, [&layers], |row| row.get(0)).optional()?;
+                let image = record.image_id.clone().unwrap_or_default();
+                return Ok(Some(layer.map_or(("image", image), |digest| ("layer", digest))));
             }
             self.db
                 .prepare_cached("INSERT INTO requests VALUES (?1, ?2)")?
@@ -116,7 +119,7 @@ impl Store {
         };
         match insert() {
             Ok(None) => Ok(()),
-            Ok(Some(digest)) => Err(Error::MissingContent { what: "layer", digest }),
+            Ok(Some((what, digest))) => Err(Error::MissingContent { what, digest }),
             Err(e) => {
                 if e.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
                     self.refuse_taken(&record.name)?;
@@ -252,7 +255,17 @@ impl Store {
             delete(staged)?;
         }
         crash::point("remove: deleted");
-        record.map(|_| ()).ok_or_else(|| Error::NoSuchContainer(id.to_string()))
+        let record = record.ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
+        self.remove_orphaned_layers(&record)
+    }
+
+    /// The container may have been the last to stand on the layers of an image that was removed before it.
+    fn remove_orphaned_layers(&self, record: &ContainerRecord) -> Result<()> {
+        let Some(image) = &record.image_id else { return Ok(()) };
+        match self.one("SELECT 1 FROM images WHERE id = ?1", [image], |_| Ok(()))? {
+            Some(()) => Ok(()),
+            None => self.remove_unreferenced(|path| self.delete_tree(path)).map(|_| ()),
+        }
     }
 
     fn tell_removal(&self, record: &ContainerRecord, ended: Option<&Exit>) {

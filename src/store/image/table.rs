@@ -1,8 +1,9 @@
 //! Images and their references in the database. Every change is on the disk when its function returns.
 
+use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::ImageRecord;
+use super::{ImageRecord, Removal};
 use crate::store::container::row::{json, nanos, time, to_json};
 use crate::store::{Error, Result, Store};
 
@@ -16,8 +17,8 @@ const MISSING: &str =
     UNION ALL SELECT 'blob', ?3 WHERE ?3 NOT IN (SELECT digest FROM blobs)
     UNION ALL SELECT 'blob', ?4 WHERE ?4 NOT IN (SELECT digest FROM blobs) LIMIT 1";
 
-const TAG: &str = "INSERT INTO tags VALUES (?1, ?2)
-    ON CONFLICT (reference) DO UPDATE SET image_id = excluded.image_id";
+const TAG: &str = "INSERT INTO tags (reference, image_id, tagged) VALUES (?1, ?2, ?3)
+    ON CONFLICT (reference) DO UPDATE SET image_id = excluded.image_id, tagged = excluded.tagged";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<ImageRecord> {
     Ok(ImageRecord {
@@ -65,7 +66,11 @@ impl Store {
                     image.config,
                 ])?;
             if let Some(reference) = reference {
-                self.db.prepare_cached(TAG)?.execute([reference, &image.id])?;
+                self.db.prepare_cached(TAG)?.execute(params![
+                    reference,
+                    image.id,
+                    nanos(Timestamp::now())
+                ])?;
             }
             Ok(Ok(()))
         })
@@ -104,30 +109,58 @@ impl Store {
             if !self.db.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?.exists([id])? {
                 return Ok(Err(Error::NoSuchImage(id.into())));
             }
-            self.db.prepare_cached(TAG)?.execute([reference, id])?;
+            self.db.prepare_cached(TAG)?.execute(params![reference, id, nanos(Timestamp::now())])?;
             Ok(Ok(()))
         })
     }
 
-    /// Whether there was such a reference.
-    pub fn untag(&self, reference: &str) -> Result<bool> {
+    /// Whether the image had such a reference.
+    pub fn untag(&self, id: &str, reference: &str) -> Result<bool> {
         self.durably("untag the image", || {
-            let gone =
-                self.db.prepare_cached("DELETE FROM tags WHERE reference = ?1")?.execute([reference])?;
-            Ok(Ok(gone > 0))
+            let sql = "DELETE FROM tags WHERE reference = ?1 AND image_id = ?2";
+            Ok(Ok(self.db.prepare_cached(sql)?.execute([reference, id])? > 0))
         })
     }
 
-    /// Forgets the image and its references. Containers keep their layers; what nobody needs any more goes with
-    /// [`Store::remove_unreferenced`]. `NoSuchImage`.
-    pub fn remove_image(&self, id: &str) -> Result<()> {
+    /// The images whose manifest has this digest.
+    pub fn images_of_manifest(&self, digest: &str) -> Result<Vec<ImageRecord>> {
+        self.list_images(&format!("{SELECT} WHERE manifest = ?1"), [digest])
+    }
+
+    /// When a name was last given to the image; `None` for one without names, or from an older store.
+    pub fn last_tagged(&self, id: &str) -> Result<Option<Timestamp>> {
+        let sql = "SELECT max(tagged) FROM tags WHERE image_id = ?1";
+        Ok(self.one(sql, [id], |row| time(row, 0))?.flatten())
+    }
+
+    /// Carries a removal out, whole. `false`, and nothing is done, when names or containers of the image are no
+    /// longer those that the decision was made from. Containers keep their layers; what nobody needs any more goes
+    /// with [`Store::remove_unreferenced`].
+    pub fn remove_image(&self, removal: &Removal<'_>) -> Result<bool> {
+        let id = &removal.image.id;
         self.durably("forget the image", || {
-            self.db.prepare_cached("DELETE FROM tags WHERE image_id = ?1")?.execute([id])?;
-            match self.db.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id])? {
-                0 => Ok(Err(Error::NoSuchImage(id.into()))),
-                _ => Ok(Ok(())),
+            let names = "SELECT reference FROM tags WHERE image_id = ?1 ORDER BY reference";
+            if self.texts(names, id)? != removal.image.references {
+                return Ok(Ok(false));
             }
+            let users = self.texts("SELECT id FROM containers WHERE image_id = ?1", id)?;
+            let known = |user: &String| removal.users.iter().any(|known| known.as_str() == user);
+            if removal.delete && !users.iter().all(known) {
+                return Ok(Ok(false));
+            }
+            for reference in &removal.untag {
+                self.db.prepare_cached("DELETE FROM tags WHERE reference = ?1")?.execute([reference])?;
+            }
+            if !removal.delete {
+                return Ok(Ok(true));
+            }
+            self.db.prepare_cached("DELETE FROM tags WHERE image_id = ?1")?.execute([id])?;
+            Ok(Ok(self.db.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id])? > 0))
         })
+    }
+
+    fn texts(&self, sql: &str, parameter: &str) -> rusqlite::Result<Vec<String>> {
+        self.db.prepare_cached(sql)?.query_map([parameter], |row| row.get(0))?.collect()
     }
 
     fn list_images(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<ImageRecord>> {

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::*;
-use crate::store::image::ImageRecord;
+use crate::store::image::{ImageRecord, Removal};
 use crate::store::{Error, userns};
 
 const LIMIT: u64 = 1 << 20;
@@ -34,7 +34,14 @@ fn image(store: &Store, config: &str, layers: &[u32], reference: Option<&str>) -
 }
 
 fn collect(store: &Store) -> usize {
-    store.remove_unreferenced(|path| store.delete_tree(path)).unwrap().len()
+    let gone = store.remove_unreferenced(|path| store.delete_tree(path)).unwrap();
+    gone.layers.len() + gone.blobs.len()
+}
+
+/// The image with all its names, whatever it is used for.
+fn remove(store: &Store, image: &ImageRecord) -> bool {
+    let users = store.containers_using_image(&image.id).unwrap().into_iter().map(|c| c.id).collect();
+    store.remove_image(&Removal { image, users, untag: Vec::new(), delete: true }).unwrap()
 }
 
 #[test]
@@ -111,8 +118,11 @@ fn a_reference_names_one_image() {
     assert!(store.find_image(&old.id).unwrap().references.is_empty());
     store.tag(&old.id, "docker.io/library/app:old").unwrap();
     assert_eq!(store.find_image(&old.id).unwrap().references, ["docker.io/library/app:old"]);
-    assert!(store.untag(reference).unwrap());
-    assert!(!store.untag(reference).unwrap());
+    assert!(!store.untag(&old.id, reference).unwrap(), "it is another image's by now");
+    assert!(store.untag(&new.id, reference).unwrap());
+    assert!(!store.untag(&new.id, reference).unwrap());
+    assert!(store.last_tagged(&new.id).unwrap().is_none());
+    assert!(store.last_tagged(&old.id).unwrap().unwrap() <= Timestamp::now());
     assert!(matches!(store.tag(&format!("sha256:{:064}", 0), "x"), Err(Error::NoSuchImage(_))));
     assert_sound(&store);
 }
@@ -152,16 +162,60 @@ fn content_goes_when_nobody_needs_it() {
     assert_eq!(collect(&store), 0);
     assert_eq!(store.containers_using_image(&second.id).unwrap().len(), 1);
 
-    store.remove_image(&first.id).unwrap();
-    assert!(matches!(store.remove_image(&first.id), Err(Error::NoSuchImage(_))));
+    assert!(remove(&store, &first));
+    assert!(!remove(&store, &first), "it is gone");
     assert_eq!(collect(&store), 1 + 3, "one layer, three blobs");
     assert!(store.layer_dir(&second.layers[0]).exists());
 
-    store.remove_image(&second.id).unwrap();
+    assert!(remove(&store, &second));
     assert_eq!(collect(&store), 3, "the container stands on the layers");
     store.remove_container(&user.id, |path| store.delete_tree(path)).unwrap();
-    assert_eq!(collect(&store), 2);
+    assert_eq!(collect(&store), 0, "the last container of an image that is gone takes the layers along");
     assert_eq!(std::fs::read_dir(store.layers_dir()).unwrap().count(), 0);
+    assert_sound(&store);
+}
+
+#[test]
+fn a_removal_holds_only_for_what_it_was_decided_from() {
+    let (_dir, store) = store();
+    let seen = image(&store, "one", &[1], Some("one"));
+    let removal = |image, delete| Removal { image, users: Vec::new(), untag: vec!["one".into()], delete };
+    store.tag(&seen.id, "two").unwrap();
+    assert!(!store.remove_image(&removal(&seen, true)).unwrap(), "it has another name by now");
+    let seen = store.find_image("one").unwrap();
+    let user = ContainerRecord { image_id: Some(seen.id.clone()), ..record("user") };
+    store.create_container(&user, fill).unwrap();
+    assert!(!store.remove_image(&removal(&seen, true)).unwrap(), "a container uses it by now");
+    assert_eq!(store.find_image("one").unwrap(), seen, "nothing was done by halves");
+    assert!(store.remove_image(&removal(&seen, false)).unwrap());
+    assert_eq!(store.find_image("two").unwrap().references, ["two"]);
+
+    let seen = store.find_image("two").unwrap();
+    store.remove_container(&user.id, |path| store.delete_tree(path)).unwrap();
+    assert!(remove(&store, &seen));
+    let late = ContainerRecord { image_id: Some(seen.id), ..record("late") };
+    let error = store.create_container(&late, fill).unwrap_err();
+    assert!(matches!(error, Error::MissingContent { what: "image", .. }), "{error:?}");
+    collect(&store);
+    assert_sound(&store);
+}
+
+#[test]
+fn nobody_in_a_crowd_of_removers_leaves_anything() {
+    let (_dir, store) = store();
+    let images: Vec<_> = (0..8).map(|n| image(&store, &format!("i{n}"), &[n, n + 1, 50], None)).collect();
+    let root = store.root();
+    std::thread::scope(|scope| {
+        for image in &images {
+            scope.spawn(move || {
+                let store = Store::open(root).unwrap();
+                assert!(remove(&store, image));
+                collect(&store);
+            });
+        }
+    });
+    assert_eq!(std::fs::read_dir(store.layers_dir()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(store.blobs_dir()).unwrap().count(), 0);
     assert_sound(&store);
 }
 

@@ -77,6 +77,33 @@ fn a_newer_schema_is_refused_and_untouched() {
     }
 }
 
+/// A store as the first version made it gains what later ones have, and keeps what it has.
+#[test]
+fn an_older_schema_is_brought_up_to_date() {
+    let (_dir, root) = place();
+    let store = Store::open(&root).unwrap();
+    let made = create(&store, "old");
+    store.db.execute_batch("DROP TABLE tags; DROP TABLE layers;").unwrap();
+    store
+        .db
+        .execute_batch(
+            "CREATE TABLE tags (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
+             CREATE TABLE layers (diff_id TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+             INSERT INTO layers VALUES ('sha256:00', 7);
+             INSERT INTO tags VALUES ('x', 'sha256:11');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(store);
+    assert!(Store::open_read_only(&root).unwrap().is_none(), "looking alone migrates nothing");
+    let store = Store::open(&root).unwrap();
+    assert_eq!(store.find_container("old").unwrap(), made);
+    assert_eq!(store.layer_size("sha256:00").unwrap(), 7);
+    assert_eq!(store.last_tagged("sha256:11").unwrap(), None);
+    store.record_layer("sha256:22", 9).unwrap();
+    assert_eq!(store.layer_sizes().unwrap().len(), 2);
+}
+
 #[test]
 fn a_damaged_database_is_named_and_never_wiped() {
     for (garbage, size) in [(b"not a database at all, but long enough".as_slice(), 4096), (b"", 0)] {

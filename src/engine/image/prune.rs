@@ -1,0 +1,102 @@
+//! `image prune`: what no container was made from goes, without a tag or, with `all`, with one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::resolve;
+use super::rmi::{Removed, carry_out};
+use crate::engine::filter::Prune;
+use crate::engine::{Engine, Result};
+use crate::store::container::ContainerRecord;
+use crate::store::content::Collected;
+use crate::store::image::ImageRecord;
+
+/// Keys that `--filter` knows.
+pub const FILTERS: &[&str] = &["dangling", "label", "label!", "until"];
+
+/// What `image prune` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct PruneRequest {
+    /// Also images with a tag.
+    pub all: bool,
+    /// `KEY=VALUE` pairs of `--filter`.
+    pub filters: Vec<(String, String)>,
+    /// Only say what would go.
+    pub dry_run: bool,
+}
+
+/// What went, or would go.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub images: Vec<Removed>,
+    /// Bytes on the disk.
+    pub reclaimed: u64,
+}
+
+/// Refuses filters that make no sense, before anybody is asked whether to go on.
+pub fn check(request: &PruneRequest) -> Result<()> {
+    Prune::parse(&request.filters, FILTERS).map(|_| ())
+}
+
+/// Containers in `without` count as gone: a dry run of `system prune` has only pretended to remove them.
+pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Result<Pruned> {
+    let filter = Prune::parse(&request.filters, FILTERS)?;
+    let all = filter.dangling.map_or(request.all, |dangling| !dangling);
+    let store = &engine.store;
+    let mut users = store.container_rows()?;
+    users.retain(|row| !without.contains(&row.id.to_string()));
+    let used: BTreeSet<&str> = users.iter().filter_map(|row| row.image_id.as_deref()).collect();
+    let mut candidates = Vec::new();
+    for image in store.images()? {
+        let labels = resolve::config(&image)?.config.labels;
+        let unused = !used.contains(image.id.as_str()) && (all || image.is_dangling());
+        if unused && filter.accepts(image.created, &labels) {
+            candidates.push(image);
+        }
+    }
+    let (layers, blobs) = (store.layers_on_disk()?, store.blobs_on_disk()?);
+    let (mut images, gone) =
+        if request.dry_run { pretend(engine, &candidates, &users)? } else { remove(engine, &candidates)? };
+    let sum = |digests: &[String], sizes: &BTreeMap<String, u64>| -> u64 {
+        digests.iter().filter_map(|digest| sizes.get(digest)).sum()
+    };
+    let reclaimed = sum(&gone.layers, &layers) + sum(&gone.blobs, &blobs);
+    images.extend(gone.layers.into_iter().map(Removed::Deleted));
+    Ok(Pruned { images, reclaimed })
+}
+
+/// Images and names that went, and the content that went with them.
+type Gone = (Vec<Removed>, Collected);
+
+fn remove(engine: &Engine, candidates: &[ImageRecord]) -> Result<Gone> {
+    let store = &engine.store;
+    let mut removed = Vec::new();
+    for image in candidates {
+        // One that gained a name or a container meanwhile stays.
+        let gone = carry_out(engine, image, &resolve::references(image), true, &[])?;
+        removed.extend(gone.unwrap_or_default());
+    }
+    let content = store.remove_unreferenced(|path| store.delete_tree(path))?;
+    Ok((removed, content))
+}
+
+fn pretend(engine: &Engine, candidates: &[ImageRecord], users: &[ContainerRecord]) -> Result<Gone> {
+    let store = &engine.store;
+    let going: BTreeSet<&str> = candidates.iter().map(|image| image.id.as_str()).collect();
+    let all = store.images()?;
+    let staying: Vec<_> = all.iter().filter(|image| !going.contains(image.id.as_str())).collect();
+    let mut layers: BTreeSet<&String> = users.iter().flat_map(|row| &row.layers).collect();
+    layers.extend(staying.iter().flat_map(|image| &image.layers));
+    let blobs: BTreeSet<&String> = staying.iter().flat_map(|image| image.all_blobs()).collect();
+    let mut removed = Vec::new();
+    for image in candidates {
+        removed.extend(resolve::references(image).iter().map(|r| Removed::Untagged(r.familiar())));
+        removed.push(Removed::Deleted(image.id.clone()));
+    }
+    let gone: BTreeSet<_> = candidates.iter().flat_map(|image| &image.layers).collect();
+    let gone_blobs: BTreeSet<_> = candidates.iter().flat_map(ImageRecord::all_blobs).collect();
+    let content = Collected {
+        layers: gone.difference(&layers).map(|d| (*d).clone()).collect(),
+        blobs: gone_blobs.difference(&blobs).map(|d| (*d).clone()).collect(),
+    };
+    Ok((removed, content))
+}
