@@ -1,8 +1,9 @@
 //! rmi, untag and the prunes: docker's rules and words, and what happens when several commands want the same image.
 
 use std::fs;
+use std::time::Duration;
 
-use crate::harness::{Image, Layer, Sandbox};
+use crate::harness::{Image, Layer, Sandbox, within};
 
 /// Layers and blobs that are left.
 fn content(s: &Sandbox) -> usize {
@@ -179,12 +180,15 @@ fn removers_do_not_get_into_each_other_s_way() {
             s.kelp("save -o /dev/null a:1").spawn(false),
         ];
         for job in jobs {
-            let out = job.finish(std::time::Duration::from_secs(60));
+            let out = job.finish(Duration::from_secs(60));
             let fine = out.code == 0
                 || ["no such image", "conflict:"].iter().any(|why| out.stderr.to_lowercase().contains(why));
             assert!(fine, "round {round}: {}", out.story());
         }
         s.ok("system check");
+        // The shim of `run --rm` removes its container after the command has returned.
+        let gone = within(Duration::from_secs(10), || s.ok("ps -aq").text().is_empty());
+        assert!(gone, "round {round}: the container is left");
         s.ok("image prune -af");
         assert_eq!(content(&s), 0, "round {round}: nothing is left");
         assert_eq!(s.ok("images -aq").text(), "");

@@ -11,6 +11,9 @@ use super::pax::{self, Extended};
 use super::sparse::{self, Extent, Map};
 
 const BLOCK: usize = 512;
+/// Whether a sparse map goes on in the next block: in a GNU header, and in a block of the map.
+const MAP_GOES_ON: usize = 482;
+const MAP_GOES_ON_AGAIN: usize = 504;
 /// Of a GNU header: map, whether more of it follows, and the real size.
 const SPARSE_FIELDS: std::ops::Range<usize> = 386..495;
 
@@ -309,13 +312,18 @@ impl<R: BufRead> Reader<R> {
             Ok(())
         };
         gnu.sparse.iter().try_for_each(&mut push)?;
-        let mut more = gnu.is_extended();
+        // Anything but 0 and 1 some take for yes, some for no.
+        let flag = |byte: u8| match byte {
+            0 | 1 => Ok(byte == 1),
+            _ => Err(Error::Malformed("bad sparse file: whether its map goes on".into())),
+        };
+        let mut more = flag(header.as_bytes()[MAP_GOES_ON])?;
         while more {
             let block = self.block()?.ok_or_else(ends_early)?;
             let mut table = tar::GnuExtSparseHeader::new();
             table.as_mut_bytes().copy_from_slice(&block);
             table.sparse().iter().try_for_each(&mut push)?;
-            more = table.is_extended();
+            more = flag(block[MAP_GOES_ON_AGAIN])?;
         }
         Ok((extents, gnu.real_size().map_err(bad)?))
     }
