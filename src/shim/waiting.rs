@@ -24,6 +24,8 @@ pub(super) struct Newborn {
     /// Processes that write the id maps of a fresh user namespace; none when one was joined, or when its map has a
     /// single id.
     writers: Vec<u32>,
+    /// Held while a fresh user namespace waits to be published.
+    userns_lock: Option<OwnedFd>,
     own_network: bool,
     client: OwnedFd,
     /// Held until the end, see [`spawn::PROGRAM`].
@@ -51,11 +53,13 @@ impl Newborn {
         let writers = args.map(|pid| pid.to_str()?.parse().ok()).collect::<Option<_>>()?;
         let client = process::inherited(spawn::FIRST_CLIENT)?;
         let program = process::inherited(spawn::PROGRAM)?;
-        Some(Self { layout: Layout::new(root), id, writers, own_network, client, program })
+        // All of them now: a number that was not handed over will soon be something else's.
+        let userns_lock = process::inherited(spawn::USERNS_LOCK);
+        Some(Self { layout: Layout::new(root), id, writers, userns_lock, own_network, client, program })
     }
 
     /// Waits for the container, and stays with it.
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         let _ = rustix::thread::set_name(c"kelp-shim");
         process::ignore_sigpipe();
         let _ = signal::ignore_file_size_signal();
@@ -82,9 +86,9 @@ impl Newborn {
     }
 
     /// A fresh user namespace has its maps from here on, and is there for others to join.
-    fn settle(&self) -> Result<(), Failure> {
+    fn settle(&mut self) -> Result<(), Failure> {
         // The lock tells, not the writers: a map of a single id has none, and waits to be published all the same.
-        let Some(lock) = process::inherited(spawn::USERNS_LOCK) else { return Ok(()) };
+        let Some(lock) = self.userns_lock.take() else { return Ok(()) };
         let pending = Pending { writers: self.writers.clone(), lock: Some(lock) };
         pending.finish(self.layout.root()).map_err(|e| refused_by_store(&e))?;
         spawn::settle_capabilities().map_err(|e| refused("settle capabilities", &e))

@@ -238,20 +238,26 @@ fn labels_of_an_image_change_nothing() {
     assert_eq!(of("plain"), of("labelled"));
 }
 
-/// No option of docker's or podman's asks for it, so the OCI spec does: the one that the container's shim reads.
+/// No option of docker's or podman's asks for it, so the OCI spec does: the one that is stored for the container's shim.
 #[test]
 fn a_spec_may_give_the_container_clocks_of_its_own() {
     let s = Sandbox::new().busybox();
     let clocks = "cat /proc/self/timens_offsets; cut -d. -f1 /proc/uptime";
     let id = s.ok(["create", "--name", "c1", "busybox", "sh", "-c", &format!("{clocks}; sleep 1000")]);
-    let path = s.store().join("containers").join(id.text()).join("config.json");
-    let mut spec: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-    let mut start = |offsets: serde_json::Value| {
-        let namespaces = spec["linux"]["namespaces"].as_array_mut().unwrap();
+    let start = |offsets: serde_json::Value| {
+        let store = rusqlite::Connection::open(s.store().join("kelp.db")).unwrap();
+        let row = "(SELECT seq FROM containers WHERE id = ?1)";
+        let read = format!("SELECT request FROM requests WHERE seq = {row}");
+        let stored: String = store.query_row(&read, [id.text()], |row| row.get(0)).unwrap();
+        let mut stored: serde_json::Value = serde_json::from_str(&stored).unwrap();
+        let linux = &mut stored["spec"]["linux"];
+        let namespaces = linux["namespaces"].as_array_mut().unwrap();
         namespaces.retain(|n| n["type"] != "time");
         namespaces.push(serde_json::json!({"type": "time"}));
-        spec["linux"]["timeOffsets"] = offsets;
-        std::fs::write(&path, spec.to_string()).unwrap();
+        linux["timeOffsets"] = offsets;
+        let write = format!("UPDATE requests SET request = ?2 WHERE seq = {row}");
+        store.execute(&write, (id.text(), stored.to_string())).unwrap();
+        drop(store);
         s.kelp("start c1").run()
     };
     start(serde_json::json!({"monotonic": {"secs": 1000, "nanosecs": 5}, "boottime": {"secs": 50_000_000}}))

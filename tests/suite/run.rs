@@ -358,3 +358,16 @@ fn an_empty_value_is_none() {
     s.ok("start c1");
     s.ok("kill -s '' c1");
 }
+
+/// Nothing that a start hands over is taken for something else when many of them are under way.
+#[test]
+fn fifty_at_once_all_run() {
+    let s = Sandbox::new().busybox();
+    for round in 0..3 {
+        let jobs: Vec<_> =
+            (0..50).map(|n| s.kelp(&format!("run --rm busybox echo {round}-{n}")).spawn(false)).collect();
+        for (n, job) in jobs.into_iter().enumerate() {
+            job.finish(Duration::from_secs(60)).expect_code(0).is(&format!("{round}-{n}"));
+        }
+    }
+}
