@@ -15,6 +15,7 @@
 )]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "its report is what it is for")]
 
+mod disk;
 #[path = "../harness/mod.rs"]
 mod harness;
 mod tool;
@@ -35,6 +36,7 @@ fn main() {
         return;
     }
     let rounds = number("KELP_BENCH_ROUNDS", 40);
+    let disk = disk::Disk::mount(std::path::Path::new(harness::SCRATCH));
     let sandbox = Sandbox::new().busybox();
     let tools = Tool::all(&sandbox);
     heading();
@@ -51,6 +53,7 @@ fn main() {
     // The other tools' files and processes are in the same home: no place for a check on leaks.
     sandbox.wipe();
     std::mem::forget(sandbox);
+    drop(disk);
 }
 
 fn heading() {

@@ -12,6 +12,7 @@ mod sandbox;
 mod selftest;
 mod terminal;
 
+pub use account::SCRATCH;
 pub use command::{Job, Out};
 pub use fixtures::Release;
 pub use image::{BUSYBOX, Image, Layer};

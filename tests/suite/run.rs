@@ -1,6 +1,7 @@
 //! `run` and `create`: exit codes, streams, environment, names, files of the container, limits.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::harness::{Image, Release, Sandbox};
 
