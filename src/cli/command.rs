@@ -1,5 +1,7 @@
 //! What a command is: its words, its help, its examples, and the function that runs it.
 
+use std::ffi::OsString;
+
 use clap::{ArgMatches, Command};
 
 use super::context::Context;
@@ -19,6 +21,10 @@ pub(super) trait Verb: clap::Args {
     const EXIT: Exit = Exit::Verb;
     /// docker's and podman's flags that this command does not have.
     const UNBUILT: &'static [Flag] = &[];
+
+    /// Called with the command's words before they are understood, for what takes its time and can be begun on the
+    /// mere sight of the command. Fails silently: what is not there by then is done when it is needed.
+    fn ahead(_context: &Context, _words: &[OsString]) {}
 
     fn run(self, context: &Context) -> Outcome;
 }
@@ -44,6 +50,7 @@ pub(super) struct Spec {
     pub(super) exit: Exit,
     pub(super) unbuilt: &'static [Flag],
     augment: fn(Command) -> Command,
+    ahead: fn(&Context, &[OsString]),
     run: fn(&Context, &ArgMatches) -> Outcome,
 }
 
@@ -57,6 +64,7 @@ impl Spec {
             exit: V::EXIT,
             unbuilt: V::UNBUILT,
             augment: V::augment_args,
+            ahead: V::ahead,
             run: |context, matches| V::from_arg_matches(matches)?.run(context),
         }
     }
@@ -78,6 +86,10 @@ impl Spec {
                 }
             });
         with_help(command)
+    }
+
+    pub(super) fn ahead(&self, context: &Context, words: &[OsString]) {
+        (self.ahead)(context, words);
     }
 
     pub(super) fn run(&self, context: &Context, matches: &ArgMatches) -> Outcome {

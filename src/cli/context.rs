@@ -1,11 +1,12 @@
 //! What commands share: the settings and the open store, each made when it is first asked for.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
 
 use super::failure::Failure;
 use crate::config::Config;
 use crate::engine::Engine;
+use crate::engine::container::run::Expected;
 
 /// Lives until the process ends. The store in it is never closed: SQLite needs no goodbye, and one would cost the
 /// path of `run` a checkpoint.
@@ -13,6 +14,8 @@ use crate::engine::Engine;
 pub(super) struct Context {
     config: OnceCell<Config>,
     engine: OnceCell<Engine>,
+    /// The container that `run` will make, once its shim is on its way.
+    expected: RefCell<Option<Expected>>,
 }
 
 impl Context {
@@ -34,6 +37,20 @@ impl Context {
                 let engine = Engine::open(self.config()?.clone())?;
                 Ok(self.engine.get_or_init(|| engine))
             }
+        }
+    }
+
+    /// Starts the shim of a container to be.
+    pub(super) fn expect_container(&self, own_network: bool) {
+        let expected = self.config().ok().and_then(|config| Expected::soon(config, own_network).ok());
+        *self.expected.borrow_mut() = expected;
+    }
+
+    /// The container that was expected, or one that is from now on.
+    pub(super) fn expected_container(&self, own_network: bool) -> Result<Expected, Failure> {
+        match self.expected.take() {
+            Some(expected) => Ok(expected),
+            None => Ok(Expected::soon(self.config()?, own_network)?),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `kelp run`.
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 
 use clap::Args;
@@ -12,7 +13,7 @@ use super::failure::{Failure, Outcome, checked_keys, warn};
 use super::{output, unbuilt};
 use crate::engine;
 use crate::engine::container::attach::{Attach, Ending};
-use crate::engine::container::run::{Expected, RunOptions};
+use crate::engine::container::run::RunOptions;
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
@@ -57,6 +58,14 @@ impl Verb for Run {
     const EXIT: Exit = Exit::Container;
     const UNBUILT: &'static [unbuilt::Flag] = unbuilt::CREATE;
 
+    /// Nearly every `run` makes a container. Where `host` is among the words, it is most likely the network.
+    fn ahead(context: &Context, words: &[OsString]) {
+        let any = |meant: fn(&[u8]) -> bool| words.iter().any(|w| meant(w.as_encoded_bytes()));
+        if !words.is_empty() && !any(|w| w == b"--help") {
+            context.expect_container(!any(|w| w.ends_with(b"host")));
+        }
+    }
+
     fn run(self, context: &Context) -> Outcome {
         let options = &self.container;
         if self.detach && !options.attach.is_empty() {
@@ -74,7 +83,7 @@ impl Verb for Run {
         request.detach_keys.clone_from(&self.detach_keys);
 
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
-        let shim = Expected::soon(context.config()?, &request)?;
+        let shim = context.expected_container(!request.network.is_host())?;
         let (id, ending) = engine::container::run::run(
             shim,
             context.engine()?,

@@ -152,6 +152,13 @@ pub enum NetworkMode {
     Host,
 }
 
+impl NetworkMode {
+    /// Whether the container has no network namespace of its own.
+    pub fn is_host(self) -> bool {
+        self == Self::Host
+    }
+}
+
 /// `--pid`, `--ipc`, `--uts`. Which values a flag allows is checked where it is parsed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

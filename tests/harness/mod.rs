@@ -1,7 +1,7 @@
 //! What every integration test stands on: [`Sandbox`] is a home of its own for one test, with an account to run
 //! as, a time limit on every command and a check at the end that nothing is left.
 
-mod account;
+pub mod account;
 mod command;
 mod fixtures;
 mod image;
@@ -12,7 +12,6 @@ mod sandbox;
 mod selftest;
 mod terminal;
 
-pub use account::SCRATCH;
 pub use command::{Job, Out};
 pub use fixtures::Release;
 pub use image::{BUSYBOX, Image, Layer};

@@ -24,8 +24,10 @@ pub(super) fn run(words: Vec<OsString>) -> ExitStatus {
         return finish(&failure, Exit::Verb);
     }
     let exit = start.entry.spec.exit;
-    let outcome = parse(start.entry, &start.path, &words[start.rest..]).and_then(|matches| {
-        let context: &'static Context = Box::leak(Box::default());
+    let context: &'static Context = Box::leak(Box::default());
+    let words = &words[start.rest..];
+    start.entry.spec.ahead(context, words);
+    let outcome = parse(start.entry, &start.path, words).and_then(|matches| {
         let outcome = start.entry.spec.run(context, &matches);
         context.farewell();
         outcome

@@ -23,11 +23,11 @@ pub struct Expected {
 
 impl Expected {
     /// To be called as soon as it is clear that a container is wanted: becoming a shim takes as long as opening the
-    /// store and making the container do, and a machine has two processors.
-    pub fn soon(config: &Config, request: &CreateRequest) -> Result<Self> {
+    /// store and making the container do, and a machine has two processors. `own_network`: a guess is good enough.
+    pub fn soon(config: &Config, own_network: bool) -> Result<Self> {
         let id = create::new_id()?;
         let layout = Store::locate(&config.store)?;
-        let waiting = layout.map(|layout| start::spawn(&layout, &id, request)).transpose()?;
+        let waiting = layout.map(|layout| shim::spawn(&layout, &id, own_network)).transpose()?;
         Ok(Self { id, waiting })
     }
 }

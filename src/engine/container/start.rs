@@ -10,7 +10,7 @@ use super::attach::{self, Attach, Ending};
 use super::rm::{self, RmOptions};
 use super::stored::Stored;
 use super::{create, find};
-use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode, NetworkMode};
+use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode};
 use crate::engine::{Engine, Error, Result, spec};
 use crate::shim::launch::{Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
@@ -87,7 +87,7 @@ pub(super) struct Handover {
 
 /// The shim for a container of this request.
 pub(super) fn spawn(layout: &Layout, id: &ContainerId, request: &CreateRequest) -> Result<shim::Waiting> {
-    Ok(shim::spawn(layout, id, request.network != NetworkMode::Host)?)
+    Ok(shim::spawn(layout, id, !request.network.is_host())?)
 }
 
 /// Starts a container that exists, and waits until its program runs. `None`: somebody else's shim has it. The caller
