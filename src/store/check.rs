@@ -127,9 +127,14 @@ impl Check<'_> {
         let staging = self.store.staging_dir();
         for name in names(&staging)? {
             let path = staging.join(&name);
-            if parse(name.as_ref()).is_none() {
+            let Some((kind, _)) = parse(name.as_ref()) else {
                 self.find(path, "it is nothing that kelp puts here");
-            } else if !self.busy(&path)? && self.stays_unheld(&path)? {
+                continue;
+            };
+            if kind.outlives_its_process() {
+                continue;
+            }
+            if !self.busy(&path)? && self.stays_unheld(&path)? {
                 self.find(path, "a dead process left it, and it could not be deleted");
             }
         }

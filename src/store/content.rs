@@ -24,7 +24,7 @@ const UNREFERENCED_LAYERS: &str = "SELECT diff_id FROM layers WHERE diff_id NOT 
 
 /// Blobs that no image needs.
 const UNREFERENCED_BLOBS: &str = "SELECT digest FROM blobs WHERE digest NOT IN
-    (SELECT id FROM images UNION SELECT manifest FROM images
+    (SELECT id FROM images UNION SELECT manifest FROM images UNION SELECT digest FROM digests
      UNION SELECT value FROM images, json_each(images.blobs))";
 
 /// Held while content is being added and no image refers to it yet: nothing unreferenced is deleted meanwhile.
@@ -64,19 +64,20 @@ impl BlobWriter<'_> {
             return Err(Error::DigestMismatch { expected: expected.into(), found: digest });
         }
         file.sync_all().op_on("sync", entry.object())?;
-        crash::point("blob: written");
-        let named = store.stage_clean(Kind::Blob, layout::file_name(&digest).as_str())?;
-        if !store.blob_exists(&digest)? {
-            fs::rename(entry.object(), named.object()).op_on("rename", entry.object())?;
-            named.publish(store)?;
-            atomic::sync_dir(&store.layout().blobs_dir())?;
-            crash::point("blob: published");
-            store.insert_content("INSERT OR IGNORE INTO blobs VALUES (?1, ?2)", &digest, size)?;
-        }
-        named.finish();
-        entry.finish();
+        store.publish_blob(entry, &digest, size)?;
         Ok((digest, size))
     }
+}
+
+/// What asking for the right to make something comes to.
+#[derive(Debug)]
+pub enum Staged<T> {
+    /// Nobody else makes it.
+    Ready(T),
+    /// It is in the store already.
+    Present,
+    /// Somebody is making it at this moment.
+    Busy,
 }
 
 /// A layer being unpacked. Dropped without `commit`, it is as if it had never been.
@@ -157,6 +158,22 @@ impl Store {
         Ok(BlobWriter { store: self, entry, file: file.into(), hash: Sha256::new(), size: 0 })
     }
 
+    /// Gives the verified and synced file of `entry` its name and records it. A blob that is there already is kept.
+    pub(super) fn publish_blob(&self, entry: Entry, digest: &str, size: u64) -> Result<()> {
+        crash::point("blob: written");
+        let named = self.stage_clean(Kind::Blob, layout::file_name(digest).as_str())?;
+        if !self.blob_exists(digest)? {
+            fs::rename(entry.object(), named.object()).op_on("rename", entry.object())?;
+            named.publish(self)?;
+            atomic::sync_dir(&self.layout().blobs_dir())?;
+            crash::point("blob: published");
+            self.insert_content("INSERT OR IGNORE INTO blobs VALUES (?1, ?2)", digest, size)?;
+        }
+        named.finish();
+        entry.finish();
+        Ok(())
+    }
+
     /// Writes a small blob whole. Gives its digest.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<String> {
         let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
@@ -224,9 +241,28 @@ impl Store {
                 entry
             }
         };
+        self.layer_in(entry).map(Some)
+    }
+
+    /// As [`Store::stage_layer`], without waiting.
+    pub fn try_stage_layer(&self, diff_id: &str) -> Result<Staged<LayerStage<'_>>> {
+        if self.layer_exists(diff_id)? {
+            return Ok(Staged::Present);
+        }
+        let Some(entry) = self.try_stage_clean(Kind::Layer, &layout::file_name(diff_id))? else {
+            return Ok(Staged::Busy);
+        };
+        if self.layer_exists(diff_id)? {
+            entry.finish();
+            return Ok(Staged::Present);
+        }
+        self.layer_in(entry).map(Staged::Ready)
+    }
+
+    fn layer_in(&self, entry: Entry) -> Result<LayerStage<'_>> {
         fs::mkdir(entry.object(), Mode::RWXU).op_on("create", entry.object())?;
         let object = entry.object().to_owned();
-        Ok(Some(LayerStage { store: self, object, entry: Some(entry) }))
+        Ok(LayerStage { store: self, object, entry: Some(entry) })
     }
 
     /// Records a layer whose directory is in place already.
@@ -255,7 +291,7 @@ impl Store {
         self.sql("list content", list())
     }
 
-    /// Deletes every unreferenced layer and blob, unless content is being added at this moment: then whoever
+    /// Deletes every unreferenced layer and blob that no interrupted pull will come back for, unless content is being added at this moment: then whoever
     /// removes an image next does it. `delete` removes the staged tree of one layer
     /// ([`Store::delete_tree`] does). Gives the digests that went.
     pub fn remove_unreferenced(&self, mut delete: impl FnMut(&Path) -> Result<()>) -> Result<Vec<String>> {
@@ -264,13 +300,14 @@ impl Store {
             other => other?,
         };
         let mut gone = Vec::new();
-        for diff_id in self.unreferenced_layers()? {
+        let awaited = self.leased()?;
+        for diff_id in self.unreferenced_layers()?.into_iter().filter(|d| !awaited.contains(d)) {
             let sql = format!("DELETE FROM layers WHERE diff_id = ?1 AND diff_id IN ({UNREFERENCED_LAYERS})");
             if self.remove_content(Kind::Layer, &sql, &diff_id, &mut delete)? {
                 gone.push(diff_id);
             }
         }
-        for digest in self.unreferenced_blobs()? {
+        for digest in self.unreferenced_blobs()?.into_iter().filter(|d| !awaited.contains(d)) {
             let sql = format!("DELETE FROM blobs WHERE digest = ?1 AND digest IN ({UNREFERENCED_BLOBS})");
             if self.remove_content(Kind::Blob, &sql, &digest, &mut |path| self.delete_tree(path))? {
                 gone.push(digest);

@@ -20,6 +20,7 @@ pub mod lock;
 mod marker;
 pub mod names;
 mod open;
+pub mod partial;
 mod schema;
 pub mod staging;
 #[cfg(test)]

@@ -9,7 +9,8 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 ///
 /// Times are nanoseconds since the epoch; lists and maps are JSON. What `ps` does not need of a container
 /// stands in a table of its own, so that a thousand rows are few pages.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE containers (
         seq INTEGER PRIMARY KEY,
@@ -43,7 +44,18 @@ const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE tags (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE layers (diff_id TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE blobs (digest TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-"];
+",
+    // What a registry called an image: `reference` is `domain/path@digest`, `digest` the document of that digest (an
+    // index or a manifest), which stays a blob for as long as the row does.
+    "
+    CREATE TABLE digests (
+        reference TEXT NOT NULL,
+        image_id TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (reference, image_id)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The version that this kelp reads and writes.
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;

@@ -24,15 +24,21 @@ pub(super) enum Kind {
     Container,
     Layer,
     Blob,
+    /// A blob that is not whole yet. Outlives its process, so that a transfer can go on: see [`super::partial`].
+    Partial,
+    /// What an unfinished pull will come back for: see [`super::partial`].
+    Lease,
     /// Has no final name: somewhere to work.
     Scratch,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Container, "container"),
         (Self::Layer, "layer"),
         (Self::Blob, "blob"),
+        (Self::Partial, "partial"),
+        (Self::Lease, "lease"),
         (Self::Scratch, "scratch"),
     ];
 
@@ -50,8 +56,13 @@ impl Kind {
             Self::Container => Some(layout.containers_dir().join(key)),
             Self::Layer => Some(layout.layers_dir().join(key)),
             Self::Blob => Some(layout.blobs_dir().join(key)),
-            Self::Scratch => None,
+            Self::Partial | Self::Lease | Self::Scratch => None,
         }
+    }
+
+    /// Whether the entry may stay although no living process holds it.
+    pub(super) fn outlives_its_process(self) -> bool {
+        matches!(self, Self::Partial | Self::Lease)
     }
 }
 
@@ -111,6 +122,11 @@ impl Entry {
         self.discard();
     }
 
+    /// The entry stays as it is, for another process to go on with.
+    pub(super) fn keep(mut self) {
+        self.lock = None;
+    }
+
     fn discard(&mut self) {
         let Some(lock) = self.lock.take() else { return };
         if fs::rmdir(&self.dir).is_err() {
@@ -148,6 +164,26 @@ impl Layout {
         }
     }
 
+    /// As [`Layout::stage`]; `None` when somebody has it.
+    pub(super) fn try_stage(&self, kind: Kind, key: &str) -> Result<Option<Entry>> {
+        let dir = self.staging_dir().join(kind.entry_name(key));
+        loop {
+            match fs::mkdir(&dir, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Ok(Err(e).op_on("create", &dir)?),
+            }
+            match lock_dir(&dir, FlockOperation::NonBlockingLockExclusive) {
+                Ok(Some(lock)) => {
+                    let object = dir.join("object");
+                    return Ok(Some(Entry { kind, key: key.into(), dir, object, lock: Some(lock) }));
+                }
+                Ok(None) => {}
+                Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     /// A fresh directory, mode 0700, on the store's file system.
     pub fn scratch(&self) -> Result<Scratch> {
         let entry = self.stage_scratch()?;
@@ -171,6 +207,15 @@ impl Store {
             self.settle(&entry)?;
         }
         Ok(entry)
+    }
+
+    /// As [`Store::stage_clean`]; `None` when somebody has the entry.
+    pub(super) fn try_stage_clean(&self, kind: Kind, key: &str) -> Result<Option<Entry>> {
+        let Some(entry) = self.layout.try_stage(kind, key)? else { return Ok(None) };
+        if std::fs::read_dir(&entry.dir).op_on("read", &entry.dir)?.next().is_some() {
+            self.settle(&entry)?;
+        }
+        Ok(Some(entry))
     }
 
     /// Finishes or undoes the work of dead processes. What cannot be collected stays for the next command and for
@@ -197,6 +242,10 @@ impl Store {
         };
         let object = dir.join("object");
         let entry = Entry { kind, key: key.into(), dir, object, lock: Some(lock) };
+        if kind.outlives_its_process() && super::partial::is_awaited(&entry) {
+            entry.keep();
+            return Ok(());
+        }
         self.settle(&entry)?;
         entry.finish();
         Ok(())
@@ -266,7 +315,7 @@ impl Store {
             Kind::Container => ("SELECT 1 FROM containers WHERE id = ?1", key),
             Kind::Layer => ("SELECT 1 FROM layers WHERE diff_id = ?1", digest.as_str()),
             Kind::Blob => ("SELECT 1 FROM blobs WHERE digest = ?1", digest.as_str()),
-            Kind::Scratch => return Ok(false),
+            Kind::Partial | Kind::Lease | Kind::Scratch => return Ok(false),
         };
         let found = self.db.prepare_cached(sql).and_then(|mut s| s.exists([key]));
         self.sql("look for a row", found)

@@ -80,7 +80,10 @@ impl Store {
     /// The caller has normalised references. `NoSuchImage`, `AmbiguousPrefix`.
     pub fn find_image(&self, name_or_id: &str) -> Result<ImageRecord> {
         let none = || Error::NoSuchImage(name_or_id.into());
-        let by_reference = format!("{SELECT} WHERE id = (SELECT image_id FROM tags WHERE reference = ?1)");
+        let by_reference = format!(
+            "{SELECT} WHERE id IN (SELECT image_id FROM tags WHERE reference = ?1
+             UNION ALL SELECT image_id FROM digests WHERE reference = ?1) ORDER BY seq DESC LIMIT 1"
+        );
         if let Some(image) = self.one(&by_reference, [name_or_id], record)? {
             return Ok(image);
         }
@@ -109,6 +112,42 @@ impl Store {
         })
     }
 
+    /// Remembers that a registry has the image `id` under `repository@digest`. The document of that digest is a blob
+    /// of the store. `NoSuchImage`.
+    pub fn add_repo_digest(&self, id: &str, repository: &str, digest: &str) -> Result<()> {
+        self.durably("record the image's digest", || {
+            if !self.db.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?.exists([id])? {
+                return Ok(Err(Error::NoSuchImage(id.into())));
+            }
+            let reference = format!("{repository}@{digest}");
+            self.db.prepare_cached("INSERT OR IGNORE INTO digests VALUES (?1, ?2, ?3)")?.execute([
+                reference.as_str(),
+                id,
+                digest,
+            ])?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// `repository@digest` for all that registries called the image, sorted.
+    pub fn repo_digests(&self, id: &str) -> Result<Vec<String>> {
+        let list = || {
+            self.db
+                .prepare_cached("SELECT reference FROM digests WHERE image_id = ?1 ORDER BY reference")?
+                .query_map([id], |row| row.get(0))?
+                .collect()
+        };
+        self.sql("list the image's digests", list())
+    }
+
+    /// Every image that a registry called `repository@digest`: one for each platform that was pulled.
+    pub fn images_by_digest(&self, reference: &str) -> Result<Vec<ImageRecord>> {
+        let sql = format!(
+            "{SELECT} WHERE id IN (SELECT image_id FROM digests WHERE reference = ?1) ORDER BY seq DESC"
+        );
+        self.list_images(&sql, [reference])
+    }
+
     /// Whether there was such a reference.
     pub fn untag(&self, reference: &str) -> Result<bool> {
         self.durably("untag the image", || {
@@ -123,6 +162,7 @@ impl Store {
     pub fn remove_image(&self, id: &str) -> Result<()> {
         self.durably("forget the image", || {
             self.db.prepare_cached("DELETE FROM tags WHERE image_id = ?1")?.execute([id])?;
+            self.db.prepare_cached("DELETE FROM digests WHERE image_id = ?1")?.execute([id])?;
             match self.db.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id])? {
                 0 => Ok(Err(Error::NoSuchImage(id.into()))),
                 _ => Ok(Ok(())),
