@@ -16,6 +16,14 @@ pub enum ExitStatus {
     CannotInvoke,
     /// 127: the command was not found.
     NotFound,
+    /// 69: a registry could not be reached. This and the two below are the numbers of sysexits(3); docker has 1 for all.
+    Unreachable,
+    /// 76: a registry's certificate is not trusted.
+    Certificate,
+    /// 77: a registry denies access.
+    Denied,
+    /// 128+n: kelp was ended by signal n.
+    Interrupted(u8),
     /// The container's own exit code; death by signal n is 128+n.
     Container(u8),
 }
@@ -29,6 +37,10 @@ impl ExitStatus {
             Self::Own => 125,
             Self::CannotInvoke => 126,
             Self::NotFound => 127,
+            Self::Unreachable => 69,
+            Self::Certificate => 76,
+            Self::Denied => 77,
+            Self::Interrupted(signal) => 128 | signal,
             Self::Container(code) => code,
         }
     }

@@ -70,6 +70,7 @@ impl Verb for Run {
         request.stdin_once = options.interactive && !self.detach;
         request.detach_keys.clone_from(&self.detach_keys);
 
+        options.pull_image(context, &request)?;
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
         let (id, ending) = engine::container::run::run(
             context.engine()?,

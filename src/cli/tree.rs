@@ -5,7 +5,7 @@ use clap::Command;
 use super::command::{Spec, Verb, with_help};
 use super::{
     attach, completion, create, dispatch, exec, images, import, info, inspect, kill, load, logs, man, ps,
-    restart, rm, rmi, run, save, start, stop, system, version, wait,
+    pull, restart, rm, rmi, run, save, start, stop, system, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -56,6 +56,7 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<attach::Attach>("attach", &[]),
     entry::<images::Images>("images", &[]),
     entry::<rmi::Rmi>("rmi", &[]),
+    entry::<pull::Pull>("pull", &[]),
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),
@@ -90,6 +91,7 @@ static CONTAINER: &[Entry] = &[
 static IMAGE: &[Entry] = &[
     entry::<images::Images>("ls", &["list"]),
     entry::<rmi::Rmi>("rm", &["remove"]),
+    entry::<pull::Pull>("pull", &[]),
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),

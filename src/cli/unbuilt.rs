@@ -15,7 +15,6 @@ pub(super) fn find(table: &'static [Flag], flag: &str) -> Option<Flag> {
 pub(super) fn failure(what: &str) -> Failure {
     let hint = match what {
         "--publish" | "-p" | "--publish-all" | "-P" => "`--network host` shares the host's ports",
-        "--pull" | "kelp pull" => "`kelp import` and `kelp load` bring images in",
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
@@ -91,7 +90,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "pod",
     "port",
     "prune",
-    "pull",
     "push",
     "rename",
     "search",
@@ -169,9 +167,6 @@ pub(super) static CREATE: &[Flag] = &[
     "-p",
     "--publish-all",
     "-P",
-    "--pull",
-    "--quiet",
-    "-q",
     "--restart",
     "--runtime",
     "--storage-opt",
@@ -276,6 +271,20 @@ pub(super) static LATEST: &[Flag] = &["--latest", "-l"];
 pub(super) static IMAGES: &[Flag] = &["--tree", "--history", "--noheading", "--sort"];
 pub(super) static RMI: &[Flag] = &["--no-prune", "--platform", "--all", "-a", "--ignore", "-i"];
 pub(super) static IMPORT: &[Flag] = &["--arch", "--os", "--variant", "--quiet", "-q"];
+pub(super) static PULL: &[Flag] = &[
+    "--disable-content-trust",
+    "--arch",
+    "--authfile",
+    "--cert-dir",
+    "--creds",
+    "--decryption-key",
+    "--os",
+    "--policy",
+    "--retry",
+    "--retry-delay",
+    "--tls-verify",
+    "--variant",
+];
 pub(super) static SAVE: &[Flag] =
     &["--platform", "--compress", "--multi-image-archive", "-m", "--quiet", "-q", "--uncompressed"];
 

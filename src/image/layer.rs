@@ -12,10 +12,13 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::growing::{self, Notice};
 use super::unpack::{self, Limits};
 use super::{Compression, Error, Result};
 use crate::error::chain;
 use crate::oci::{Digest, Hasher};
+use crate::store::content::LayerStage;
+use crate::store::userns::Job;
 use crate::store::{Store, userns};
 use crate::sys::userns::IdMap;
 
@@ -53,8 +56,26 @@ pub fn ensure(store: &Store, blob: &Digest, expected: Option<&Digest>) -> Result
     Ok(layer)
 }
 
+/// Begins to unpack the blob in `file`, of which `size` bytes are going to be there and the first of them perhaps are,
+/// into `stage`. The child is told of more by what is given back beside it. The calling process must have one thread.
+pub fn begin(store: &Store, stage: &LayerStage<'_>, file: &File, size: u64) -> Result<(Job<Layer>, Notice)> {
+    let (notice, blob) = growing::watch(file, size)?;
+    let ids = userns::id_map(store)?;
+    let (dir, root) = (stage.path().to_owned(), store.root().to_owned());
+    let job = userns::begin_inside(store, &blob.descriptors(), || {
+        let blob = blob.duplicate().map_err(|e| e.to_string())?;
+        unpack_into(blob, &dir, &ids, &root)
+    })?;
+    Ok((job, notice))
+}
+
 /// The job of the child. Its error text is what the user reads.
-fn unpack_into(blob: File, dir: &Path, ids: &IdMap, store: &Path) -> std::result::Result<Layer, String> {
+fn unpack_into(
+    blob: impl Read + Send,
+    dir: &Path,
+    ids: &IdMap,
+    store: &Path,
+) -> std::result::Result<Layer, String> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let root =
         rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| format!("open {}: {e}", dir.display()))?;

@@ -9,10 +9,13 @@ pub mod archive;
 pub mod blob;
 mod compression;
 mod error;
+mod growing;
 pub mod layer;
+pub mod pull;
 pub mod record;
 pub mod source;
 pub mod unpack;
 
+pub use crate::registry::{Client, Error as RegistryError};
 pub use compression::Compression;
 pub use error::{Error, Result};

@@ -54,9 +54,8 @@ impl Store {
             return Ok(Staged::Present);
         }
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file: File = fs::open(entry.object(), flags, Mode::RUSR | Mode::WUSR)
-            .op_on("create", entry.object())?
-            .into();
+        let file: File =
+            fs::open(entry.object(), flags, Mode::RUSR | Mode::WUSR).op_on("create", entry.object())?.into();
         let length = file.metadata().op_on("stat", entry.object())?.len();
         Ok(Staged::Ready(Partial { digest: digest.into(), entry: Some(entry), file, length }))
     }

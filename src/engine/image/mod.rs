@@ -4,6 +4,7 @@ pub mod images;
 pub mod import;
 pub mod inspect;
 pub mod load;
+pub mod pull;
 pub mod resolve;
 pub mod rmi;
 pub mod save;
