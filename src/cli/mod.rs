@@ -24,6 +24,8 @@ mod info;
 mod inspect;
 mod kill;
 mod load;
+mod login;
+mod logout;
 mod logs;
 mod man;
 mod output;

@@ -4,8 +4,8 @@ use clap::Command;
 
 use super::command::{Spec, Verb, with_help};
 use super::{
-    attach, completion, create, dispatch, exec, images, import, info, inspect, kill, load, logs, man, ps,
-    pull, restart, rm, rmi, run, save, start, stop, system, version, wait,
+    attach, completion, create, dispatch, exec, images, import, info, inspect, kill, load, login, logout,
+    logs, man, ps, pull, restart, rm, rmi, run, save, start, stop, system, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -57,6 +57,8 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<images::Images>("images", &[]),
     entry::<rmi::Rmi>("rmi", &[]),
     entry::<pull::Pull>("pull", &[]),
+    entry::<login::Login>("login", &[]),
+    entry::<logout::Logout>("logout", &[]),
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),

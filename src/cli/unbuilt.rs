@@ -78,8 +78,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "history",
     "init",
     "kube",
-    "login",
-    "logout",
     "machine",
     "manifest",
     "mount",
@@ -271,6 +269,17 @@ pub(super) static LATEST: &[Flag] = &["--latest", "-l"];
 pub(super) static IMAGES: &[Flag] = &["--tree", "--history", "--noheading", "--sort"];
 pub(super) static RMI: &[Flag] = &["--no-prune", "--platform", "--all", "-a", "--ignore", "-i"];
 pub(super) static IMPORT: &[Flag] = &["--arch", "--os", "--variant", "--quiet", "-q"];
+pub(super) static LOGIN: &[Flag] = &[
+    "--authfile",
+    "--cert-dir",
+    "--compat-auth-file",
+    "--get-login",
+    "--secret",
+    "--tls-verify",
+    "--verbose",
+    "-v",
+];
+pub(super) static LOGOUT: &[Flag] = &["--all", "-a", "--authfile", "--compat-auth-file"];
 pub(super) static PULL: &[Flag] = &[
     "--disable-content-trust",
     "--arch",

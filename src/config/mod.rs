@@ -51,10 +51,9 @@ impl Config {
         };
         let mut registries = file.registries;
         for table in registries.values_mut() {
-            for setting in [&mut table.ca, &mut table.client_certificate, &mut table.client_key] {
-                if let Some(given) = setting {
-                    *given = home.expand(&path, &given.to_string_lossy())?;
-                }
+            let paths = [&mut table.ca, &mut table.client_certificate, &mut table.client_key];
+            for given in paths.into_iter().flatten() {
+                *given = home.expand(&path, &given.to_string_lossy())?;
             }
         }
         Ok(Self {

@@ -29,6 +29,8 @@ pub enum Error {
     #[error("{0}")]
     Terminal(&'static str),
     #[error(transparent)]
+    Credentials(#[from] crate::config::credentials::Error),
+    #[error(transparent)]
     Image(#[from] crate::image::Error),
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -93,6 +95,7 @@ impl Hint for Error {
                     .into(),
             ),
             Self::Image(e) => e.hint(),
+            Self::Credentials(e) => e.hint(),
             Self::Store(e) => e.hint(),
             Self::Shim(e) => e.hint(),
             _ => None,

@@ -5,6 +5,8 @@ mod error;
 pub mod exec;
 pub mod image;
 pub mod info;
+pub mod login;
+pub mod logout;
 pub mod options;
 pub mod request;
 pub mod spec;

@@ -39,8 +39,6 @@ struct Token {
     token: String,
     #[serde(default)]
     access_token: String,
-    #[serde(default)]
-    refresh_token: Option<String>,
 }
 
 impl Auth {
@@ -90,7 +88,7 @@ impl Auth {
         let header = match (bearer, challenges.first()) {
             (Some(Challenge::Bearer { realm, service, .. }), _) => {
                 let token = self.token(http, registry, realm, service.as_deref(), scope).await?;
-                header(&format!("Bearer {}", token.0))
+                header(&format!("Bearer {token}"))
             }
             (_, Some(Challenge::Basic)) => match self.credential(http)? {
                 Some(Credential::Password { user, password }) => header(&basic(&user, &password)),
@@ -111,18 +109,18 @@ impl Auth {
         Error::Denied { what, host: self.host.clone(), reason: reason.into(), logged_in }
     }
 
-    /// A bearer token, and the refresh token that came with it.
-    pub(super) async fn token(
+    /// A bearer token.
+    async fn token(
         &self,
         http: &Http,
         registry: &Url,
         realm: &str,
         service: Option<&str>,
         scope: &str,
-    ) -> Result<(String, Option<String>)> {
+    ) -> Result<String> {
         let credential = self.credential(http)?;
         if let Some(Credential::RegistryToken(token)) = credential {
-            return Ok((token, None));
+            return Ok(token);
         }
         let url = self.realm(http, registry, realm)?;
         let request = token_request(url, service, scope, credential.as_ref());
@@ -136,7 +134,7 @@ impl Auth {
             if text.is_empty() {
                 return Err(self.denied("its token server gives no token"));
             }
-            return Ok((text, token.refresh_token.filter(|t| !t.is_empty())));
+            return Ok(text);
         }
         let host = http::authority(response.url());
         let url = http::shown(response.url());

@@ -42,20 +42,18 @@ impl Repository<'_> {
         sink: &mut dyn Sink,
         waiting: &mut dyn FnMut(&Error),
     ) -> Result<()> {
-        let sink = std::cell::RefCell::new(sink);
         let mut failures = 0;
         loop {
-            let before = sink.borrow().received();
+            let before = sink.received();
             if before >= blob.size {
                 return Ok(());
             }
-            let once = self
-                .somewhere(async |endpoint| self.transfer(endpoint, blob, &mut **sink.borrow_mut()).await);
+            let once = self.somewhere(async |endpoint| self.transfer(endpoint, blob, sink).await);
             let error = match once.await {
                 Ok(()) => continue,
                 Err(error) => error,
             };
-            if sink.borrow().received() >= before + PROGRESS {
+            if sink.received() >= before + PROGRESS {
                 failures = 0;
             }
             failures += 1;

@@ -43,7 +43,7 @@ fn parameters(mut rest: &str) -> (Vec<(String, String)>, &str) {
             return (found, rest);
         }
         let value = rest[equals + 1..].trim_start();
-        let (text, after) = if value.starts_with('"') { quoted(&value[1..]) } else { token(value) };
+        let (text, after) = value.strip_prefix('"').map_or_else(|| token(value), quoted);
         found.push((name.to_owned(), text));
         rest = after;
     }

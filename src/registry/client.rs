@@ -8,7 +8,7 @@ use reqwest::{Method, Response, Url};
 use super::auth::Auth;
 use super::http::{self, Http, Request};
 use super::repository::{Endpoint, Repository};
-use super::{Error, Result, retry};
+use super::{Error, Result, retry, runtime};
 use crate::config::Config;
 use crate::config::credentials::Credential;
 use crate::oci::Reference;
@@ -72,8 +72,12 @@ impl Client {
         Ok(Endpoint::new(url, Auth::new(&host, path), path))
     }
 
-    /// Whether the registry accepts the credential; the identity token that it gives in exchange, if it does that.
-    pub async fn log_in(&self, host: &str, credential: Credential) -> Result<()> {
+    /// Whether the registry accepts the credential, which is shown to it and nobody else.
+    pub fn log_in(&self, host: &str, credential: Credential) -> Result<()> {
+        runtime::run(self.try_log_in(host, credential))?
+    }
+
+    async fn try_log_in(&self, host: &str, credential: Credential) -> Result<()> {
         let base = self.base(host)?;
         let auth = Auth::with(host, credential);
         let url = base.join("v2/").map_err(|e| Error::Url { url: host.into(), reason: e.to_string() })?;

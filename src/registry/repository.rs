@@ -166,7 +166,7 @@ impl<'a> Repository<'a> {
     }
 
     /// The same, with one attempt at each.
-    pub(super) async fn somewhere<T>(&self, ask: impl AsyncFn(&Endpoint) -> Result<T>) -> Result<T> {
+    pub(super) async fn somewhere<T>(&self, mut ask: impl AsyncFnMut(&Endpoint) -> Result<T>) -> Result<T> {
         let first = self.preferred.get();
         let order = (first..self.endpoints.len()).chain(0..first);
         let mut last = None;

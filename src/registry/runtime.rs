@@ -102,12 +102,12 @@ mod tests {
 
     #[test]
     fn all_waits_for_all_and_stops_at_an_error() {
-        let wait = |ms: u64, value: std::result::Result<u64, &'static str>| {
+        let wait = |ms: u64, value: std::result::Result<i32, &'static str>| {
             let future = async move {
                 pause(Duration::from_millis(ms)).await;
                 value
             };
-            Box::pin(future) as Pin<Box<dyn Future<Output = _>>>
+            Box::pin(future) as Pin<Box<dyn Future<Output = std::result::Result<i32, &'static str>>>>
         };
         assert_eq!(run(all([wait(3, Ok(1)), wait(1, Ok(2))])).unwrap(), Ok(vec![1, 2]));
         let begin = std::time::Instant::now();

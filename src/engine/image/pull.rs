@@ -142,7 +142,7 @@ pub fn ensure(
     }
     // An id is not a name: there is nothing to ask for.
     let Ok(reference) = name.parse::<Reference>() else { return Ok(()) };
-    if here && !engine.store.find_image(&reference.to_string()).is_ok() {
+    if here && engine.store.find_image(&reference.to_string()).is_err() {
         return Ok(());
     }
     if !here {
