@@ -4,16 +4,20 @@
 mod account;
 mod command;
 mod fixtures;
+mod http;
 mod image;
 mod processes;
+mod registry;
 mod sandbox;
 #[cfg(test)]
 mod selftest;
 mod terminal;
 
 pub use fixtures::Release;
-pub use image::{BUSYBOX, Image, Layer};
+pub use http::{Act, Answer, Server, call};
+pub use image::{BUSYBOX, Image, Layer, digest};
 pub use processes::status_field;
+pub use registry::{Authority, Format, PASSWORD, Packing, Pushed, Registry, USER, pack, token_server};
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;
 
