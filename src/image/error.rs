@@ -20,6 +20,12 @@ pub enum Error {
     Tar(#[from] super::unpack::Error),
     #[error("the layer's content has the digest {found}, {expected} was expected")]
     DiffId { expected: Digest, found: Digest },
+    /// An archive that a child has read and does not unpack. The text is its own.
+    #[error("{0}")]
+    Refused(String),
+    /// The disk or the machine does not let it be unpacked.
+    #[error("{0}")]
+    Unpack(String),
     /// What is wrong with one layer of several.
     #[error("layer {digest}")]
     Layer { digest: Digest, source: Box<Self> },
@@ -63,8 +69,11 @@ impl Error {
             Self::Download(e) => {
                 matches!(e, Registry::Digest { .. } | Registry::Document(_) | Registry::TooLarge { .. })
             }
-            Self::Store(crate::store::Error::Job(_)) => true,
-            Self::Store(_) | Self::Read { .. } | Self::Write { .. } | Self::Interrupted(_) => false,
+            Self::Store(_)
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Unpack(_)
+            | Self::Interrupted(_) => false,
             _ => true,
         }
     }

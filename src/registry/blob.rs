@@ -102,8 +102,8 @@ impl Repository<'_> {
             skip -= known as u64;
             let piece = &piece[known..];
             if sink.received() + piece.len() as u64 > blob.size {
-                let reason = format!("blob {} has more than the {} bytes stated", blob.digest, blob.size);
-                return Err(Error::Protocol { host, reason });
+                let reason = format!("{} has more than the {} bytes stated", blob.digest, blob.size);
+                return Err(oci::Error::Malformed { what: "blob", reason }.into());
             }
             sink.take(piece).map_err(Error::Sink)?;
         }

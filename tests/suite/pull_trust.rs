@@ -176,6 +176,9 @@ fn a_layer_that_expands_without_measure_is_refused() {
     header.set_path("zeroes").unwrap();
     header.set_size(2 << 30);
     header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
     header.set_cksum();
     let mut bomb = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::Write::write_all(&mut bomb, header.as_bytes()).unwrap();

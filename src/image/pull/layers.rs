@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::super::growing::Notice;
-use super::super::layer::{self, Layer};
+use super::super::layer::{self, Ended, Layer};
 use super::super::{Error, Result};
 use super::{Event, LayerState, Pull};
 use crate::oci::{Descriptor, Digest, Hasher};
@@ -138,7 +138,7 @@ impl One<'_, '_> {
     async fn transfer(
         &self,
         mut arriving: Arriving<'_, '_>,
-        job: Option<Job<Layer>>,
+        job: Option<Job<Ended>>,
     ) -> Result<Option<Layer>> {
         arriving.catch_up().await?;
         let mut waiting = |e: &registry::Error| {
@@ -181,9 +181,9 @@ impl One<'_, '_> {
         Err(registry::Error::Digest { what: "the blob", host, expected, found }.into())
     }
 
-    async fn finished(&self, job: Job<Layer>) -> Result<Layer> {
+    async fn finished(&self, job: Job<Ended>) -> Result<Layer> {
         runtime::readable(&job).await.map_err(|e| self.unreadable(e))?;
-        let layer = job.finish()?;
+        let layer = job.finish()?.done()?;
         if layer.diff_id != self.wanted.diff_id {
             let expected = self.wanted.diff_id.clone();
             return Err(Error::DiffId { expected, found: layer.diff_id });

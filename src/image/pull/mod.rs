@@ -18,6 +18,7 @@ use crate::oci::{Digest, Platform, Reference};
 use crate::registry::runtime::{self, Either};
 use crate::registry::{Client, Repository, Target};
 use crate::store::Store;
+use crate::store::content::Staged;
 use crate::store::image::ImageRecord;
 use crate::sys::signal::Signals;
 
@@ -191,7 +192,16 @@ impl Pull<'_> {
         };
         match &added {
             Err(e) if !e.is_of_content() => {}
-            _ => lease.end(store)?,
+            Err(_) => {
+                lease.end(store)?;
+                // Of an image that can never be, nothing is worth keeping.
+                for layer in &wanted {
+                    if let Staged::Ready(partial) = store.try_partial(layer.blob.digest.as_str())? {
+                        partial.discard();
+                    }
+                }
+            }
+            Ok(_) => lease.end(store)?,
         }
         added
     }
