@@ -18,9 +18,11 @@ mod http;
 mod repository;
 mod retry;
 pub mod runtime;
+mod upload;
 
 pub use blob::Sink;
 pub use client::Client;
 pub use download::{Download, download};
 pub use error::{Error, Result};
 pub use repository::{Found, Repository, Target};
+pub use upload::{Upload, Uploaded};

@@ -15,7 +15,7 @@ use crate::oci::{self, Digest, Reference, media_type};
 /// The types of documents that are asked for.
 const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
-const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 /// Pages of a tag list, and tags altogether.
 const MAX_PAGES: usize = 1000;
 const MAX_TAGS: usize = 100_000;
@@ -88,6 +88,20 @@ impl<'a> Repository<'a> {
     /// The scope of a token for reading.
     pub(super) fn pull_scope(&self) -> String {
         format!("repository:{}:pull", self.reference.path())
+    }
+
+    /// The scope of a token for writing.
+    pub(super) fn push_scope(&self) -> String {
+        format!("repository:{}:pull,push", self.reference.path())
+    }
+
+    pub(super) fn named_repository(&self) -> String {
+        self.reference.familiar_repository()
+    }
+
+    /// Asks the registry itself, not a mirror. Trouble on the way is given time to pass.
+    pub(super) async fn upstream<T>(&self, ask: impl AsyncFn(&Endpoint) -> Result<T>) -> Result<T> {
+        patiently(async || ask(self.registry()).await).await
     }
 
     /// The digest that the registry has for `target` at this moment. `None`: it does not say.

@@ -103,8 +103,9 @@ impl Registry {
         );
         let file = content.join(format!("{port}.yml"));
         fs::write(&file, settings).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
+        // It must not outlive a test that is killed.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "docker-registry", "serve"])
             .arg(&file)
             .stdout(Stdio::null())
             .stderr(Stdio::null())

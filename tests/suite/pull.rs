@@ -86,6 +86,7 @@ fn what_skopeo_pushed() {
     let nobody = s.write("nobody.json", "{}");
     s.program_call("skopeo")
         .env("REGISTRY_AUTH_FILE", &nobody)
+        .env("HOME", s.work())
         .args([
             "--tmpdir",
             s.work().to_str().unwrap(),
@@ -100,6 +101,7 @@ fn what_skopeo_pushed() {
     let theirs = s
         .program_call("skopeo")
         .env("REGISTRY_AUTH_FILE", &nobody)
+        .env("HOME", s.work())
         .args(["inspect", "--tls-verify=false", "--format", "{{.Digest}}"])
         .args([format!("docker://{name}")])
         .exits(0);

@@ -4,22 +4,27 @@ use serde_json::{Value, json};
 
 use super::resolve;
 use crate::engine::{Engine, Result};
-use crate::oci::ImageConfig;
+use crate::oci::{ImageConfig, Reference};
 use crate::store::image::ImageRecord;
 
 /// One element of the list that `docker image inspect` prints.
 pub fn inspect(engine: &Engine, name: &str) -> Result<Value> {
     let image = resolve::resolve(engine, name)?;
     let config = resolve::config(&image)?;
-    Ok(shape(&image, &config))
+    Ok(shape(&image, &config, &engine.store.repo_digests(&image.id)?))
 }
 
-fn shape(image: &ImageRecord, config: &ImageConfig) -> Value {
+fn shape(image: &ImageRecord, config: &ImageConfig, pulled: &[String]) -> Value {
     let references = resolve::references(image);
     let tags: Vec<String> = references.iter().filter(|r| r.tag().is_some()).map(|r| r.familiar()).collect();
-    let mut digests: Vec<String> =
-        references.iter().map(|r| format!("{}@{}", r.familiar_repository(), image.manifest)).collect();
-    digests.dedup();
+    // What registries call it; where it came from none, what a registry would.
+    let familiar = |name: &String| name.parse::<Reference>().map_or_else(|_| name.clone(), |r| r.familiar());
+    let mut digests: Vec<String> = pulled.iter().map(familiar).collect();
+    if digests.is_empty() {
+        let named = |r: &Reference| format!("{}@{}", r.familiar_repository(), image.manifest);
+        digests.extend(references.iter().map(named));
+        digests.dedup();
+    }
     let created = image.created.map(|t| t.to_string()).unwrap_or_default();
     let mut value = json!({
         "Id": image.id,

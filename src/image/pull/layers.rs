@@ -35,13 +35,15 @@ pub(super) struct Wanted {
 /// Brings in what is missing of `layers`. An error ends all of them.
 pub(super) async fn fetch_all(pull: &Pull<'_>, layers: &[Wanted]) -> Result<()> {
     let gate = Gate::new(AT_A_TIME);
+    let mut missing = Vec::new();
     for wanted in layers {
         let has = pull.store.blob_exists(wanted.blob.digest.as_str())?
             && pull.store.layer_exists(wanted.diff_id.as_str())?;
+        missing.extend((!has).then_some(wanted));
         let total = wanted.blob.size;
         One { pull, wanted }.tell(if has { LayerState::Present } else { LayerState::Waiting { total } });
     }
-    let work = layers.iter().map(|wanted| {
+    let work = missing.into_iter().map(|wanted| {
         let gate = &gate;
         let one = async move {
             let _place = gate.enter().await;
@@ -76,7 +78,8 @@ impl One<'_, '_> {
         let partial = turn(|| store.try_partial(digest)).await?;
         let stage = turn(|| store.try_stage_layer(diff_id)).await?;
         match (partial, stage) {
-            (None, None) => return Ok(()),
+            // Another process was quicker.
+            (None, None) => {}
             (None, Some(stage)) => self.unpack(stage).await?,
             (Some(partial), stage) => self.receive(partial, stage).await?,
         }

@@ -210,6 +210,14 @@ impl Pull<'_> {
         for document in documents.all() {
             self.store.put_blob(document)?;
         }
-        record::add(self.store, &documents.manifest_digest, &documents.manifest, None)
+        let manifest = documents.manifest_digest.as_str();
+        let recorded = record::add(self.store, &documents.manifest_digest, &documents.manifest, None)?;
+        let image = self.store.find_image(&recorded.id)?;
+        if image.manifest == manifest {
+            return Ok(image);
+        }
+        // The same image, packed differently.
+        self.store.set_manifest(&image.id, manifest, &recorded.blobs)?;
+        Ok(self.store.find_image(&recorded.id)?)
     }
 }

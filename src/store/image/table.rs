@@ -148,6 +148,16 @@ impl Store {
         self.list_images(&sql, [reference])
     }
 
+    /// The image `id` is made of another manifest and its blobs from here on: what was pulled last is what is saved
+    /// and pushed. All of them are in the store, and the caller adds content.
+    pub fn set_manifest(&self, id: &str, manifest: &str, blobs: &[String]) -> Result<()> {
+        self.durably("record the image's manifest", || {
+            let sql = "UPDATE images SET manifest = ?2, blobs = ?3 WHERE id = ?1";
+            self.db.prepare_cached(sql)?.execute(params![id, manifest, to_json(&blobs)?])?;
+            Ok(Ok(()))
+        })
+    }
+
     /// Whether there was such a reference.
     pub fn untag(&self, reference: &str) -> Result<bool> {
         self.durably("untag the image", || {
