@@ -12,6 +12,7 @@ mod mounts;
 mod pull;
 mod pull_resume;
 mod pull_trust;
+mod registry;
 mod rootfs;
 mod run;
 mod security;

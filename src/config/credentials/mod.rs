@@ -4,7 +4,7 @@
 //! handed to the helper that it names. Secrets never stand in an error, a log line or a `Debug` output.
 
 mod file;
-mod helper;
+mod program;
 
 use std::path::{Path, PathBuf};
 
@@ -97,13 +97,13 @@ impl Places {
 
     fn find_in(&self, file: &file::AuthFile, host: &str, path: &str) -> Result<Option<Credential>> {
         if let Some(name) = file.helper_of(host) {
-            return helper::get(&name, self.path.as_deref(), key(host));
+            return program::get(&name, self.path.as_deref(), key(host));
         }
         if let Some(found) = file.find(host, path)? {
             return Ok(Some(found));
         }
         match file.store() {
-            Some(name) => helper::get(&name, self.path.as_deref(), key(host)),
+            Some(name) => program::get(&name, self.path.as_deref(), key(host)),
             None => Ok(None),
         }
     }
@@ -112,7 +112,7 @@ impl Places {
     pub fn keep(&self, host: &str, credential: &Credential) -> Result<Kept> {
         let mut file = file::AuthFile::read(&self.main)?.unwrap_or_else(|| file::AuthFile::new(&self.main));
         if let Some(name) = file.helper_of(host).or_else(|| file.store()) {
-            helper::store(&name, self.path.as_deref(), key(host), credential)?;
+            program::store(&name, self.path.as_deref(), key(host), credential)?;
             // docker leaves an empty entry, by which `logout` knows that there is one.
             file.set_empty(key(host));
             file.write()?;
@@ -128,7 +128,7 @@ impl Places {
         let Some(mut file) = file::AuthFile::read(&self.main)? else { return Ok(false) };
         let mut found = false;
         if let Some(name) = file.helper_of(host).or_else(|| file.store()) {
-            found |= helper::erase(&name, self.path.as_deref(), key(host))?;
+            found |= program::erase(&name, self.path.as_deref(), key(host))?;
         }
         if file.remove(host) {
             file.write()?;
