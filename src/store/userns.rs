@@ -276,6 +276,7 @@ fn begin<T: Serialize + DeserializeOwned>(
     job: impl FnOnce() -> std::result::Result<T, String>,
 ) -> Result<Job<T>> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
+    let parent = std::process::id();
     match process::fork(0)? {
         Fork::Parent(child) => Ok(Job { child: Some(child), result: read, kind: PhantomData }),
         Fork::Child => {
@@ -286,9 +287,10 @@ fn begin<T: Serialize + DeserializeOwned>(
             } else {
                 drop(read);
             }
-            // The job must not outlive the command that waits for it: its staging directory would be busy.
-            let _ = process::die_with_parent();
-            let run = std::panic::AssertUnwindSafe(|| inside(root, job));
+            // The job must not outlive the command that waits for it: nobody would tell it of more, and its staging
+            // directory would be busy.
+            process::die_with(parent);
+            let run = std::panic::AssertUnwindSafe(|| inside(root, parent, job));
             // A panic must not unwind into what the parent was doing.
             let Ok(result) = std::panic::catch_unwind(run) else { process::exit_now(101) };
             let bytes = serde_json::to_vec(&result).unwrap_or_default();
@@ -300,15 +302,16 @@ fn begin<T: Serialize + DeserializeOwned>(
 
 fn inside<T>(
     root: &Path,
+    parent: u32,
     job: impl FnOnce() -> std::result::Result<T, String>,
 ) -> std::result::Result<T, String> {
     let entered = enter_for_job(root).map_err(|e| crate::error::chain(&e))?;
     if let Entered::Created(pending) = entered {
         pending.finish(root).map_err(|e| crate::error::chain(&e))?;
     }
-    // Entering changed the credentials, which clears the parent-death signal.
-    let _ = process::die_with_parent();
     become_root().map_err(|e| e.to_string())?;
+    // Entering and becoming root change the credentials, which clears the parent-death signal.
+    process::die_with(parent);
     job()
 }
 
