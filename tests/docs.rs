@@ -83,7 +83,7 @@ fn config_toml_documents_every_key_and_its_default() {
         .collect();
     let every = kelp::config::RegistryTable {
         mirrors: vec!["x".into()],
-        plain_http: true,
+        plain_http: Some(true),
         ca: Some("/x".into()),
         client_certificate: Some("/x".into()),
         client_key: Some("/x".into()),

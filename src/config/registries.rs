@@ -16,7 +16,8 @@ pub struct RegistryTable {
     /// URLs, or hosts that are spoken to over https.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<String>,
-    pub plain_http: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plain_http: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,8 +29,8 @@ pub struct RegistryTable {
 /// How one host is spoken to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostSettings {
-    /// Whether plain HTTP is allowed, and used, for this host.
-    pub plain_http: bool,
+    /// Whether plain HTTP is allowed, and used, for this host. `None` leaves it to the host's name.
+    pub plain_http: Option<bool>,
     /// Certificates in PEM that are trusted beside the system's.
     pub authorities: Vec<Vec<u8>>,
     /// Certificate and key in PEM.

@@ -45,17 +45,14 @@ impl Client {
         let bad = |e: url::ParseError| Error::Url { url: host.into(), reason: e.to_string() };
         let mut url = Url::parse(&format!("https://{host}/")).map_err(bad)?;
         let settings = self.http.config().host_settings(domain)?;
-        if settings.plain_http || http::is_loopback(&url) && !self.speaks_tls(domain)? {
+        // A registry on this machine that is set up for TLS is verified like any other.
+        let speaks_tls = !settings.authorities.is_empty() || settings.client.is_some();
+        let plain = settings.plain_http.unwrap_or_else(|| http::is_loopback(&url) && !speaks_tls);
+        if plain {
             url = Url::parse(&format!("http://{host}/")).map_err(bad)?;
         }
         self.http.call(&url, domain);
         Ok(url)
-    }
-
-    /// Whether a registry on this machine is set up for TLS: then it is verified like any other.
-    fn speaks_tls(&self, domain: &str) -> Result<bool> {
-        let settings = self.http.config().host_settings(domain)?;
-        Ok(!settings.authorities.is_empty() || settings.client.is_some())
     }
 
     fn mirror(&self, mirror: &str, path: &str) -> Result<Endpoint> {

@@ -135,7 +135,7 @@ impl Http {
         if url.scheme() == "https" || is_loopback(url) {
             return Ok(true);
         }
-        Ok(url.scheme() == "http" && self.config.host_settings(&self.name_of(url))?.plain_http)
+        Ok(url.scheme() == "http" && self.config.host_settings(&self.name_of(url))?.plain_http == Some(true))
     }
 
     fn client(&self, url: &Url) -> Result<reqwest::Client> {

@@ -219,7 +219,7 @@ fn credentials_stay_with_their_registry() {
     let login = kelp(&["login", "-u", USER, "--password-stdin", &front.host()]);
     login.stdin(PASSWORD).exits(0).has("Login Succeeded").says("stored unencrypted");
     let name = format!("{}/app:1", front.host());
-    let out = kelp(&["-D", "pull", &name]).exits(77);
+    let out = kelp(&["pull", &name]).env("KELP_LOG", "trace").exits(77);
     out.says("denied");
     assert!(!out.stderr.contains(PASSWORD) && !out.stderr.contains("Basic YW"), "{}", out.story());
     kelp(&["pull", &name]).exits(0);
@@ -364,6 +364,13 @@ fn certificates_are_verified() {
     s.ok(["rmi", &name]);
     s.write(&format!("config/containers/certs.d/{host}/me.cert"), authority.certificate());
     kelp(format!("pull {name}")).exits(1).says("key");
+    std::fs::remove_dir_all(config.join("containers")).unwrap();
+    table("");
+    kelp(format!("pull {name}")).exits(1).says("plain-http = false");
+    table("plain-http = false");
+    kelp(format!("pull {name}")).exits(76);
+    let trusted = s.work().join("own.pem");
+    kelp(format!("pull {name}")).env("SSL_CERT_FILE", &trusted).exits(0);
     table("insecure = true");
     kelp(format!("pull {name}")).exits(125).says("config.toml:2").says("insecure");
 }

@@ -101,6 +101,10 @@ fn one(
             return Err(e.into());
         }
     };
+    if pulled.is_new {
+        // The same image may have been here in other blobs, which nobody needs any more.
+        let _ = store.remove_unreferenced(|path| store.delete_tree(path));
+    }
     let name = reference.familiar();
     let attributes = [("name".to_string(), name)].into();
     store.append_event(&StoreEvent::new("image", "pull", &pulled.image.id, attributes))?;
