@@ -24,6 +24,8 @@ pub fn stdin() -> Source {
     Box::new(std::io::stdin())
 }
 
-pub fn url(client: &registry::Client, url: &str) -> Result<Source> {
-    Ok(Box::new(registry::download(client, url)?))
+/// A download, and what it is called: its URL without what could be a secret.
+pub fn url(client: &registry::Client, url: &str) -> Result<(String, Source)> {
+    let download = registry::download(client, url)?;
+    Ok((download.name().to_owned(), Box::new(download)))
 }

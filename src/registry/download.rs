@@ -14,10 +14,18 @@ const MAX_SIZE: u64 = 256 << 30;
 /// The body, read as it arrives.
 #[derive(Debug)]
 pub struct Download {
+    name: String,
     runtime: Runtime,
     response: Response,
     piece: bytes::Bytes,
     left: u64,
+}
+
+impl Download {
+    /// The URL as it was given, without user, password and query.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
 }
 
 impl Read for Download {
@@ -52,7 +60,7 @@ pub fn download(client: &Client, url: &str) -> Result<Download> {
     }
     match response.content_length() {
         Some(size) if size > MAX_SIZE => Err(Error::TooLarge { url: shown, size, limit: MAX_SIZE }),
-        _ => Ok(Download { runtime, response, piece: bytes::Bytes::new(), left: MAX_SIZE }),
+        _ => Ok(Download { name: shown, runtime, response, piece: bytes::Bytes::new(), left: MAX_SIZE }),
     }
 }
 

@@ -114,10 +114,11 @@ impl Http {
         if !matches!(next.scheme(), "http" | "https") || next.host_str().is_none() {
             return Err(refused("a redirect to something that is not HTTP"));
         }
-        // Whoever redirects may not choose what we authenticate with.
-        let _ = next.set_username("");
-        let _ = next.set_password(None);
-        if !matches!(request.method, Method::GET | Method::HEAD) && origin(&next) != origin(&request.url) {
+        // Whoever redirects may not choose what we authenticate with, and learns nothing that was meant for another.
+        let same = origin(&next) == origin(&request.url);
+        let _ = next.set_username(if same { request.url.username() } else { "" });
+        let _ = next.set_password(if same { request.url.password() } else { None });
+        if !matches!(request.method, Method::GET | Method::HEAD) && !same {
             return Err(refused("an upload is redirected to another host"));
         }
         if is_loopback(&next) && !is_loopback(&request.url) {

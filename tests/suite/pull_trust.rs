@@ -433,3 +433,20 @@ fn urls_of_foreign_layers_are_not_followed() {
     s.ok(["pull", &format!("{}/app:1", front.host())]);
     assert!(elsewhere.seen().is_empty());
 }
+
+/// T-redact: an address that has a password in it is known without it.
+#[test]
+fn the_password_of_an_import_is_not_kept() {
+    let s = Sandbox::new();
+    let archive = Layer::default().file("x", 0o644, b"x").bytes();
+    let server = Server::start(None, move |_, _| Act::Say(Answer::new(200, archive.clone())));
+    let url = format!("http://ann:s3cret@{}/x.tar?token=s3cret", server.host());
+    s.ok(["import", &url, "imported"]).silent();
+    assert!(server.seen()[0].header("authorization").is_some());
+    for path in [s.store().join("kelp.db"), s.store().join("kelp.db-wal"), s.store().join("events.log")] {
+        let bytes = std::fs::read(&path).unwrap_or_default();
+        assert!(!bytes.windows(6).any(|w| w == b"s3cret"), "{}", path.display());
+    }
+    s.ok("image inspect imported").has("Imported from http://127.0.0.1").lacks("s3cret");
+    s.exits(1, ["import", &url.replace("http:", "ftp:")]).lacks("s3cret");
+}

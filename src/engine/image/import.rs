@@ -76,7 +76,7 @@ fn open(engine: &Engine, from: &ImportSource) -> Result<(String, source::Source)
     Ok(match from {
         ImportSource::Stdin => ("-".into(), source::stdin()),
         ImportSource::File(path) => (path.display().to_string(), source::file(path)?),
-        ImportSource::Url(url) => (url.clone(), source::url(&Client::new(&engine.config), url)?),
+        ImportSource::Url(url) => source::url(&Client::new(&engine.config), url)?,
     })
 }
 
