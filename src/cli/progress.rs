@@ -109,6 +109,9 @@ impl Plain {
     }
 }
 
+/// The line of a layer that is not being downloaded.
+const WORDS: &str = "{prefix}: {wide_msg}";
+
 /// One line for each layer, redrawn in place, on stderr.
 #[derive(Debug)]
 pub(super) struct Bars {
@@ -141,12 +144,11 @@ impl Bars {
     fn layer(&mut self, digest: &Digest, state: &LayerState) {
         let all = &self.all;
         let bar = self.layers.entry(digest.clone()).or_insert_with(|| {
-            let bar = all.add(ProgressBar::no_length());
-            bar.set_prefix(digest.short().to_owned());
-            bar
+            let bar = ProgressBar::no_length().with_style(style(WORDS));
+            all.add(bar.with_prefix(digest.short().to_owned()))
         });
         let say = |bar: &ProgressBar, text: String| {
-            bar.set_style(style("{prefix}: {wide_msg}"));
+            bar.set_style(style(WORDS));
             bar.set_message(text);
         };
         match state {
@@ -179,9 +181,13 @@ impl Bars {
 
     /// What stands there stays, and the cursor goes below it.
     fn settle(&mut self) {
+        if self.layers.is_empty() {
+            return;
+        }
         for bar in std::mem::take(&mut self.layers).into_values() {
             bar.abandon();
         }
+        complain("\n");
         self.all.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
     }
 

@@ -206,3 +206,69 @@ fn header(text: &str) -> Option<HeaderValue> {
     value.set_sensitive(true);
     Some(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn http() -> Http {
+        Http::new(&Config {
+            store: "/nowhere".into(),
+            cache: "/nowhere".into(),
+            detach_keys: String::new(),
+            stop_timeout: 10,
+            registries: BTreeMap::from([(
+                "lan.example".into(),
+                crate::config::RegistryTable { plain_http: Some(true), ..Default::default() },
+            )]),
+            certificates: Vec::new(),
+            credentials: Default::default(),
+        })
+    }
+
+    /// T-credleak: where credentials may be shown on a registry's word.
+    #[test]
+    fn token_servers_are_reached_over_tls_or_on_this_machine() {
+        let http = http();
+        for (registry, realm, allowed) in [
+            ("https://r.example/v2/", "https://auth.example/token", true),
+            ("https://r.example/v2/", "http://auth.example/token", false),
+            ("https://r.example/v2/", "https://127.0.0.1/token", false),
+            ("https://r.example/v2/", "http://localhost:1/token", false),
+            ("http://127.0.0.1:5000/v2/", "http://127.0.0.1:5001/token", true),
+            ("http://127.0.0.1:5000/v2/", "https://auth.example/token", true),
+            ("http://127.0.0.1:5000/v2/", "http://auth.example/token", false),
+            ("http://lan.example/v2/", "http://lan.example/token", true),
+            ("http://lan.example/v2/", "http://other.example/token", false),
+            ("https://r.example/v2/", "file:///etc/passwd", false),
+            ("https://r.example/v2/", "token", false),
+        ] {
+            let auth = Auth::new("r.example", "a/b");
+            let found = auth.realm(&http, &Url::parse(registry).unwrap(), realm);
+            assert_eq!(found.is_ok(), allowed, "{registry} {realm}: {found:?}");
+        }
+        let auth = Auth::new("r.example", "a/b");
+        let registry = Url::parse("https://r.example/v2/").unwrap();
+        let url = auth.realm(&http, &registry, "https://me:pw@auth.example/token").unwrap();
+        assert_eq!(url.as_str(), "https://auth.example/token");
+    }
+
+    #[test]
+    fn token_requests_carry_what_each_credential_is_for() {
+        let url = || Url::parse("https://auth.example/token?x=1").unwrap();
+        let scope = "repository:a/b:pull repository:c:pull";
+        let anonymous = token_request(url(), Some("s"), scope, None);
+        assert_eq!(anonymous.url.query_pairs().filter(|(k, _)| k == "scope").count(), 2);
+        assert!(anonymous.authorization.is_none());
+        let password = Credential::Password { user: "me".into(), password: "pw".into() };
+        let named = token_request(url(), None, scope, Some(&password));
+        assert!(named.authorization.is_some_and(|a| a.is_sensitive()));
+        assert!(!named.url.as_str().contains("pw"));
+        let refresh =
+            token_request(url(), Some("s"), scope, Some(&Credential::IdentityToken("tok&en".into())));
+        let body = String::from_utf8(refresh.body.unwrap()).unwrap();
+        assert!(body.contains("refresh_token=tok%26en") && !refresh.url.as_str().contains("tok"), "{body}");
+        assert_eq!(refresh.method, Method::POST);
+    }
+}
