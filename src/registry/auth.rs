@@ -170,19 +170,19 @@ impl Auth {
 fn token_request(url: Url, service: Option<&str>, scope: &str, credential: Option<&Credential>) -> Request {
     let mut parameters = Vec::new();
     parameters.extend(service.map(|s| ("service", s)));
-    // One parameter for each scope.
-    parameters.extend(scope.split(' ').filter(|s| !s.is_empty()).map(|s| ("scope", s)));
     if let Some(Credential::IdentityToken(token)) = credential {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "refresh_token").append_pair("client_id", "kelp");
         form.append_pair("refresh_token", token);
-        form.extend_pairs(&parameters);
+        form.extend_pairs(&parameters).append_pair("scope", scope);
         let mut request = Request::new(Method::POST, url);
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers.insert(CONTENT_TYPE, kind);
         request.body = Some(form.finish().into_bytes());
         return request;
     }
+    // Here each scope has a parameter of its own, in an OAuth2 form they share one.
+    parameters.extend(scope.split(' ').filter(|s| !s.is_empty()).map(|s| ("scope", s)));
     let mut url = url;
     if let Some(Credential::Password { user, .. }) = credential {
         parameters.push(("account", user));
@@ -266,9 +266,9 @@ mod tests {
         assert!(named.authorization.is_some_and(|a| a.is_sensitive()));
         assert!(!named.url.as_str().contains("pw"));
         let refresh =
-            token_request(url(), Some("s"), scope, Some(&Credential::IdentityToken("tok&en".into())));
+            token_request(url(), Some("s"), scope, Some(&Credential::IdentityToken("gold&en".into())));
         let body = String::from_utf8(refresh.body.unwrap()).unwrap();
-        assert!(body.contains("refresh_token=tok%26en") && !refresh.url.as_str().contains("tok"), "{body}");
+        assert!(body.contains("refresh_token=gold%26en") && !refresh.url.as_str().contains("gold"), "{body}");
         assert_eq!(refresh.method, Method::POST);
     }
 }
