@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Layer, Sandbox, within};
+use crate::harness::{Image, Layer, Registry, Sandbox, within};
 
-/// Kills in each test below; there are eight of them.
+/// Kills in each test below; there are nine of them.
 const ROUNDS: u64 = 70;
 
 /// What is interrupted: `before` prepares, `line` is killed, and has to work when it is done again.
@@ -171,4 +171,22 @@ fn import() {
         layer = layer.dir(&format!("d{n}"), 0o755).file(&format!("d{n}/f"), 0o644, &[b'x'; 5000]);
     }
     Scene { before: None, line: "import - other", input: layer.bytes(), after: Some("rmi other") }.play();
+}
+
+#[test]
+fn pull() {
+    let registry = Registry::new();
+    let mut image = Image::busybox();
+    for layer in 0..3 {
+        let mut files = Layer::default();
+        for n in 0..50 {
+            files = files.file(&format!("{layer}-{n}"), 0o644, &[b'x'; 5000]);
+        }
+        image = image.layer(files);
+    }
+    registry.push("app", "1", &image);
+    let name = format!("{}/app:1", registry.host());
+    let line = Box::leak(format!("pull -q {name}").into_boxed_str());
+    let after = Box::leak(format!("rmi {name}").into_boxed_str());
+    Scene { before: None, line, input: Vec::new(), after: Some(after) }.play();
 }
