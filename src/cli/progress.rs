@@ -84,9 +84,8 @@ impl Plain {
         match step {
             Step::Image(reference) => {
                 let tag = reference.tag().filter(|_| reference.digest().is_none());
-                let tag = tag.map_or_else(|| reference.digest().map(ToString::to_string), |t| Some(t.into()));
-                let from = reference.path();
-                self.line(&format!("{}: Pulling from {from}", tag.unwrap_or_default()));
+                let what = tag.map_or_else(|| reference.to_string(), str::to_owned);
+                self.line(&format!("{what}: Pulling from {}", reference.path()));
             }
             Step::Pulled(pulled) => self.line(&format!("Digest: {}", pulled.digest)),
             Step::Event(_) => {}

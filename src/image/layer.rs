@@ -1,4 +1,4 @@
-//! One stored blob to one unpacked layer, in a child that is root of the user namespace.
+//! One blob, stored or still arriving, to one unpacked layer, in a child that is root of the user namespace.
 //!
 //! In that child one thread reads, decompresses and hashes while the other writes to disk, a few chunks apart.
 

@@ -1,8 +1,8 @@
 //! Content: archives to layers, layers to images, images to archives.
 //!
-//! A blob is stored under its digest before anything is made of it: as received, but for what `import`
-//! compresses itself. A layer is unpacked from its stored blob, once for each diff-id, and is recorded only when
-//! its uncompressed bytes have that digest. Decompression happens in this process: no program is started, least
+//! Blobs are stored as received, but for what `import` compresses itself. A layer is unpacked from its blob, once for
+//! each diff-id: from the stored one, or while it arrives ([`pull`]). Blob and layer get their names only when the bytes
+//! of both have the digests that they should. Decompression happens in this process: no program is started, least
 //! of all one from an image.
 
 pub mod archive;
