@@ -73,8 +73,18 @@ impl Verb for Run {
         request.stdin_once = options.interactive && !self.detach;
         request.detach_keys.clone_from(&self.detach_keys);
 
+        let soon = || Ok::<_, Failure>(Expected::soon(context.config()?, &request)?);
+        let mut early = None;
+        if options.surely_pulls(&request) != Some(true) {
+            early = Some(soon()?);
+        }
+        if options.pulls(context, &request)? {
+            // No shim waits for a download: this one ends.
+            early = None;
+            options.pull_image(context, &request)?;
+        }
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
-        let shim = Expected::soon(context.config()?, &request)?;
+        let shim = early.map_or_else(soon, Ok)?;
         let (id, ending) = engine::container::run::run(
             shim,
             context.engine()?,

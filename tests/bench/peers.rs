@@ -36,7 +36,7 @@ fn main() {
         return;
     }
     let rounds = number("KELP_BENCH_ROUNDS", 40);
-    let disk = disk::Disk::mount(std::path::Path::new(harness::SCRATCH));
+    let disk = disk::Disk::mount(std::path::Path::new(harness::account::SCRATCH));
     let sandbox = Sandbox::new().busybox();
     let tools = Tool::all(&sandbox);
     heading();

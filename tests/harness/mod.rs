@@ -1,23 +1,26 @@
 //! What every integration test stands on: [`Sandbox`] is a home of its own for one test, with an account to run
 //! as, a time limit on every command and a check at the end that nothing is left.
 
-mod account;
+pub mod account;
 mod command;
 mod fixtures;
+mod http;
 mod image;
 mod others;
 mod processes;
+mod registry;
 mod sandbox;
 #[cfg(test)]
 mod selftest;
 mod terminal;
 
-pub use account::SCRATCH;
 pub use command::{Job, Out};
 pub use fixtures::Release;
-pub use image::{BUSYBOX, Image, Layer};
+pub use http::{Act, Answer, Server, call};
+pub use image::{BUSYBOX, Image, Layer, digest};
 pub use others::Others;
 pub use processes::status_field;
+pub use registry::{Authority, Format, PASSWORD, Packing, Pushed, Registry, USER, pack, token_server};
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;
 
