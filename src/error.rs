@@ -18,6 +18,14 @@ pub enum ExitStatus {
     NotFound,
     /// 141: nobody reads our output any more. What SIGPIPE would have made of us (128+13), without a word.
     OutputClosed,
+    /// 69: a registry could not be reached. This and the two below are the numbers of sysexits(3); docker has 1 for all.
+    Unreachable,
+    /// 76: a registry's certificate is not trusted.
+    Certificate,
+    /// 77: a registry denies access.
+    Denied,
+    /// 128+n: kelp was ended by signal n.
+    Interrupted(u8),
     /// The container's own exit code; death by signal n is 128+n.
     Container(u8),
 }
@@ -32,6 +40,10 @@ impl ExitStatus {
             Self::CannotInvoke => 126,
             Self::NotFound => 127,
             Self::OutputClosed => 141,
+            Self::Unreachable => 69,
+            Self::Certificate => 76,
+            Self::Denied => 77,
+            Self::Interrupted(signal) => 128 | signal,
             Self::Container(code) => code,
         }
     }

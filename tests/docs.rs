@@ -73,6 +73,24 @@ fn config_toml_documents_every_key_and_its_default() {
     let whole = toml::Table::try_from(File { store: Some("/x".into()), ..File::default() }).unwrap();
     assert_eq!(whole.keys().map(String::as_str).collect::<BTreeSet<_>>(), names);
 
+    // The tables that are shown as an example have every key of a table, and are read.
+    let example: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("#   ")).collect();
+    let example = File::parse(Path::new("config.toml"), &example.join("\n")).unwrap();
+    let shown: BTreeSet<String> = example
+        .registries
+        .values()
+        .flat_map(|table| toml::Table::try_from(table).unwrap().into_iter().map(|(key, _)| key))
+        .collect();
+    let every = kelp::config::RegistryTable {
+        mirrors: vec!["x".into()],
+        plain_http: Some(true),
+        ca: Some("/x".into()),
+        client_certificate: Some("/x".into()),
+        client_key: Some("/x".into()),
+    };
+    let every = toml::Table::try_from(every).unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(shown, every);
+
     let lines: Vec<&str> = text.lines().collect();
     for (at, line) in lines.iter().enumerate() {
         assert!(

@@ -34,6 +34,8 @@ pub(super) trait Verb: clap::Args {
 pub(super) enum Exit {
     /// 0, 1, 125 for usage.
     Verb,
+    /// `pull` and others that ask registries: also 69, 76, 77, and 128+n.
+    Registry,
     /// `run`: the container's code, 125, 126, 127.
     Container,
     /// `exec`: the command's code, 126, 127; 1 where there is no such running container.

@@ -4,13 +4,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::complete;
 use super::context::Context;
 use super::failure::Failure;
-use crate::engine::options;
+use super::pull;
+use crate::engine::image::pull::PullPolicy;
 use crate::engine::request::{CreateRequest, RootfsSource};
+use crate::engine::{self, options};
 
 /// Flags of docker's, in the order of its help. Lists may be given several times.
 #[derive(Debug, Clone, Default, Args)]
@@ -93,6 +95,18 @@ pub(super) struct ContainerOptions {
     /// Give all capabilities that the user namespace has, and unmask /proc and /sys
     #[arg(long)]
     privileged: bool,
+    /// When to ask the registry for the image: always, missing (default), never, or newer
+    #[arg(
+        long,
+        value_name = "WHEN",
+        default_value = "missing",
+        hide_default_value = true,
+        hide_possible_values = true
+    )]
+    pull: PullWhen,
+    /// Show no progress while the image is pulled
+    #[arg(short, long)]
+    quiet: bool,
     /// Make the root file system read-only
     #[arg(long)]
     read_only: bool,
@@ -149,7 +163,39 @@ pub(super) struct ContainerOptions {
     words: Vec<String>,
 }
 
+/// `--pull`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum PullWhen {
+    Always,
+    #[default]
+    Missing,
+    Never,
+    Newer,
+}
+
 impl ContainerOptions {
+    fn pull_policy(&self) -> PullPolicy {
+        match self.pull {
+            PullWhen::Always => PullPolicy::Always,
+            PullWhen::Missing => PullPolicy::Missing,
+            PullWhen::Never => PullPolicy::Never,
+            PullWhen::Newer => PullPolicy::Newer,
+        }
+    }
+
+    /// Whether a registry has to be asked, with a look into the store.
+    pub(super) fn pulls(&self, context: &Context, request: &CreateRequest) -> Result<bool, Failure> {
+        let RootfsSource::Image(name) = &request.rootfs else { return Ok(false) };
+        let (engine, platform) = (context.engine()?, request.platform.as_deref());
+        Ok(engine::image::pull::is_wanted(engine, name, platform, self.pull_policy())?)
+    }
+
+    /// Brings the image in, as `--pull` says.
+    pub(super) fn pull_image(&self, context: &Context, request: &CreateRequest) -> Result<(), Failure> {
+        let RootfsSource::Image(name) = &request.rootfs else { return Ok(()) };
+        pull::ensure(context, name, request.platform.as_deref(), self.pull_policy(), self.quiet)
+    }
+
     /// What the engine is asked for. `detach_keys` were checked by the caller.
     pub(super) fn request(&self, context: &Context) -> Result<CreateRequest, Failure> {
         let config = context.config()?;

@@ -46,6 +46,11 @@ impl Context {
         *self.expected.borrow_mut() = expected;
     }
 
+    /// Its shim ends.
+    pub(super) fn expect_nothing(&self) {
+        drop(self.expected.take());
+    }
+
     /// The container that was expected, or one that is from now on.
     pub(super) fn expected_container(&self, own_network: bool) -> Result<Expected, Failure> {
         match self.expected.take() {

@@ -34,6 +34,7 @@ impl Verb for Create {
     fn run(self, context: &Context) -> Outcome {
         let mut request = self.container.request(context)?;
         request.stdin_once = request.interactive;
+        self.container.pull_image(context, &request)?;
         let mut cidfile = self.container.cidfile.as_deref().map(CidFile::new).transpose()?;
         let created = engine::container::create::create(context.engine()?, request)?;
         for warning in &created.warnings {

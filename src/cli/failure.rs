@@ -50,10 +50,13 @@ impl Failure {
     pub(super) fn status(&self, exit: Exit) -> ExitStatus {
         let own = match exit {
             Exit::Container => ExitStatus::Own,
-            Exit::Verb | Exit::Exec => ExitStatus::Failed,
+            Exit::Verb | Exit::Registry | Exit::Exec => ExitStatus::Failed,
         };
         match self {
             Self::Engine(_) if exit == Exit::Verb => own,
+            Self::Engine(e) if exit == Exit::Registry => e.exit_status().unwrap_or(own),
+            // To docker's callers, an image that cannot be had is one of kelp's own failures.
+            Self::Engine(e) if e.is_of_registry() => own,
             Self::Engine(e) => e.exit_status().unwrap_or(own),
             Self::Clap(e) if !e.use_stderr() || is_help(e) => ExitStatus::Success,
             Self::Usage(_) | Self::Unbuilt { .. } | Self::Config(_) | Self::Clap(_) => ExitStatus::Own,

@@ -207,6 +207,18 @@ fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
             ("125", "The command line or the configuration makes no sense."),
             closed,
         ],
+        Exit::Registry => &[
+            ("0", "All went well."),
+            ("1", "What was asked could not be done: there is no such image, for example."),
+            (
+                "69",
+                "The registry could not be reached, broke off again and again, or limits how often it is asked.",
+            ),
+            ("76", "The registry's certificate is not trusted."),
+            ("77", "The registry denies access."),
+            ("125", "The command line or the configuration makes no sense."),
+            ("128+n", "kelp was interrupted by signal n."),
+        ],
         Exit::Exec => &[
             ("1", "There is no such container, or it does not run."),
             ("125", "kelp itself failed, or the command line makes no sense."),

@@ -82,6 +82,11 @@ impl Verb for Run {
         request.stdin_once = options.interactive && !self.detach;
         request.detach_keys.clone_from(&self.detach_keys);
 
+        if options.pulls(context, &request)? {
+            // No shim waits for a download: this one ends.
+            context.expect_nothing();
+            options.pull_image(context, &request)?;
+        }
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
         let shim = context.expected_container(!request.network.is_host())?;
         let (id, ending) = engine::container::run::run(

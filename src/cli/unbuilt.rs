@@ -15,7 +15,6 @@ pub(super) fn find(table: &'static [Flag], flag: &str) -> Option<Flag> {
 pub(super) fn failure(what: &str) -> Failure {
     let hint = match what {
         "--publish" | "-p" | "--publish-all" | "-P" => "`--network host` shares the host's ports",
-        "--pull" | "kelp pull" => "`kelp import` and `kelp load` bring images in",
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
@@ -78,8 +77,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "healthcheck",
     "init",
     "kube",
-    "login",
-    "logout",
     "machine",
     "manifest",
     "mount",
@@ -90,7 +87,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "pod",
     "port",
     "prune",
-    "pull",
     "push",
     "rename",
     "search",
@@ -166,9 +162,6 @@ pub(super) static CREATE: &[Flag] = &[
     "-p",
     "--publish-all",
     "-P",
-    "--pull",
-    "--quiet",
-    "-q",
     "--restart",
     "--runtime",
     "--storage-opt",
@@ -276,6 +269,31 @@ pub(super) static IMPORT: &[Flag] = &["--arch", "--os", "--variant", "--quiet", 
 pub(super) static HISTORY: &[Flag] = &["--platform"];
 pub(super) static PRUNE_IMAGES: &[Flag] = &["--external", "--build-cache"];
 pub(super) static PRUNE_SYSTEM: &[Flag] = &["--volumes", "--build", "--external"];
+pub(super) static LOGIN: &[Flag] = &[
+    "--authfile",
+    "--cert-dir",
+    "--compat-auth-file",
+    "--get-login",
+    "--secret",
+    "--tls-verify",
+    "--verbose",
+    "-v",
+];
+pub(super) static LOGOUT: &[Flag] = &["--all", "-a", "--authfile", "--compat-auth-file"];
+pub(super) static PULL: &[Flag] = &[
+    "--disable-content-trust",
+    "--arch",
+    "--authfile",
+    "--cert-dir",
+    "--creds",
+    "--decryption-key",
+    "--os",
+    "--policy",
+    "--retry",
+    "--retry-delay",
+    "--tls-verify",
+    "--variant",
+];
 
 #[cfg(test)]
 mod tests {

@@ -15,6 +15,8 @@ pub enum Error {
     /// Not TOML, an unknown key, or a value of the wrong type. `line` counts from 1.
     #[error("{}:{line}: {reason}", .path.display())]
     Malformed { path: PathBuf, line: usize, reason: String },
+    #[error("{place} names a client certificate without its key, or a key without its certificate")]
+    HalfPair { place: String },
     #[error("{}: `{key}` must be an absolute path or begin with ~/, not `{value}`", .file.display())]
     RelativePath { file: PathBuf, key: &'static str, value: String },
     #[error("invalid KELP_LOG `{value}`: error, warn, info, debug or trace is expected")]

@@ -1,11 +1,12 @@
 //! `config.toml` as it is written.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result};
+use super::{Error, RegistryTable, Result};
 
 /// Every key, with its default. Bounds are checked when the file is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,17 +16,24 @@ pub struct File {
     pub store: Option<String>,
     pub detach_keys: String,
     pub stop_timeout: i64,
+    /// By `HOST[:PORT]`.
+    pub registries: BTreeMap<String, RegistryTable>,
 }
 
 impl Default for File {
     fn default() -> Self {
-        Self { store: None, detach_keys: "ctrl-p,ctrl-q".into(), stop_timeout: 10 }
+        Self {
+            store: None,
+            detach_keys: "ctrl-p,ctrl-q".into(),
+            stop_timeout: 10,
+            registries: BTreeMap::new(),
+        }
     }
 }
 
 impl File {
     /// The keys that a file can set, as it spells them.
-    pub const KEYS: &'static [&'static str] = &["store", "detach-keys", "stop-timeout"];
+    pub const KEYS: &'static [&'static str] = &["store", "detach-keys", "stop-timeout", "registries"];
 
     /// A file that does not exist is a file that sets nothing.
     pub fn read(path: &Path) -> Result<Self> {

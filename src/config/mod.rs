@@ -4,14 +4,18 @@
 //! misspelt must not be a setting that is ignored. `config/config.toml` documents every key; a test holds it
 //! against [`File`].
 
+pub mod credentials;
 mod error;
 mod file;
+mod registries;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result};
 pub use file::File;
+pub use registries::{ClientCertificate, HostSettings, RegistryTable};
 
 /// Everything that can be set, resolved.
 #[derive(Debug, Clone)]
@@ -24,6 +28,12 @@ pub struct Config {
     pub detach_keys: String,
     /// Seconds that `stop` waits unless the container says otherwise; negative waits for ever.
     pub stop_timeout: i64,
+    /// Tables of the file, by `HOST[:PORT]`.
+    pub registries: BTreeMap<String, RegistryTable>,
+    /// The `certs.d` directories, the user's own first.
+    pub certificates: Vec<PathBuf>,
+    /// Where credentials for registries are kept.
+    pub credentials: credentials::Places,
 }
 
 /// Set by the completion scripts of [`crate::cli`], to the name of the shell that asks.
@@ -39,7 +49,17 @@ impl Config {
             Some(store) => home.expand(&path, &store)?,
             None => home.base("XDG_DATA_HOME", ".local/share")?.join("kelp"),
         };
+        let mut registries = file.registries;
+        for table in registries.values_mut() {
+            let paths = [&mut table.ca, &mut table.client_certificate, &mut table.client_key];
+            for given in paths.into_iter().flatten() {
+                *given = home.expand(&path, &given.to_string_lossy())?;
+            }
+        }
         Ok(Self {
+            registries,
+            certificates: certificates(&home)?,
+            credentials: credential_places(&home)?,
             store,
             cache: home.base("XDG_CACHE_HOME", ".cache")?.join("kelp"),
             detach_keys: file.detach_keys,
@@ -52,6 +72,34 @@ impl Config {
     pub fn variable(&self, name: &str) -> Option<String> {
         variable(name).and_then(|value| value.into_string().ok())
     }
+}
+
+fn certificates(home: &Home) -> Result<Vec<PathBuf>> {
+    let configuration = home.base("XDG_CONFIG_HOME", ".config")?;
+    let mut dirs = vec![configuration.join("containers/certs.d"), configuration.join("docker/certs.d")];
+    dirs.extend(home.path().map(|home| home.join(".docker/certs.d")));
+    dirs.extend(["/etc/containers/certs.d".into(), "/etc/docker/certs.d".into()]);
+    Ok(dirs)
+}
+
+/// `$REGISTRY_AUTH_FILE` stands alone, as with podman; else docker's file, then podman's two.
+fn credential_places(home: &Home) -> Result<credentials::Places> {
+    let path = variable("PATH");
+    if let Some(file) = variable("REGISTRY_AUTH_FILE").filter(|v| !v.is_empty()) {
+        return Ok(credentials::Places { main: file.into(), others: Vec::new(), path });
+    }
+    let docker = match variable("DOCKER_CONFIG").filter(|v| !v.is_empty()) {
+        Some(dir) => PathBuf::from(dir),
+        // Without a home, everything is below the directories that the caller has named.
+        None => home
+            .path()
+            .map(|home| home.join(".docker"))
+            .or_else(|_| home.base("XDG_CONFIG_HOME", "docker"))?,
+    };
+    let runtime = variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let mut others: Vec<PathBuf> = runtime.iter().map(|dir| dir.join("containers/auth.json")).collect();
+    others.push(home.base("XDG_CONFIG_HOME", ".config")?.join("containers/auth.json"));
+    Ok(credentials::Places { main: docker.join("config.json"), others, path })
 }
 
 /// The shell that asks for completions, if this is such a call. A `COMPLETE` that means something to somebody else

@@ -29,6 +29,8 @@ pub enum Error {
     #[error("{0}")]
     Terminal(&'static str),
     #[error(transparent)]
+    Credentials(#[from] crate::config::credentials::Error),
+    #[error(transparent)]
     Image(#[from] crate::image::Error),
     #[error(transparent)]
     Store(#[from] crate::store::Error),
@@ -51,14 +53,36 @@ impl Error {
         )
     }
 
+    /// Whether a registry's answer, or the lack of one, is the reason.
+    pub fn is_of_registry(&self) -> bool {
+        matches!(self, Self::Image(e) if e.registry().is_some())
+    }
+
     /// The exit status that this failure calls for by itself; `None` leaves it to the command.
     pub fn exit_status(&self) -> Option<ExitStatus> {
         match self {
             Self::Start { status, .. } | Self::Shim(crate::shim::Error::Refused { status, .. }) => {
                 Some(*status)
             }
+            Self::Image(e) => of_image(e),
             _ => None,
         }
+    }
+}
+
+/// What tells the ways apart in which a registry fails.
+fn of_image(error: &crate::image::Error) -> Option<ExitStatus> {
+    use crate::image::RegistryError as Registry;
+    if let crate::image::Error::Interrupted(signal) = error {
+        return Some(ExitStatus::Interrupted(u8::try_from(*signal).unwrap_or(0)));
+    }
+    match error.registry()? {
+        Registry::Unreachable { .. } | Registry::Broken { .. } | Registry::Limited { .. } => {
+            Some(ExitStatus::Unreachable)
+        }
+        Registry::Certificate { .. } => Some(ExitStatus::Certificate),
+        Registry::Denied { .. } => Some(ExitStatus::Denied),
+        _ => None,
     }
 }
 
@@ -67,10 +91,11 @@ impl Hint for Error {
         match self {
             Self::Conflict { hint, .. } | Self::Start { hint, .. } => hint.clone(),
             Self::NoSuchImage(_) => Some(
-                "there is no registry client yet: bring the image in with `kelp load` or `kelp import` first"
+                "`kelp pull` fetches images from registries, `kelp load` and `kelp import` from archives"
                     .into(),
             ),
             Self::Image(e) => e.hint(),
+            Self::Credentials(e) => e.hint(),
             Self::Store(e) => e.hint(),
             Self::Shim(e) => e.hint(),
             _ => None,

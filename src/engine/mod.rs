@@ -6,6 +6,8 @@ pub mod exec;
 mod filter;
 pub mod image;
 pub mod info;
+pub mod login;
+pub mod logout;
 pub mod options;
 pub mod request;
 pub mod spec;

@@ -75,7 +75,8 @@ pub fn df(engine: &Engine) -> Result<DiskFree> {
         first_rows.entry(row.id.clone()).or_insert(row);
     }
     let stood_on = store.container_rows()?;
-    let mut needed: BTreeSet<Piece<'_>> = stood_on.iter().flat_map(|c| &c.layers).map(Piece::Layer).collect();
+    let mut needed: BTreeSet<Piece<'_>> =
+        stood_on.iter().flat_map(|c| &c.layers).map(|l| Piece::Layer(l)).collect();
     let mut image_list = Vec::new();
     for image in &images {
         let own = pieces(image);
@@ -89,13 +90,20 @@ pub fn df(engine: &Engine) -> Result<DiskFree> {
             needed.extend(own);
         }
     }
+    // A prune of images takes this too.
+    let interrupted = store.interrupted()?;
     let size = usage.layers.values().chain(usage.blobs.values()).sum::<u64>();
     let kept = needed.iter().map(|piece| piece.size(&usage)).sum::<u64>();
     let active = image_list.iter().filter(|image| image.containers > 0).count();
     Ok(DiskFree {
-        images: Kind { total: images.len(), active, size, reclaimable: size.saturating_sub(kept) },
+        images: Kind {
+            total: images.len(),
+            active,
+            size: size + interrupted,
+            reclaimable: size.saturating_sub(kept) + interrupted,
+        },
         containers: containers(&rows, &usage),
-        metadata: Kind { total: 1, active: 1, size: usage.rest, reclaimable: 0 },
+        metadata: Kind { total: 1, active: 1, size: usage.rest.saturating_sub(interrupted), reclaimable: 0 },
         image_list,
         container_list: rows.into_iter().map(|row| of_container(row, &usage)).collect(),
     })
@@ -104,8 +112,8 @@ pub fn df(engine: &Engine) -> Result<DiskFree> {
 /// Content by digest. A layer that was stored uncompressed has the digest of its blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Piece<'a> {
-    Layer(&'a String),
-    Blob(&'a String),
+    Layer(&'a str),
+    Blob(&'a str),
 }
 
 impl Piece<'_> {
@@ -119,7 +127,7 @@ impl Piece<'_> {
 }
 
 fn pieces(image: &ImageRecord) -> BTreeSet<Piece<'_>> {
-    image.layers.iter().map(Piece::Layer).chain(image.all_blobs().map(Piece::Blob)).collect()
+    image.layers.iter().map(|layer| Piece::Layer(layer)).chain(image.all_blobs().map(Piece::Blob)).collect()
 }
 
 fn of_container(row: Summary, usage: &DiskUsage) -> ContainerUse {

@@ -18,6 +18,21 @@ pub enum Error {
     Tar(#[from] super::unpack::Error),
     #[error("the layer's content has the digest {found}, {expected} was expected")]
     DiffId { expected: Digest, found: Digest },
+    /// An archive that a child has read and does not unpack. The text is its own.
+    #[error("{0}")]
+    Refused(String),
+    /// The disk or the machine does not let it be unpacked.
+    #[error("{0}")]
+    Unpack(String),
+    /// What is wrong with one layer of several.
+    #[error("layer {digest}")]
+    Layer { digest: Digest, source: Box<Self> },
+    /// An index without a manifest for the platform. The words are docker's.
+    #[error("no matching manifest for {wanted} in the manifest list entries{}", only(.found))]
+    NoPlatform { found: String, wanted: String },
+    /// Ctrl-C, or what comes to the same: the number of the signal.
+    #[error("interrupted")]
+    Interrupted(i32),
     #[error("the image is for {found}, not for {wanted}")]
     Platform { found: String, wanted: String },
     #[error(transparent)]
@@ -28,7 +43,39 @@ pub enum Error {
     Store(#[from] crate::store::Error),
 }
 
+fn only(found: &str) -> String {
+    if found.is_empty() { String::new() } else { format!(": it has {found}") }
+}
+
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// What became of a request, if a registry's part in it is why this failed.
+    pub fn registry(&self) -> Option<&crate::registry::Error> {
+        match self {
+            Self::Layer { source, .. } => source.registry(),
+            Self::Download(e) => Some(e),
+            _ => None,
+        }
+    }
+
+    /// Whether trying again later makes no sense, because the content itself is refused.
+    pub fn is_of_content(&self) -> bool {
+        use crate::registry::Error as Registry;
+        match self {
+            Self::Layer { source, .. } => source.is_of_content(),
+            Self::Download(e) => {
+                matches!(e, Registry::Digest { .. } | Registry::Document(_) | Registry::TooLarge { .. })
+            }
+            Self::Store(_)
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Unpack(_)
+            | Self::Interrupted(_) => false,
+            _ => true,
+        }
+    }
+}
 
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
@@ -39,6 +86,7 @@ impl Hint for Error {
                 Some("free some space on that disk".into())
             }
             Self::Download(e) => e.hint(),
+            Self::Layer { source, .. } => source.hint(),
             Self::Store(e) => e.hint(),
             _ => None,
         }

@@ -1,4 +1,4 @@
-//! One stored blob to one unpacked layer, in a child that is root of the user namespace.
+//! One blob, stored or still arriving, to one unpacked layer, in a child that is root of the user namespace.
 //!
 //! In that child one thread reads, decompresses and hashes while the other writes to disk, a few chunks apart.
 
@@ -12,10 +12,13 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
+use super::growing::{self, Notice};
 use super::unpack::{self, Limits};
 use super::{Compression, Error, Result};
 use crate::error::chain;
 use crate::oci::{Digest, Hasher};
+use crate::store::content::LayerStage;
+use crate::store::userns::Job;
 use crate::store::{Store, userns};
 use crate::sys::userns::IdMap;
 
@@ -45,7 +48,7 @@ pub fn ensure(store: &Store, blob: &Digest, expected: Option<&Digest>) -> Result
     let ids = userns::id_map(store)?;
     let file = store.open_blob(blob.as_str())?;
     let (dir, root) = (stage.path(), store.root());
-    let layer: Layer = userns::run_inside(store, || unpack_into(file, dir, &ids, root))?;
+    let layer = userns::run_inside(store, || Ok(unpack_into(file, dir, &ids, root)))?.done()?;
     if let Some(expected) = expected.filter(|e| **e != layer.diff_id) {
         return Err(Error::DiffId { expected: expected.clone(), found: layer.diff_id });
     }
@@ -53,34 +56,85 @@ pub fn ensure(store: &Store, blob: &Digest, expected: Option<&Digest>) -> Result
     Ok(layer)
 }
 
-/// The job of the child. Its error text is what the user reads.
-fn unpack_into(blob: File, dir: &Path, ids: &IdMap, store: &Path) -> std::result::Result<Layer, String> {
+/// Begins to unpack the blob in `file`, of which `size` bytes are going to be there and the first of them perhaps are,
+/// into `stage`. The child is told of more by what is given back beside it. The calling process must have one thread.
+pub fn begin(store: &Store, stage: &LayerStage<'_>, file: &File, size: u64) -> Result<(Job<Ended>, Notice)> {
+    let (notice, blob) = growing::watch(file, size)?;
+    let ids = userns::id_map(store)?;
+    let (dir, root) = (stage.path().to_owned(), store.root().to_owned());
+    let job = userns::begin_inside(store, &blob.descriptors(), || {
+        let blob = blob.duplicate().map_err(|e| e.to_string())?;
+        Ok(unpack_into(blob, &dir, &ids, &root))
+    })?;
+    Ok((job, notice))
+}
+
+/// How the job of a child ends.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Ended {
+    Layer(Layer),
+    /// The archive is not what it should be. What the user reads.
+    Refused(String),
+    /// The disk, or the machine.
+    Failed(String),
+}
+
+impl Ended {
+    pub fn done(self) -> Result<Layer> {
+        match self {
+            Self::Layer(layer) => Ok(layer),
+            Self::Refused(text) => Err(Error::Refused(text)),
+            Self::Failed(text) => Err(Error::Unpack(text)),
+        }
+    }
+}
+
+/// The job of the child.
+fn unpack_into(blob: impl Read + Send, dir: &Path, ids: &IdMap, store: &Path) -> Ended {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root =
-        rustix::fs::open(dir, flags, Mode::empty()).map_err(|e| format!("open {}: {e}", dir.display()))?;
-    let limits = Limits::for_disk(&root).map_err(|e| chain(&e))?;
+    let root = match rustix::fs::open(dir, flags, Mode::empty()) {
+        Ok(root) => root,
+        Err(e) => return Ended::Failed(format!("open {}: {e}", dir.display())),
+    };
+    let limits = match Limits::for_disk(&root) {
+        Ok(limits) => limits,
+        Err(e) => return Ended::Failed(chain(&e)),
+    };
     let received = Arc::new(AtomicU64::new(0));
     let counted = Counted { inner: blob, count: Arc::clone(&received) };
-    let (compression, source) = Compression::detect("the layer", counted).map_err(|e| chain(&e))?;
-    let plain = compression.decoder(source).map_err(|e| format!("cannot decompress the layer: {e}"))?;
+    let opened = Compression::detect("the layer", counted).and_then(|(compression, source)| {
+        let failed = |source| Error::Read { what: "the layer".into(), source };
+        compression.decoder(source).map_err(failed)
+    });
+    let plain = match opened {
+        Ok(plain) => plain,
+        Err(e) => return Ended::Refused(chain(&e)),
+    };
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel(AHEAD);
         let (back, spare) = channel();
         let pump = scope.spawn(move || pump(plain, &received, &sender, &spare));
         let chunks = Chunks { receiver, back, piece: Vec::new(), used: 0 };
         // The receiver goes with `chunks` on an error, which ends the pump.
-        let done = unpack::unpack(chunks, root, ids, limits).map_err(|e| explain(&e, store))?;
-        let diff_id = pump.join().map_err(|_| "the thread that decompresses has died".to_string())?;
-        Ok(Layer { diff_id, size: done.size })
+        let done = match unpack::unpack(chunks, root, ids, limits) {
+            Ok(done) => done,
+            Err(e) => return explain(&e, store),
+        };
+        match pump.join() {
+            Ok(diff_id) => Ended::Layer(Layer { diff_id, size: done.size }),
+            Err(_) => Ended::Failed("the thread that decompresses has died".into()),
+        }
     })
 }
 
-fn explain(error: &unpack::Error, store: &Path) -> String {
-    let full = matches!(error, unpack::Error::Sys { source, .. } if source.is(libc::ENOSPC) || source.is(libc::EDQUOT));
-    if full {
-        return format!("the file system of {} is full: {}", store.display(), chain(error));
+fn explain(error: &unpack::Error, store: &Path) -> Ended {
+    match error {
+        unpack::Error::Sys { source, .. } if source.is(libc::ENOSPC) || source.is(libc::EDQUOT) => {
+            Ended::Failed(format!("the file system of {} is full: {}", store.display(), chain(error)))
+        }
+        unpack::Error::Sys { .. } | unpack::Error::TooLarge { .. } => Ended::Failed(chain(error)),
+        _ => Ended::Refused(chain(error)),
     }
-    chain(error)
 }
 
 type Piece = io::Result<Vec<u8>>;

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::{Error, Result};
 use crate::registry;
 
-/// Bytes on their way in. A download has threads of its own until it is dropped.
+/// Bytes on their way in.
 pub type Source = Box<dyn Read + Send>;
 
 /// Opens a file for reading. A directory is refused at once.
@@ -24,6 +24,8 @@ pub fn stdin() -> Source {
     Box::new(std::io::stdin())
 }
 
-pub fn url(url: &str) -> Result<Source> {
-    Ok(Box::new(registry::download(url)?))
+/// A download, and what it is called: its URL without what could be a secret.
+pub fn url(client: &registry::Client, url: &str) -> Result<(String, Source)> {
+    let download = registry::download(client, url)?;
+    Ok((download.name().to_owned(), Box::new(download)))
 }

@@ -113,6 +113,33 @@ pub struct Index {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// buildx marks its attestations so; they are no images.
+const ATTESTATION: &str = "vnd.docker.reference.type";
+
+impl Index {
+    /// The entries that are images or lead to images.
+    fn images(&self) -> impl Iterator<Item = &Descriptor> {
+        let known = |d: &&Descriptor| {
+            (media_type::is_manifest(&d.media_type) || media_type::is_index(&d.media_type))
+                && !d.annotations.contains_key(ATTESTATION)
+        };
+        self.manifests.iter().filter(known)
+    }
+
+    /// The entry for a platform. Where the wanted one names no variant, an entry without one goes before those with.
+    pub fn best(&self, wanted: &Platform) -> Option<&Descriptor> {
+        let fits = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.satisfies(wanted));
+        let exact = |d: &&Descriptor| d.platform.as_ref().is_some_and(|p| p.variant == wanted.variant);
+        let fitting = || self.images().filter(fits);
+        fitting().find(exact).or_else(|| fitting().next())
+    }
+
+    /// The platforms that it has images for.
+    pub fn platforms(&self) -> impl Iterator<Item = &Platform> {
+        self.images().filter_map(|d| d.platform.as_ref())
+    }
+}
+
 /// `oci-layout`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

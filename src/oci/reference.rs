@@ -15,6 +15,8 @@ const OFFICIAL: &str = "library/";
 /// Bytes of domain and path together, as the distribution project has it.
 const MAX_NAME: usize = 255;
 const MAX_TAG: usize = 128;
+/// Bytes of a whole reference.
+const MAX_LENGTH: usize = 1024;
 
 /// A complete image reference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -29,8 +31,8 @@ pub struct Reference {
 /// Why a string is not a reference. The words are docker's.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidReference {
-    #[error("invalid reference format")]
-    Format,
+    #[error("invalid reference format: {0}")]
+    Format(String),
     #[error("invalid reference format: repository name ({0}) must be lowercase")]
     Uppercase(String),
     #[error("repository name must not be more than {MAX_NAME} characters")]
@@ -108,8 +110,18 @@ impl FromStr for Reference {
         if s.len() == 64 && s.bytes().all(is_hex) {
             return Err(InvalidReference::LooksLikeId(s.into()));
         }
-        if !s.is_ascii() || s.len() > 1024 {
-            return Err(InvalidReference::Format);
+        if s.is_empty() {
+            return Err(InvalidReference::Format("the name is empty".into()));
+        }
+        if let Some((at, odd)) = s.char_indices().find(|(_, c)| !c.is_ascii_graphic()) {
+            return Err(InvalidReference::Format(format!(
+                "{:?} at position {} cannot be part of it",
+                odd,
+                at + 1
+            )));
+        }
+        if s.len() > MAX_LENGTH {
+            return Err(InvalidReference::Format(format!("it has more than {MAX_LENGTH} characters")));
         }
         let (rest, digest) = match s.split_once('@') {
             Some((rest, digest)) => (rest, Some(digest.parse::<Digest>()?)),
@@ -125,8 +137,25 @@ impl FromStr for Reference {
         }
         let official = domain == DEFAULT_DOMAIN && !path.contains('/');
         let path = if official { format!("{OFFICIAL}{path}") } else { path.to_string() };
-        if !is_domain(domain) || !path.split('/').all(is_component) || !tag.is_none_or(is_tag) {
-            return Err(InvalidReference::Format);
+        if !is_domain(domain) {
+            return Err(InvalidReference::Format(format!(
+                "`{domain}` is no registry: HOST[:PORT] is expected"
+            )));
+        }
+        if let Some(odd) = path.split('/').find(|part| !is_component(part)) {
+            return Err(InvalidReference::Format(if odd.is_empty() {
+                format!("a part of the path `{path}` is empty")
+            } else {
+                format!(
+                    "`{odd}` in the path: lower-case letters and digits are expected, with single . _ __ or hyphens \
+                     between"
+                )
+            }));
+        }
+        if let Some(odd) = tag.filter(|tag| !is_tag(tag)) {
+            return Err(InvalidReference::Format(format!(
+                "the tag `{odd}`: 1 to {MAX_TAG} letters, digits, _ . - are expected, the first no . or -"
+            )));
         }
         if domain.len() + 1 + path.len() > MAX_NAME {
             return Err(InvalidReference::NameTooLong);
@@ -297,5 +326,22 @@ mod tests {
             assert_eq!(bad.parse::<Reference>().is_ok(), bad == "a.b", "{bad:?}");
         }
         assert_eq!("a/B".parse::<Reference>(), Err(InvalidReference::Uppercase("a/B".into())));
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_and_where() {
+        for (bad, said) in [
+            ("", "the name is empty"),
+            ("a b", "' ' at position 2"),
+            ("a..b/c", "`a..b` is no registry"),
+            ("x/a..b", "`a..b` in the path"),
+            ("x//y", "is empty"),
+            ("x:-t", "the tag `-t`"),
+            ("h.io:port/x", "`h.io:port` is no registry"),
+            ("x@sha256:12", "invalid digest"),
+        ] {
+            let error = bad.parse::<Reference>().unwrap_err().to_string();
+            assert!(error.contains(said), "{bad}: {error}");
+        }
     }
 }

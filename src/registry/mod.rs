@@ -1,7 +1,28 @@
-//! The network, so far as images need it: one file by its URL. Knows no disk.
+//! The network, so far as images need it: the distribution protocol, and one file by its URL. Knows no disk.
 //!
-//! The client has threads of its own while a [`download::Download`] lives, and none before and after.
+//! [`Client`] is what all requests go through: it decides which scheme, certificates and proxy a host is spoken to with
+//! ([`http`]), follows redirects one by one, and shows credentials to nobody but the registry they are for ([`auth`]).
+//! [`Repository`] is one repository of one registry and its mirrors: manifests, blobs, tags, uploads. A registry is
+//! hostile: every answer is read bounded, every document and blob is compared with the digest it was asked for by.
+//!
+//! The one room of async below `api`, and the only one that names tokio: [`runtime`] runs futures on the calling thread,
+//! and starts no other, so that the caller may fork between and even during requests.
 
-pub mod download;
+mod auth;
+mod blob;
+mod challenge;
+mod client;
+mod download;
+mod error;
+mod http;
+mod repository;
+mod retry;
+pub mod runtime;
+mod upload;
 
-pub use download::{Download, Error, download};
+pub use blob::Sink;
+pub use client::Client;
+pub use download::{Download, download};
+pub use error::{Error, Result};
+pub use repository::{Found, Repository, Target};
+pub use upload::{Upload, Uploaded};

@@ -120,8 +120,15 @@ pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) 
     let (upper, work) = (container.join(UPPER), container.join(WORK));
     match recipe {
         Recipe::Layers(layers) => {
-            let layers = layers.iter().rev().map(|diff_id| layout.layer_dir(diff_id));
-            let lowers = layers.chain([layout.skeleton_dir()]).collect();
+            let mut lowers: Vec<PathBuf> = Vec::with_capacity(layers.len() + 1);
+            for diff_id in layers.iter().rev() {
+                let dir = layout.layer_dir(diff_id);
+                // A layer that comes twice hides all of its lower self, and the kernel takes no directory twice.
+                if !lowers.contains(&dir) {
+                    lowers.push(dir);
+                }
+            }
+            lowers.push(layout.skeleton_dir());
             Ok(MountPlan::Overlay { lowers, upper, work, volatile })
         }
         Recipe::Directory { path, write_through } => {

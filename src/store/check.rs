@@ -128,9 +128,14 @@ impl Check<'_> {
         let staging = self.store.staging_dir();
         for name in names(&staging)? {
             let path = staging.join(&name);
-            if parse(name.as_ref()).is_none() {
+            let Some((kind, _)) = parse(name.as_ref()) else {
                 self.find(path, "it is nothing that kelp puts here");
-            } else if !self.busy(&path)? && self.stays_unheld(&path)? {
+                continue;
+            };
+            if kind.outlives_its_process() {
+                continue;
+            }
+            if !self.busy(&path)? && self.stays_unheld(&path)? {
                 self.find(path, "a dead process left it, and it could not be deleted");
             }
         }
@@ -195,6 +200,10 @@ impl Check<'_> {
             (
                 "SELECT reference FROM tags WHERE image_id NOT IN (SELECT id FROM images)",
                 "the reference {} names no image",
+            ),
+            (
+                "SELECT reference FROM digests WHERE image_id NOT IN (SELECT id FROM images)",
+                "the digest {} names no image",
             ),
             (
                 "SELECT DISTINCT value FROM images, json_each(images.layers)

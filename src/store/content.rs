@@ -25,7 +25,7 @@ const UNREFERENCED_LAYERS: &str = "SELECT diff_id FROM layers WHERE diff_id NOT 
 
 /// Blobs that no image needs.
 const UNREFERENCED_BLOBS: &str = "SELECT digest FROM blobs WHERE digest NOT IN
-    (SELECT id FROM images UNION SELECT manifest FROM images
+    (SELECT id FROM images UNION SELECT manifest FROM images UNION SELECT digest FROM digests
      UNION SELECT value FROM images, json_each(images.blobs))";
 
 /// What a collection deleted, by digest. A layer that was stored uncompressed has the digest of its blob.
@@ -73,19 +73,20 @@ impl BlobWriter<'_> {
             return Err(Error::DigestMismatch { expected: expected.into(), found: digest });
         }
         file.sync_all().op_on("sync", entry.object())?;
-        crash::point("blob: written");
-        let named = store.stage_clean(Kind::Blob, layout::file_name(&digest).as_str())?;
-        if !store.blob_exists(&digest)? {
-            fs::rename(entry.object(), named.object()).op_on("rename", entry.object())?;
-            named.publish(store)?;
-            atomic::sync_dir(&store.layout().blobs_dir())?;
-            crash::point("blob: published");
-            store.insert_content("INSERT OR IGNORE INTO blobs VALUES (?1, ?2)", &digest, size)?;
-        }
-        named.finish();
-        entry.finish();
+        store.publish_blob(entry, &digest, size)?;
         Ok((digest, size))
     }
+}
+
+/// What asking for the right to make something comes to.
+#[derive(Debug)]
+pub enum Staged<T> {
+    /// Nobody else makes it.
+    Ready(T),
+    /// It is in the store already.
+    Present,
+    /// Somebody is making it at this moment.
+    Busy,
 }
 
 /// A layer being unpacked. Dropped without `commit`, it is as if it had never been.
@@ -166,6 +167,22 @@ impl Store {
         Ok(BlobWriter { store: self, entry, file: file.into(), hash: Sha256::new(), size: 0 })
     }
 
+    /// Gives the verified and synced file of `entry` its name and records it. A blob that is there already is kept.
+    pub(super) fn publish_blob(&self, entry: Entry, digest: &str, size: u64) -> Result<()> {
+        crash::point("blob: written");
+        let named = self.stage_clean(Kind::Blob, layout::file_name(digest).as_str())?;
+        if !self.blob_exists(digest)? {
+            fs::rename(entry.object(), named.object()).op_on("rename", entry.object())?;
+            named.publish(self)?;
+            atomic::sync_dir(&self.layout().blobs_dir())?;
+            crash::point("blob: published");
+            self.insert_content("INSERT OR IGNORE INTO blobs VALUES (?1, ?2)", digest, size)?;
+        }
+        named.finish();
+        entry.finish();
+        Ok(())
+    }
+
     /// Writes a small blob whole. Gives its digest.
     pub fn put_blob(&self, bytes: &[u8]) -> Result<String> {
         let digest = format!("sha256:{}", hex(&Sha256::digest(bytes)));
@@ -233,9 +250,28 @@ impl Store {
                 entry
             }
         };
+        self.layer_in(entry).map(Some)
+    }
+
+    /// As [`Store::stage_layer`], without waiting.
+    pub fn try_stage_layer(&self, diff_id: &str) -> Result<Staged<LayerStage<'_>>> {
+        if self.layer_exists(diff_id)? {
+            return Ok(Staged::Present);
+        }
+        let Some(entry) = self.try_stage_clean(Kind::Layer, &layout::file_name(diff_id))? else {
+            return Ok(Staged::Busy);
+        };
+        if self.layer_exists(diff_id)? {
+            entry.finish();
+            return Ok(Staged::Present);
+        }
+        self.layer_in(entry).map(Staged::Ready)
+    }
+
+    fn layer_in(&self, entry: Entry) -> Result<LayerStage<'_>> {
         fs::mkdir(entry.object(), Mode::RWXU).op_on("create", entry.object())?;
         let object = entry.object().to_owned();
-        Ok(Some(LayerStage { store: self, object, entry: Some(entry) }))
+        Ok(LayerStage { store: self, object, entry: Some(entry) })
     }
 
     /// Records a layer whose directory is in place already.
@@ -264,8 +300,8 @@ impl Store {
         self.sql("list content", list())
     }
 
-    /// Deletes every unreferenced layer and blob, unless content is being added at this moment: then whoever
-    /// adds it does this when it is done. `delete` removes the staged tree of one layer
+    /// Deletes every unreferenced layer and blob that no interrupted pull will come back for, unless content is being
+    /// added at this moment: then whoever adds it does this when it is done. `delete` removes the staged tree of one layer
     /// ([`Store::delete_tree`] does). Gives what went.
     ///
     /// Only the choice is made alone; the deleting, which may take long, holds up nobody but who wants the same
@@ -292,11 +328,12 @@ impl Store {
             other => other?,
         };
         let mut withdrawn = Vec::new();
+        let awaited = self.leased()?;
         for (kind, table, key, list) in [
             (Kind::Layer, "layers", "diff_id", UNREFERENCED_LAYERS),
             (Kind::Blob, "blobs", "digest", UNREFERENCED_BLOBS),
         ] {
-            for digest in self.digests(list)? {
+            for digest in self.digests(list)?.into_iter().filter(|digest| !awaited.contains(digest)) {
                 let sql = format!("DELETE FROM {table} WHERE {key} = ?1 AND {key} IN ({list})");
                 let entry = self.withdraw_content(kind, &sql, &digest)?;
                 withdrawn.extend(entry.map(|entry| (digest, entry)));

@@ -1,7 +1,8 @@
 //! Our own format on disk: paths, the database, locks, atomic writes, staging, events.
 //!
 //! The commit rule: write in `staging/`, sync where design says so, rename into the final name, then record. A
-//! name that exists is complete. Whatever a dead process left in `staging/` the next command collects.
+//! name that exists is complete. Whatever a dead process left in `staging/` the next command collects, but for
+//! transfers that can go on ([`partial`]).
 //!
 //! [`Layout`] is the part that needs no database (paths, locks, state files, events): all that a shim uses for
 //! most of its life. [`Store`] is a layout plus the open database.
@@ -20,6 +21,7 @@ pub mod lock;
 mod marker;
 pub mod names;
 mod open;
+pub mod partial;
 mod schema;
 pub mod staging;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 ///
 /// Times are nanoseconds since the epoch; lists and maps are JSON. What `ps` does not need of a container
 /// stands in a table of its own, so that a thousand rows are few pages.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE containers (
@@ -49,6 +49,21 @@ const MIGRATIONS: [&str; 2] = [
     "
     ALTER TABLE tags ADD COLUMN tagged INTEGER;
     ALTER TABLE layers ADD COLUMN disk INTEGER;
+",
+    // What a registry called an image: `reference` is `domain/path@digest`, `digest` the document of that digest (an
+    // index or a manifest), which stays a blob for as long as the row does. One digest of an index belongs to as many
+    // images as platforms of it were pulled, which `tags` cannot say.
+    "
+    CREATE TABLE digests (
+        reference TEXT NOT NULL,
+        image_id TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        PRIMARY KEY (reference, image_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX digests_by_image ON digests (image_id);
+    INSERT INTO digests SELECT reference, image_id, substr(reference, instr(reference, '@') + 1)
+        FROM tags WHERE instr(reference, '@') > 0;
+    DELETE FROM tags WHERE instr(reference, '@') > 0;
 ",
 ];
 

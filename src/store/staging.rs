@@ -5,7 +5,7 @@
 //! to the final name, insert the row, remove the entry. Removing: drop the row, rename into the entry, delete
 //! there. Whoever finds an entry with a free lock finds the work of a dead process, and can tell from the rows
 //! what became of it: an object without a row was not finished, or was being removed, and goes; everything in
-//! the entry goes; the rest was finished. So nothing is half there, whatever is killed when.
+//! the entry goes; the rest was finished. (Transfers that can go on are the exception: see [`super::partial`].) So nothing is half there, whatever is killed when.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -25,15 +25,21 @@ pub(super) enum Kind {
     Container,
     Layer,
     Blob,
+    /// A blob that is not whole yet. Outlives its process, so that a transfer can go on: see [`super::partial`].
+    Partial,
+    /// What an unfinished pull will come back for: see [`super::partial`].
+    Lease,
     /// Has no final name: somewhere to work.
     Scratch,
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 4] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Container, "container"),
         (Self::Layer, "layer"),
         (Self::Blob, "blob"),
+        (Self::Partial, "partial"),
+        (Self::Lease, "lease"),
         (Self::Scratch, "scratch"),
     ];
 
@@ -50,8 +56,13 @@ impl Kind {
         match self {
             Self::Layer => Some(layout.layers_dir().join(key)),
             Self::Blob => Some(layout.blobs_dir().join(key)),
-            Self::Container | Self::Scratch => None,
+            Self::Container | Self::Partial | Self::Lease | Self::Scratch => None,
         }
+    }
+
+    /// Whether the entry may stay although no living process holds it.
+    pub(super) fn outlives_its_process(self) -> bool {
+        matches!(self, Self::Partial | Self::Lease)
     }
 }
 
@@ -111,6 +122,11 @@ impl Entry {
         self.discard();
     }
 
+    /// The entry stays as it is, for another process to go on with.
+    pub(super) fn keep(mut self) {
+        self.lock = None;
+    }
+
     fn discard(&mut self) {
         let Some(lock) = self.lock.take() else { return };
         if fs::rmdir(&self.dir).is_err() {
@@ -148,6 +164,26 @@ impl Layout {
         }
     }
 
+    /// As [`Layout::stage`]; `None` when somebody has it.
+    pub(super) fn try_stage(&self, kind: Kind, key: &str) -> Result<Option<Entry>> {
+        let dir = self.staging_dir().join(kind.entry_name(key));
+        loop {
+            match fs::mkdir(&dir, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Ok(Err(e).op_on("create", &dir)?),
+            }
+            match lock_dir(&dir, FlockOperation::NonBlockingLockExclusive) {
+                Ok(Some(lock)) => {
+                    let object = dir.join("object");
+                    return Ok(Some(Entry { kind, key: key.into(), dir, object, lock: Some(lock) }));
+                }
+                Ok(None) => {}
+                Err(Error::Sys(e)) if e.is(libc::EWOULDBLOCK) => return Ok(None),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
     /// A fresh directory, mode 0700, on the store's file system.
     pub fn scratch(&self) -> Result<Scratch> {
         let entry = self.stage_scratch()?;
@@ -170,6 +206,15 @@ impl Store {
             self.settle(&entry)?;
         }
         Ok(entry)
+    }
+
+    /// As [`Store::stage_clean`]; `None` when somebody has the entry.
+    pub(super) fn try_stage_clean(&self, kind: Kind, key: &str) -> Result<Option<Entry>> {
+        let Some(entry) = self.layout.try_stage(kind, key)? else { return Ok(None) };
+        if std::fs::read_dir(&entry.dir).op_on("read", &entry.dir)?.next().is_some() {
+            self.settle(&entry)?;
+        }
+        Ok(Some(entry))
     }
 
     /// Finishes or undoes the work of dead processes. What cannot be collected stays for the next command and for
@@ -199,6 +244,10 @@ impl Store {
         }
         let object = dir.join("object");
         let entry = Entry { kind, key: key.into(), dir, object, lock: Some(lock) };
+        if kind.outlives_its_process() && super::partial::is_awaited(&entry) {
+            entry.keep();
+            return Ok(());
+        }
         self.settle(&entry)?;
         entry.finish();
         Ok(())
@@ -268,7 +317,7 @@ impl Store {
             Kind::Container => ("SELECT 1 FROM containers WHERE id = ?1", key),
             Kind::Layer => ("SELECT 1 FROM layers WHERE diff_id = ?1", digest.as_str()),
             Kind::Blob => ("SELECT 1 FROM blobs WHERE digest = ?1", digest.as_str()),
-            Kind::Scratch => return Ok(false),
+            Kind::Partial | Kind::Lease | Kind::Scratch => return Ok(false),
         };
         let found = self.db.prepare_cached(sql).and_then(|mut s| s.exists([key]));
         self.sql("look for a row", found)

@@ -9,7 +9,8 @@
 //! do not publish: it would end with them.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -218,28 +219,87 @@ pub fn run_inside<T: Serialize + DeserializeOwned>(
     store: &Store,
     job: impl FnOnce() -> std::result::Result<T, String>,
 ) -> Result<T> {
+    begin(store.root(), None, job)?.finish()
+}
+
+/// As [`run_inside`], beside the calling process. The child has no descriptors but the first three and `kept`: the
+/// job must not use or drop a value that owns another.
+pub fn begin_inside<T: Serialize + DeserializeOwned>(
+    store: &Store,
+    kept: &[BorrowedFd<'_>],
+    job: impl FnOnce() -> std::result::Result<T, String>,
+) -> Result<Job<T>> {
+    begin(store.root(), Some(kept), job)
+}
+
+/// A job under way. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Job<T> {
+    /// `None` once it has been waited for.
+    child: Option<process::Child>,
+    result: OwnedFd,
+    kind: PhantomData<fn() -> T>,
+}
+
+impl<T> AsFd for Job<T> {
+    /// Readable when the job has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.result.as_fd()
+    }
+}
+
+impl<T: DeserializeOwned> Job<T> {
+    /// Waits for the end.
+    pub fn finish(mut self) -> Result<T> {
+        let mut bytes = Vec::new();
+        let result = std::fs::File::from(self.result.try_clone().op("dup")?);
+        result.take(MAX_RESULT).read_to_end(&mut bytes).op("read the job's result")?;
+        let status = self.child.take().map(|child| process::wait_pid(child.pid)).transpose()?;
+        match serde_json::from_slice::<std::result::Result<T, JobFailure>>(&bytes) {
+            Ok(result) => result.map_err(|f| Error::Job { message: f.message, hint: f.hint }),
+            Err(_) => {
+                let message = format!("the storage job ended unexpectedly ({status:?})");
+                Err(Error::Job { message, hint: None })
+            }
+        }
+    }
+}
+
+impl<T> Drop for Job<T> {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            let _ = process::signal(&child.pidfd, libc::SIGKILL);
+            let _ = process::wait_pid(child.pid);
+        }
+    }
+}
+
+fn begin<T: Serialize + DeserializeOwned>(
+    root: &Path,
+    kept: Option<&[BorrowedFd<'_>]>,
+    job: impl FnOnce() -> std::result::Result<T, String>,
+) -> Result<Job<T>> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
-    let child = match process::fork(0)? {
-        Fork::Parent(child) => child,
+    let parent = std::process::id();
+    match process::fork(0)? {
+        Fork::Parent(child) => Ok(Job { child: Some(child), result: read, kind: PhantomData }),
         Fork::Child => {
-            drop(read);
-            // The job must not outlive the command that waits for it: its staging directory would be busy.
-            let _ = process::die_with_parent();
-            let result = inside(store.root(), job);
+            if let Some(kept) = kept {
+                let kept: Vec<_> = kept.iter().copied().chain([write.as_fd()]).collect();
+                let _ = process::close_all_but(&kept);
+                std::mem::forget(read);
+            } else {
+                drop(read);
+            }
+            // The job must not outlive the command that waits for it: nobody would tell it of more, and its staging
+            // directory would be busy.
+            process::die_with(parent);
+            let run = std::panic::AssertUnwindSafe(|| inside(root, parent, job));
+            // A panic must not unwind into what the parent was doing.
+            let Ok(result) = std::panic::catch_unwind(run) else { process::exit_now(101) };
             let bytes = serde_json::to_vec(&result).unwrap_or_default();
             let sent = std::fs::File::from(write).write_all(&bytes);
             process::exit_now(u8::from(sent.is_err()));
-        }
-    };
-    drop(write);
-    let mut bytes = Vec::new();
-    std::fs::File::from(read).take(MAX_RESULT).read_to_end(&mut bytes).op("read the job's result")?;
-    let status = process::wait_pid(child.pid)?;
-    match serde_json::from_slice::<std::result::Result<T, JobFailure>>(&bytes) {
-        Ok(result) => result.map_err(|f| Error::Job { message: f.message, hint: f.hint }),
-        Err(_) => {
-            let message = format!("the storage job ended unexpectedly ({status:?})");
-            Err(Error::Job { message, hint: None })
         }
     }
 }
@@ -259,14 +319,15 @@ impl From<Error> for JobFailure {
 
 fn inside<T>(
     root: &Path,
+    parent: u32,
     job: impl FnOnce() -> std::result::Result<T, String>,
 ) -> std::result::Result<T, JobFailure> {
     if let Entered::Created(pending) = enter_for_job(root)? {
         pending.finish(root)?;
     }
-    // Entering changed the credentials, which clears the parent-death signal.
-    let _ = process::die_with_parent();
     become_root().map_err(Error::from)?;
+    // Entering and becoming root change the credentials, which clears the parent-death signal.
+    process::die_with(parent);
     job().map_err(|message| JobFailure { message, hint: None })
 }
 

@@ -436,6 +436,16 @@ pub fn die_with_parent() -> Result<()> {
         .op("prctl PDEATHSIG")
 }
 
+/// As [`die_with_parent`], of a parent that may have died since the fork: then this process ends here.
+pub fn die_with(parent: u32) {
+    // Where the kernel refuses, the parent's end is noticed at the end of the work.
+    let _ = die_with_parent();
+    let now = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get().cast_unsigned());
+    if now != parent {
+        exit_now(0);
+    }
+}
+
 /// No other process of this user may look into this one or borrow its descriptors.
 pub fn undumpable() -> Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)

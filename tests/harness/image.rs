@@ -109,7 +109,12 @@ impl Image {
         self
     }
 
-    fn configuration(&self) -> Vec<u8> {
+    /// The layers' archives, lowest first.
+    pub fn layers(&self) -> &[Vec<u8>] {
+        &self.layers
+    }
+
+    pub fn configuration(&self) -> Vec<u8> {
         let ids: Vec<String> = self.layers.iter().map(|l| digest(l)).collect();
         json!({
             "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
@@ -166,10 +171,10 @@ impl Image {
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -4,9 +4,11 @@
 pub mod account;
 mod command;
 mod fixtures;
+mod http;
 mod image;
 mod others;
 mod processes;
+mod registry;
 mod sandbox;
 #[cfg(test)]
 mod selftest;
@@ -14,9 +16,11 @@ mod terminal;
 
 pub use command::{Job, Out};
 pub use fixtures::Release;
-pub use image::{BUSYBOX, Image, Layer};
+pub use http::{Act, Answer, Server, call};
+pub use image::{BUSYBOX, Image, Layer, digest};
 pub use others::Others;
 pub use processes::status_field;
+pub use registry::{Authority, Format, PASSWORD, Packing, Pushed, Registry, USER, pack, token_server};
 pub use sandbox::Sandbox;
 pub use terminal::Terminal;
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Image, Layer, Sandbox, within};
+use crate::harness::{Image, Layer, Registry, Sandbox, within};
 
-/// Kills in each test below; there are eleven of them.
+/// Kills in each test below; there are twelve of them.
 const ROUNDS: u64 = 70;
 
 /// What is interrupted: `before` prepares, `line` is killed, and has to work when it is done again.
@@ -201,4 +201,22 @@ fn rmi() {
 fn prune() {
     let line = "image prune -af";
     Scene { before: Some("load -i input.tar"), line, input: archive(), after: None }.play();
+}
+
+#[test]
+fn pull() {
+    let registry = Registry::new();
+    let mut image = Image::busybox();
+    for layer in 0..3 {
+        let mut files = Layer::default();
+        for n in 0..50 {
+            files = files.file(&format!("{layer}-{n}"), 0o644, &[b'x'; 5000]);
+        }
+        image = image.layer(files);
+    }
+    registry.push("app", "1", &image);
+    let name = format!("{}/app:1", registry.host());
+    let line = Box::leak(format!("pull -q {name}").into_boxed_str());
+    let after = Box::leak(format!("rmi {name}").into_boxed_str());
+    Scene { before: None, line, input: Vec::new(), after: Some(after) }.play();
 }

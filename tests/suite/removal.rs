@@ -173,7 +173,7 @@ fn removers_do_not_get_into_each_other_s_way() {
         let jobs = [
             s.kelp("rmi a:1").spawn(false),
             s.kelp("rmi a:2").spawn(false),
-            s.kelp("run --rm a:1 true").spawn(false),
+            s.kelp("run --rm --pull never a:1 true").spawn(false),
             s.kelp("load").stdin(archive.clone()).spawn(false),
             s.kelp("rmi -f a:1").spawn(false),
             s.kelp("tag a:2 a:3").spawn(false),

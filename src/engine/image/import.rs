@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::resolve;
 use crate::engine::{Engine, Error, Result};
-use crate::image::{blob, layer, record, source};
+use crate::image::{Client, blob, layer, record, source};
 use crate::oci::{
     Change, ContainerConfig, Descriptor, Digest, History, ImageConfig, Manifest, Platform, RootFs, media_type,
 };
@@ -55,7 +55,7 @@ pub fn import(engine: &Engine, request: &ImportRequest) -> Result<String> {
     }
     let store = &engine.store;
     let image = super::adding(store, || {
-        let (what, archive) = open(&request.source)?;
+        let (what, archive) = open(engine, &request.source)?;
         let blob = blob::receive_layer(store, &what, archive)?;
         let layer = layer::ensure(store, &blob.digest, None)?;
         let message = request.message.clone().unwrap_or_else(|| format!("Imported from {what}"));
@@ -72,11 +72,11 @@ pub fn import(engine: &Engine, request: &ImportRequest) -> Result<String> {
 }
 
 /// What the source is called, and its bytes.
-fn open(from: &ImportSource) -> Result<(String, source::Source)> {
+fn open(engine: &Engine, from: &ImportSource) -> Result<(String, source::Source)> {
     Ok(match from {
         ImportSource::Stdin => ("-".into(), source::stdin()),
         ImportSource::File(path) => (path.display().to_string(), source::file(path)?),
-        ImportSource::Url(url) => (url.clone(), source::url(url)?),
+        ImportSource::Url(url) => source::url(&Client::new(&engine.config), url)?,
     })
 }
 

@@ -1,4 +1,5 @@
-//! `image prune`: what no container was made from goes, without a tag or, with `all`, with one.
+//! `image prune`: what no container was made from goes, without a tag or, with `all`, with one, and what interrupted
+//! pulls have left to go on with.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -59,7 +60,8 @@ pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Res
     let sum = |digests: &[String], sizes: &BTreeMap<String, u64>| -> u64 {
         digests.iter().filter_map(|digest| sizes.get(digest)).sum()
     };
-    let reclaimed = sum(&gone.layers, &layers) + sum(&gone.blobs, &blobs);
+    let interrupted = if request.dry_run { store.interrupted()? } else { store.forget_interrupted()? };
+    let reclaimed = sum(&gone.layers, &layers) + sum(&gone.blobs, &blobs) + interrupted;
     images.extend(gone.layers.into_iter().map(Removed::Deleted));
     Ok(Pruned { images, reclaimed })
 }
@@ -86,7 +88,7 @@ fn pretend(engine: &Engine, candidates: &[ImageRecord], users: &[ContainerRecord
     let staying: Vec<_> = all.iter().filter(|image| !going.contains(image.id.as_str())).collect();
     let mut layers: BTreeSet<&String> = users.iter().flat_map(|row| &row.layers).collect();
     layers.extend(staying.iter().flat_map(|image| &image.layers));
-    let blobs: BTreeSet<&String> = staying.iter().flat_map(|image| image.all_blobs()).collect();
+    let blobs: BTreeSet<&str> = staying.iter().flat_map(|image| image.all_blobs()).collect();
     let mut removed = Vec::new();
     for image in candidates {
         removed.extend(resolve::references(image).iter().map(|r| Removed::Untagged(r.familiar())));
@@ -96,7 +98,7 @@ fn pretend(engine: &Engine, candidates: &[ImageRecord], users: &[ContainerRecord
     let gone_blobs: BTreeSet<_> = candidates.iter().flat_map(ImageRecord::all_blobs).collect();
     let content = Collected {
         layers: gone.difference(&layers).map(|d| (*d).clone()).collect(),
-        blobs: gone_blobs.difference(&blobs).map(|d| (*d).clone()).collect(),
+        blobs: gone_blobs.difference(&blobs).map(|d| (*d).to_owned()).collect(),
     };
     Ok((removed, content))
 }

@@ -34,9 +34,10 @@ impl ImageRecord {
         self.references.iter().all(|reference| reference.contains('@'))
     }
 
-    /// Digests of every blob that it needs.
-    pub fn all_blobs(&self) -> impl Iterator<Item = &String> {
-        self.blobs.iter().chain([&self.id, &self.manifest])
+    /// Digests of every blob that it needs, and of the indexes by whose digest registries call it.
+    pub fn all_blobs(&self) -> impl Iterator<Item = &str> {
+        let pinned = self.references.iter().filter_map(|r| r.split_once('@')).map(|(_, digest)| digest);
+        self.blobs.iter().map(String::as_str).chain([self.id.as_str(), &self.manifest]).chain(pinned)
     }
 }
 

@@ -8,7 +8,13 @@ use crate::store::container::row::{json, nanos, time, to_json};
 use crate::store::{Error, Result, Store};
 
 const SELECT: &str = "SELECT id, manifest, created, size, layers, blobs, config,
-    (SELECT json_group_array(reference ORDER BY reference) FROM tags WHERE image_id = images.id) FROM images";
+    (SELECT json_group_array(reference ORDER BY reference) FROM
+        (SELECT reference FROM tags WHERE image_id = images.id
+         UNION ALL SELECT reference FROM digests WHERE image_id = images.id)) FROM images";
+
+/// What one image is called, as [`SELECT`] lists it.
+const NAMES: &str = "SELECT reference FROM tags WHERE image_id = ?1
+    UNION ALL SELECT reference FROM digests WHERE image_id = ?1 ORDER BY reference";
 
 /// What an image needs and the store does not have: `layer` or `blob`, and the digest.
 const MISSING: &str =
@@ -66,11 +72,7 @@ impl Store {
                     image.config,
                 ])?;
             if let Some(reference) = reference {
-                self.db.prepare_cached(TAG)?.execute(params![
-                    reference,
-                    image.id,
-                    nanos(Timestamp::now())
-                ])?;
+                self.give_name(&image.id, reference)?;
             }
             Ok(Ok(()))
         })
@@ -85,7 +87,10 @@ impl Store {
     /// The caller has normalised references. `NoSuchImage`, `AmbiguousPrefix`.
     pub fn find_image(&self, name_or_id: &str) -> Result<ImageRecord> {
         let none = || Error::NoSuchImage(name_or_id.into());
-        let by_reference = format!("{SELECT} WHERE id = (SELECT image_id FROM tags WHERE reference = ?1)");
+        let by_reference = format!(
+            "{SELECT} WHERE id IN (SELECT image_id FROM tags WHERE reference = ?1
+             UNION ALL SELECT image_id FROM digests WHERE reference = ?1) ORDER BY seq DESC LIMIT 1"
+        );
         if let Some(image) = self.one(&by_reference, [name_or_id], record)? {
             return Ok(image);
         }
@@ -103,23 +108,45 @@ impl Store {
         }
     }
 
-    /// `reference` names the image `id` from here on, and no other. `NoSuchImage`.
+    /// `reference` names the image `id` from here on, and no other; `repository@digest` may name others too.
+    /// `NoSuchImage`.
     pub fn tag(&self, id: &str, reference: &str) -> Result<()> {
         self.durably("tag the image", || {
             if !self.db.prepare_cached("SELECT 1 FROM images WHERE id = ?1")?.exists([id])? {
                 return Ok(Err(Error::NoSuchImage(id.into())));
             }
-            self.db.prepare_cached(TAG)?.execute(params![reference, id, nanos(Timestamp::now())])?;
+            self.give_name(id, reference)?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Remembers that a registry has the image `id` under `repository@digest`. The document of that digest is a blob
+    /// of the store. `NoSuchImage`.
+    pub fn add_repo_digest(&self, id: &str, repository: &str, digest: &str) -> Result<()> {
+        self.tag(id, &format!("{repository}@{digest}"))
+    }
+
+    /// Every image that a registry called `repository@digest`: one for each platform that was pulled.
+    pub fn images_by_digest(&self, reference: &str) -> Result<Vec<ImageRecord>> {
+        let sql = format!(
+            "{SELECT} WHERE id IN (SELECT image_id FROM digests WHERE reference = ?1) ORDER BY seq DESC"
+        );
+        self.list_images(&sql, [reference])
+    }
+
+    /// The image `id` is made of another manifest and its blobs from here on: what was pulled last is what is saved
+    /// and pushed. All of them are in the store, and the caller adds content.
+    pub fn set_manifest(&self, id: &str, manifest: &str, blobs: &[String]) -> Result<()> {
+        self.durably("record the image's manifest", || {
+            let sql = "UPDATE images SET manifest = ?2, blobs = ?3 WHERE id = ?1";
+            self.db.prepare_cached(sql)?.execute(params![id, manifest, to_json(&blobs)?])?;
             Ok(Ok(()))
         })
     }
 
     /// Whether the image had such a reference.
     pub fn untag(&self, id: &str, reference: &str) -> Result<bool> {
-        self.durably("untag the image", || {
-            let sql = "DELETE FROM tags WHERE reference = ?1 AND image_id = ?2";
-            Ok(Ok(self.db.prepare_cached(sql)?.execute([reference, id])? > 0))
-        })
+        self.durably("untag the image", || Ok(Ok(self.drop_name(id, reference)?)))
     }
 
     /// The images whose manifest has this digest.
@@ -139,8 +166,7 @@ impl Store {
     pub fn remove_image(&self, removal: &Removal<'_>) -> Result<bool> {
         let id = &removal.image.id;
         self.durably("forget the image", || {
-            let names = "SELECT reference FROM tags WHERE image_id = ?1 ORDER BY reference";
-            if self.texts(names, id)? != removal.image.references {
+            if self.texts(NAMES, id)? != removal.image.references {
                 return Ok(Ok(false));
             }
             let users = self.texts("SELECT id FROM containers WHERE image_id = ?1", id)?;
@@ -149,14 +175,36 @@ impl Store {
                 return Ok(Ok(false));
             }
             for reference in &removal.untag {
-                self.db.prepare_cached("DELETE FROM tags WHERE reference = ?1")?.execute([reference])?;
+                self.drop_name(id, reference)?;
             }
             if !removal.delete {
                 return Ok(Ok(true));
             }
             self.db.prepare_cached("DELETE FROM tags WHERE image_id = ?1")?.execute([id])?;
+            self.db.prepare_cached("DELETE FROM digests WHERE image_id = ?1")?.execute([id])?;
             Ok(Ok(self.db.prepare_cached("DELETE FROM images WHERE id = ?1")?.execute([id])? > 0))
         })
+    }
+
+    /// A tag moves here from whatever had it; a digest may name several images, one for each platform.
+    fn give_name(&self, id: &str, reference: &str) -> rusqlite::Result<()> {
+        match reference.split_once('@') {
+            None => self.db.prepare_cached(TAG)?.execute(params![reference, id, nanos(Timestamp::now())])?,
+            Some((_, digest)) => {
+                let sql = "INSERT OR IGNORE INTO digests VALUES (?1, ?2, ?3)";
+                self.db.prepare_cached(sql)?.execute([reference, id, digest])?
+            }
+        };
+        Ok(())
+    }
+
+    /// Whether the image had it.
+    fn drop_name(&self, id: &str, reference: &str) -> rusqlite::Result<bool> {
+        let sql = match reference.contains('@') {
+            false => "DELETE FROM tags WHERE reference = ?1 AND image_id = ?2",
+            true => "DELETE FROM digests WHERE reference = ?1 AND image_id = ?2",
+        };
+        Ok(self.db.prepare_cached(sql)?.execute([reference, id])? > 0)
     }
 
     fn texts(&self, sql: &str, parameter: &str) -> rusqlite::Result<Vec<String>> {

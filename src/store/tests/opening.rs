@@ -83,14 +83,16 @@ fn an_older_schema_is_brought_up_to_date() {
     let (_dir, root) = place();
     let store = Store::open(&root).unwrap();
     let made = create(&store, "old");
-    store.db.execute_batch("DROP TABLE tags; DROP TABLE layers;").unwrap();
+    store.db.execute_batch("DROP TABLE tags; DROP TABLE layers; DROP TABLE digests;").unwrap();
     store
         .db
         .execute_batch(
             "CREATE TABLE tags (reference TEXT PRIMARY KEY, image_id TEXT NOT NULL) STRICT, WITHOUT ROWID;
              CREATE TABLE layers (diff_id TEXT PRIMARY KEY, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
              INSERT INTO layers VALUES ('sha256:00', 7);
-             INSERT INTO tags VALUES ('x', 'sha256:11');
+             INSERT INTO tags VALUES ('x', 'sha256:11'), ('x@sha256:33', 'sha256:11');
+             INSERT INTO images (id, manifest, size, layers, blobs, config)
+                VALUES ('sha256:11', 'sha256:33', 0, '[]', '[]', '{}');
              PRAGMA user_version = 1;",
         )
         .unwrap();
@@ -100,6 +102,8 @@ fn an_older_schema_is_brought_up_to_date() {
     assert_eq!(store.find_container("old").unwrap(), made);
     assert_eq!(store.layer_size("sha256:00").unwrap(), 7);
     assert_eq!(store.last_tagged("sha256:11").unwrap(), None);
+    assert_eq!(store.find_image("sha256:11").unwrap().references, ["x", "x@sha256:33"]);
+    assert_eq!(store.images_by_digest("x@sha256:33").unwrap().len(), 1, "digests have a table of their own");
     store.record_layer("sha256:22", 9).unwrap();
     assert_eq!(store.layer_sizes().unwrap().len(), 2);
 }

@@ -20,6 +20,9 @@ impl Fixture {
             cache: dir.path().join("cache"),
             detach_keys: String::new(),
             stop_timeout: 10,
+            registries: BTreeMap::new(),
+            certificates: Vec::new(),
+            credentials: Default::default(),
         };
         Self { engine: Engine::open(config).unwrap(), _dir: dir }
     }
