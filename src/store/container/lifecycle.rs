@@ -257,12 +257,11 @@ impl Store {
         if let Some(record) = &record {
             self.tell_removal(record, ended);
         }
-        if let Some(staged) = &staged {
-            delete(staged)?;
-        }
+        // What is left of it is in staging, where it keeps nothing else from going.
+        let deleted = staged.map_or(Ok(()), |staged| delete(&staged));
         crash::point("remove: deleted");
         let record = record.ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
-        self.remove_orphaned_layers(&record)
+        self.remove_orphaned_layers(&record).and(deleted)
     }
 
     /// The container may have been the last to stand on the layers of an image that was removed before it.
