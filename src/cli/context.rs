@@ -8,8 +8,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::container::run::Expected;
 
-/// Lives until the process ends. The store in it is never closed: SQLite needs no goodbye, and one would cost the
-/// path of `run` a checkpoint.
+/// Lives until the process ends: what is in it needs no goodbye of its own but [`Context::farewell`].
 #[derive(Debug, Default)]
 pub(super) struct Context {
     config: OnceCell<Config>,
@@ -60,8 +59,8 @@ impl Context {
     }
 
     /// To be called when the command has said all that it has to say.
-    pub(super) fn farewell(&self) {
-        if let Some(engine) = self.engine.get() {
+    pub(super) fn farewell(&mut self) {
+        if let Some(engine) = self.engine.take() {
             engine.farewell();
         }
     }

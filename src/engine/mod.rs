@@ -34,7 +34,7 @@ impl Engine {
     }
 
     /// The last word of a command: leaves to a process of its own what would make the next command slow.
-    pub fn farewell(&self) {
+    pub fn farewell(self) {
         self.store.tidy_later();
     }
 

@@ -43,8 +43,6 @@ pub(super) struct Shim {
     pub layout: Layout,
     pub id: ContainerId,
     pub dir: PathBuf,
-    /// The file of a [`Bundle`].
-    pub bundle: OwnedFd,
     pub client: OwnedFd,
     /// Held until this process ends.
     #[allow(dead_code, reason = "held, not read")]
@@ -72,9 +70,9 @@ struct Started {
 }
 
 impl Shim {
-    /// Starts the container and stays with it to its end.
-    pub(super) fn run(mut self) {
-        let bundle = match self.read_bundle() {
+    /// Starts the container and stays with it to its end. `settings` is the file of a [`Bundle`].
+    pub(super) fn run(mut self, settings: OwnedFd) {
+        let bundle = match read_bundle(settings) {
             Ok(bundle) => bundle,
             Err(failure) => return self.give_up(failure, false),
         };
@@ -83,12 +81,6 @@ impl Shim {
             Ok(started) => self.serve(started),
             Err(failure) => self.give_up(failure, auto_remove),
         }
-    }
-
-    fn read_bundle(&self) -> Result<Bundle> {
-        let doing = "read the container's settings";
-        let json = protocol::read_file(&self.bundle).map_err(|e| refused(doing, &e))?;
-        serde_json::from_slice(&json).map_err(|e| refused(doing, &e))
     }
 
     fn start_container(&mut self, bundle: Bundle) -> Result<Started> {
@@ -102,9 +94,11 @@ impl Shim {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = stdio(&launch, &start)?;
-        // In the mount namespace of the first process nothing else is reached through this directory.
         let network = self.ready.network.take().map(NewNamespace::finish).transpose();
         let network = network.map_err(|e| explain_namespace(&e))?;
+        // It was made on a guess.
+        let network = network.filter(|_| plan.namespaces.network == crate::runtime::plan::Namespace::New);
+        // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings =
             Surroundings { attach: self.layout.staging_dir(), joins: joins(&start, network)?, stdio: theirs };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
@@ -259,6 +253,14 @@ impl Shim {
         }
         let _ = protocol::send_reply(self.client.as_fd(), &Reply::Failed(failure));
     }
+}
+
+/// Takes the file: it is memory.
+fn read_bundle(settings: OwnedFd) -> Result<Bundle> {
+    let doing = "read the container's settings";
+    let json = protocol::read_file(&settings).map_err(|e| refused(doing, &e))?;
+    drop(settings);
+    serde_json::from_slice(&json).map_err(|e| refused(doing, &e))
 }
 
 fn joins(start: &Start, network: Option<OwnedFd>) -> Result<Joins> {

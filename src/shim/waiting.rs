@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::life::{Shim, explain_namespace};
 use super::protocol::{self, Failure, Reply, Request};
@@ -12,9 +13,12 @@ use super::spawn::{self, refused, refused_by_store};
 use crate::store::Layout;
 use crate::store::container::boot_id;
 use crate::store::id::ContainerId;
-use crate::store::userns::Pending;
+use crate::store::userns::{self, Pending};
 use crate::sys::link::{self, NewNamespace};
 use crate::sys::{self, process, signal};
+
+/// A command that has nothing to wait for itself hands its container over before this.
+const SOON: Duration = Duration::from_millis(50);
 
 /// What a shim knows from birth.
 #[derive(Debug)]
@@ -70,8 +74,9 @@ impl Newborn {
             .and_then(|network| self.settle().and_then(|()| ready(network)));
         match made {
             Ok(ready) => {
-                if let Some(shim) = self.receive(ready) {
-                    shim.run();
+                self.stand_by();
+                if let Some((shim, bundle)) = self.receive(ready) {
+                    shim.run(bundle);
                 }
             }
             Err(failure) => {
@@ -94,8 +99,21 @@ impl Newborn {
         spawn::settle_capabilities().map_err(|e| refused("settle capabilities", &e))
     }
 
-    /// `None` when there is nothing to start after all.
-    fn receive(self, ready: Ready) -> Option<Shim> {
+    /// Waits until the command has something to say. A pull takes long enough for whoever holds the namespace to be
+    /// gone, and a shim without a container is found by nobody who looks for another holder.
+    fn stand_by(&self) {
+        if !matches!(process::readable_within(&self.client, Some(SOON)), Ok(false)) {
+            return;
+        }
+        while let Ok(Some(holder)) = userns::uphold(self.layout.root()) {
+            if !matches!(process::first_readable(&self.client, &holder), Ok(false)) {
+                return;
+            }
+        }
+    }
+
+    /// The container's life and settings. `None` when there is nothing to start after all.
+    fn receive(self, ready: Ready) -> Option<(Shim, OwnedFd)> {
         let mut buffer = Vec::new();
         let mut fds = Vec::new();
         let packet = protocol::receive(self.client.as_fd(), &mut buffer, &mut fds).ok()?;
@@ -103,7 +121,7 @@ impl Newborn {
         let (life, bundle) = (fds.pop()?, fds.pop()?);
         let Self { layout, id, client, program, .. } = self;
         let dir = layout.container_dir(&id);
-        Some(Shim { layout, id, dir, bundle, client, life, program, ready })
+        Some((Shim { layout, id, dir, client, life, program, ready }, bundle))
     }
 }
 

@@ -65,8 +65,7 @@ pub fn enter_shared(root: &Path) -> Result<Entered> {
     if join_named(root)? {
         return Ok(Entered::Joined);
     }
-    let lock = open_lock(root)?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).op_on("lock", root.join(LOCK))?;
+    let lock = lock(root)?;
     if join_named(root)? || join_any(root)? {
         return Ok(Entered::Joined);
     }
@@ -78,9 +77,26 @@ fn enter_for_job(root: &Path) -> Result<Entered> {
     if join_named(root)? || join_any(root)? { Ok(Entered::Joined) } else { create(None) }
 }
 
-fn open_lock(root: &Path) -> Result<OwnedFd> {
+/// For a process that has joined the namespace and that [`join_any`] would not find: where the one that is named has
+/// ended, it is named instead. Gives the pidfd of the one that is named now, which may be itself.
+pub fn uphold(root: &Path) -> Result<Option<OwnedFd>> {
+    let named = || read_hint(root).and_then(|h| h.watch());
+    if let Some(holder) = named() {
+        return Ok(Some(holder));
+    }
+    let _lock = lock(root)?;
+    match named() {
+        Some(holder) => Ok(Some(holder)),
+        None => publish(root).map(|()| named()),
+    }
+}
+
+fn lock(root: &Path) -> Result<OwnedFd> {
+    let path = root.join(LOCK);
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(rustix::fs::open(root.join(LOCK), flags, Mode::from_raw_mode(0o600)).op_on("open", root.join(LOCK))?)
+    let lock = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).op_on("open", &path)?;
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).op_on("lock", &path)?;
+    Ok(lock)
 }
 
 fn create(lock: Option<OwnedFd>) -> Result<Entered> {
@@ -146,6 +162,12 @@ impl Holder {
         let namespace = process::namespace(self.pid, "user").ok()?;
         let inode = rustix::fs::fstat(&namespace).ok()?.st_ino;
         (inode == self.inode && process::start_time(self.pid) == Some(self.start)).then_some(namespace)
+    }
+
+    /// Its pidfd, if it is still the process that was named, of whatever namespace.
+    fn watch(&self) -> Option<OwnedFd> {
+        let pidfd = process::open_pid(self.pid).ok()?;
+        (process::start_time(self.pid) == Some(self.start)).then_some(pidfd)
     }
 
     fn write(&self, root: &Path) -> Result<()> {

@@ -1,6 +1,7 @@
 //! What keeps a container in: capabilities, seccomp, namespaces, masked paths, devices.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{Image, Sandbox, status_field, within};
@@ -291,4 +292,28 @@ fn kelp_runs_in_a_container_that_hides_things_from_it() {
     let rest = ["-v", &kelp, "-v", &tar, "busybox", "sh", "-c", script];
     let out = s.ok(outer.iter().chain(&rest).map(|w| (*w).to_owned()).collect::<Vec<_>>());
     out.has("inside").has("again").says("hides parts of /proc");
+}
+
+/// A run that has long to wait before it knows its container has joined the namespace of another one, which ends
+/// meanwhile: whoever comes next still finds that namespace.
+#[test]
+fn one_namespace_however_long_a_start_takes() {
+    let s = Sandbox::new().busybox();
+    let env = s.work().join("env");
+    assert!(Command::new("mkfifo").arg(&env).status().unwrap().success());
+    s.give(&env);
+    s.ok("run -d --name first busybox sleep 100");
+    let slow = s.kelp("run -d --name slow --env-file env busybox sleep 100").spawn(false);
+    assert!(within(Duration::from_secs(5), || shims(&s) == 2), "no shim is waiting");
+    // Past the moment at which a start begins to look after the namespace.
+    std::thread::sleep(Duration::from_millis(300));
+    s.ok("rm -f first");
+    s.ok("run -d --name next busybox sleep 100");
+    fs::write(&env, "A=b\n").unwrap();
+    slow.finish(Duration::from_secs(20)).expect_code(0);
+    s.busybox_sh("--pid container:slow", "cat /proc/1/cmdline").has("sleep");
+}
+
+fn shims(s: &Sandbox) -> usize {
+    s.processes().iter().filter(|p| p.line.contains(") kelp-shim ")).count()
 }

@@ -273,6 +273,18 @@ fn names_are_unique_until_they_are_free() {
     s.ok("create --name c1 busybox true");
 }
 
+/// SQLite's log is moved into the tables whenever it has grown, by a process that outlives its command, while the
+/// next commands read and write.
+#[test]
+fn nothing_is_forgotten_while_the_log_is_tidied() {
+    let s = Sandbox::new().busybox();
+    let label = "x".repeat(32 << 10);
+    for _ in 0..40 {
+        s.kelp("create --label").args([format!("l={label}").as_str(), "busybox", "true"]).exits(0);
+    }
+    assert_eq!(s.ok("ps -aq").lines().len(), 40);
+}
+
 #[test]
 fn wait_answers_at_the_end_and_after_it() {
     let s = Sandbox::new().busybox();

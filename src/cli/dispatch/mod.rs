@@ -24,14 +24,12 @@ pub(super) fn run(words: Vec<OsString>) -> ExitStatus {
         return finish(&failure, Exit::Verb);
     }
     let exit = start.entry.spec.exit;
-    let context: &'static Context = Box::leak(Box::default());
+    let context: &'static mut Context = Box::leak(Box::default());
     let words = &words[start.rest..];
     start.entry.spec.ahead(context, words);
-    let outcome = parse(start.entry, &start.path, words).and_then(|matches| {
-        let outcome = start.entry.spec.run(context, &matches);
-        context.farewell();
-        outcome
-    });
+    let matches = parse(start.entry, &start.path, words);
+    let outcome = matches.and_then(|matches| start.entry.spec.run(context, &matches));
+    context.farewell();
     match outcome {
         Ok(status) => status,
         Err(failure) => finish(&failure, exit),

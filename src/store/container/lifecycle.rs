@@ -27,22 +27,28 @@ impl Layout {
         let log = self.database().with_extension("db-wal");
         std::fs::metadata(log).is_ok_and(|m| m.len() > LOG_BYTES)
     }
-
-    /// [`Store::tidy`] by a process of its own, where there is something to do: for commands that no shim follows. The
-    /// calling process has one thread, and is about to end.
-    pub fn tidy_later(&self) {
-        if !self.has_long_log() {
-            return;
-        }
-        let Ok(Fork::Child) = process::fork(0) else { return };
-        // Whoever reads this command's output must not wait for more.
-        let alone = process::leave_terminal();
-        let tidied = alone.is_ok().then(|| Store::reopen(self.clone()).and_then(|store| store.tidy()));
-        process::exit_now(u8::from(!matches!(tidied, Some(Ok(())))))
-    }
 }
 
 impl Store {
+    /// [`Store::tidy`] by a process of its own, where there is something to do: for commands that no shim follows. The
+    /// calling process has one thread, has this one store open, and is about to end.
+    pub fn tidy_later(self) {
+        let layout = self.layout().clone();
+        if !layout.has_long_log() {
+            // The end of the process closes it as well, and in less time.
+            std::mem::forget(self);
+            return;
+        }
+        // SQLite's locks stay behind with the parent, but not what it remembers of them: a child of a process with
+        // an open connection works without the locks that it believes to have, and what others write is lost.
+        drop(self);
+        let Ok(Fork::Child) = process::fork(0) else { return };
+        // Whoever reads this command's output must not wait for more.
+        let alone = process::leave_terminal();
+        let tidied = alone.is_ok().then(|| Self::reopen(layout).and_then(|store| store.tidy()));
+        process::exit_now(u8::from(!matches!(tidied, Some(Ok(())))))
+    }
+
     /// Makes the container: `fill` populates its directory before anybody can see it. A record that says `Launched`
     /// goes with a life lock that `fill` has taken ([`super::super::lock::LifeLock::of_new`]). `NameTaken`,
     /// `MissingContent` when its image or one of its layers is gone. Appends the `create` event.
@@ -251,12 +257,11 @@ impl Store {
         if let Some(record) = &record {
             self.tell_removal(record, ended);
         }
-        if let Some(staged) = &staged {
-            delete(staged)?;
-        }
+        // What is left of it is in staging, where it keeps nothing else from going.
+        let deleted = staged.map_or(Ok(()), |staged| delete(&staged));
         crash::point("remove: deleted");
         let record = record.ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
-        self.remove_orphaned_layers(&record)
+        self.remove_orphaned_layers(&record).and(deleted)
     }
 
     /// The container may have been the last to stand on the layers of an image that was removed before it.
