@@ -102,7 +102,7 @@ fn decide(
     options: RmiOptions,
 ) -> Result<(Vec<Reference>, bool, Vec<ContainerRecord>)> {
     let references = resolve::references(image);
-    let users = engine.store.containers_using_image(&image.id)?;
+    let users = users(engine, image)?;
     let named = name.parse::<Reference>().ok().map(|r| r.pinned()).filter(|r| references.contains(r));
     let Some(named) = named else {
         let whole = is_single(&references);
@@ -122,6 +122,17 @@ fn decide(
     // Of an image in use the name goes all the same, and the image is left without one.
     let delete = last && check_use(engine, image, &users, options.force, true).is_ok();
     Ok((untag, delete, users))
+}
+
+/// The containers that stand on the image. One that has ended and goes by itself is waited for.
+fn users(engine: &Engine, image: &ImageRecord) -> Result<Vec<ContainerRecord>> {
+    let mut users = Vec::new();
+    for user in engine.store.containers_using_image(&image.id)? {
+        if !about_to_go(engine, &user.id)? {
+            users.push(user);
+        }
+    }
+    Ok(users)
 }
 
 /// With the last tag in a repository go the digests that the repository gave.
@@ -158,9 +169,6 @@ fn check_use(
     };
     let mut stopped = None;
     for user in users {
-        if about_to_go(engine, &user.id)? {
-            continue;
-        }
         let status = match engine.store.observe(user) {
             // It went since the list was read.
             Err(crate::store::Error::NoSuchContainer(_)) => continue,
