@@ -59,7 +59,7 @@ fn starting_running_ended_in_the_life_of_a_shim() {
     assert!(ended.oom_killed);
     assert_eq!(phase(&store), Phase::Launched, "the shim lives and records its end itself");
 
-    drop(life);
+    let_go(life, &store, &record);
     assert_eq!(observe(&store, &record).exit_code, Some(5));
     assert_eq!(phase(&store), Phase::Exited);
     assert_eq!(event_actions(&store), ["create", "die"]);
@@ -73,7 +73,7 @@ fn a_killed_shim_is_recorded_and_its_orphan_named() {
     let start = process_start(orphan.id()).unwrap();
     let orphaned = ShimState { init_pid: orphan.id(), init_start: start, ..state(true, None) };
     store.write_state(&record.id, &orphaned).unwrap();
-    drop(life);
+    let_go(life, &store, &record);
     let lost = store.observe(&record).unwrap();
     let end = orphan.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(libc::SIGKILL));
@@ -91,7 +91,7 @@ fn a_recycled_pid_is_nobodys_orphan() {
     let recycled =
         ShimState { init_pid: me, init_start: process_start(me).unwrap() + 1, ..state(true, None) };
     store.write_state(&record.id, &recycled).unwrap();
-    drop(life);
+    let_go(life, &store, &record);
     // The process that has the pid now is this one.
     assert_eq!(observe(&store, &record).exit_code, Some(137));
 }
@@ -102,7 +102,7 @@ fn another_boot_is_told_from_a_kill() {
     let (record, life) = launched(&store);
     let rebooted = ShimState { boot_id: "another".into(), ..state(true, None) };
     store.write_state(&record.id, &rebooted).unwrap();
-    drop(life);
+    let_go(life, &store, &record);
     let lost = observe(&store, &record);
     assert_eq!((lost.status, lost.exit_code), (Status::Exited, Some(255)));
     assert_eq!(lost.error, "the host was rebooted");
@@ -116,7 +116,7 @@ fn an_interrupted_start_goes_back() {
         if let Some(state) = told {
             store.write_state(&record.id, &state).unwrap();
         }
-        drop(life);
+        let_go(life, &store, &record);
         assert_eq!(observe(&store, &record).status, Status::Created);
         assert_eq!(phase(&store), Phase::Created);
     }
@@ -127,7 +127,7 @@ fn a_second_start_does_not_believe_the_first_ones_state() {
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     store.write_state(&record.id, &state(true, Some(exit(5)))).unwrap();
-    drop(life);
+    let_go(life, &store, &record);
     observe(&store, &record);
     let _life = store.life_lock(&record.id).unwrap().unwrap();
     store.mark_launched(&record.id).unwrap();
@@ -143,7 +143,7 @@ fn what_cannot_be_recorded_is_still_told() {
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     store.write_state(&record.id, &state(true, None)).unwrap();
-    drop(life);
+    let_go(life, &store, &record);
     let reader = Store::open_read_only(store.root()).unwrap().unwrap();
     assert_eq!(reader.observe(&record).unwrap().exit_code, Some(137));
     assert_eq!(phase(&store), Phase::Launched);
@@ -154,7 +154,7 @@ fn many_observers_tell_one_death() {
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     store.write_state(&record.id, &state(true, None)).unwrap();
-    drop(life);
+    let_go(life, &store, &record);
     let root = store.root();
     std::thread::scope(|scope| {
         for _ in 0..8 {
