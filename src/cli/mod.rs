@@ -36,6 +36,7 @@ mod progress;
 mod prune;
 mod ps;
 mod pull;
+mod push;
 mod restart;
 mod rm;
 mod rmi;

@@ -5,8 +5,8 @@ use clap::Command;
 use super::command::{Spec, Verb, with_help};
 use super::{
     attach, completion, create, df, dispatch, exec, history, image_tree, images, import, info, inspect, kill,
-    load, login, logout, logs, man, prune, ps, pull, restart, rm, rmi, run, save, start, stop, system, tag,
-    version, wait,
+    load, login, logout, logs, man, prune, ps, pull, push, restart, rm, rmi, run, save, start, stop, system,
+    tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -58,6 +58,7 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<images::Images>("images", &[]),
     entry::<rmi::Rmi>("rmi", &[]),
     entry::<pull::Pull>("pull", &[]),
+    entry::<push::Push>("push", &[]),
     entry::<login::Login>("login", &[]),
     entry::<logout::Logout>("logout", &[]),
     entry::<import::Import>("import", &[]),
@@ -99,6 +100,7 @@ static IMAGE: &[Entry] = &[
     entry::<images::Images>("ls", &["list"]),
     entry::<rmi::Rmi>("rm", &["remove"]),
     entry::<pull::Pull>("pull", &[]),
+    entry::<push::Push>("push", &[]),
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),

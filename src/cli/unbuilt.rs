@@ -87,7 +87,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "pod",
     "port",
     "prune",
-    "push",
     "rename",
     "search",
     "secret",
@@ -278,6 +277,28 @@ pub(super) static LOGIN: &[Flag] = &[
     "--tls-verify",
     "--verbose",
     "-v",
+];
+pub(super) static PUSH: &[Flag] = &[
+    "--disable-content-trust",
+    "--authfile",
+    "--cert-dir",
+    "--compress",
+    "--compression-format",
+    "--compression-level",
+    "--creds",
+    "--encrypt-layer",
+    "--encryption-key",
+    "--force-compression",
+    "--format",
+    "-f",
+    "--remove-signatures",
+    "--retry",
+    "--retry-delay",
+    "--sign-by",
+    "--sign-by-sigstore",
+    "--sign-by-sigstore-private-key",
+    "--sign-passphrase-file",
+    "--tls-verify",
 ];
 pub(super) static LOGOUT: &[Flag] = &["--all", "-a", "--authfile", "--compat-auth-file"];
 pub(super) static PULL: &[Flag] = &[

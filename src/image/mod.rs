@@ -12,6 +12,7 @@ mod error;
 mod growing;
 pub mod layer;
 pub mod pull;
+pub mod push;
 pub mod record;
 pub mod source;
 pub mod unpack;

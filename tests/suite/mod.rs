@@ -15,6 +15,7 @@ mod mounts;
 mod pull;
 mod pull_resume;
 mod pull_trust;
+mod push;
 mod registry;
 mod removal;
 mod rootfs;
