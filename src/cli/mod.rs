@@ -31,6 +31,7 @@ mod login;
 mod logout;
 mod logs;
 mod man;
+mod manifest;
 mod output;
 mod progress;
 mod prune;

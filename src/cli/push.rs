@@ -75,7 +75,7 @@ impl Verb for Push {
     }
 }
 
-fn write_digest(path: &Path, digest: &str) -> Result<(), Failure> {
+pub(super) fn write_digest(path: &Path, digest: &str) -> Result<(), Failure> {
     let doing = || format!("write the digest to {}", path.display());
     let mut file = std::fs::File::create(path).map_err(|source| Failure::Io { doing: doing(), source })?;
     std::io::Write::write_all(&mut file, digest.as_bytes())

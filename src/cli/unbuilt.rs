@@ -78,7 +78,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "init",
     "kube",
     "machine",
-    "manifest",
     "mount",
     "network",
     "node",

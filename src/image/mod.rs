@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod blob;
 mod compression;
+pub mod document;
 mod error;
 mod growing;
 pub mod layer;

@@ -268,7 +268,10 @@ mod tests {
         assert!(!named.url.as_str().contains("pw"));
         let refresh =
             token_request(url(), Some("s"), scope, Some(&Credential::IdentityToken("gold&en".into())));
-        let body = String::from_utf8(refresh.body.unwrap()).unwrap();
+        let body = match refresh.body {
+            Some(Payload::Document(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        };
         assert!(body.contains("refresh_token=gold%26en") && !refresh.url.as_str().contains("gold"), "{body}");
         assert_eq!(refresh.method, Method::POST);
     }

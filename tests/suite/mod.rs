@@ -11,6 +11,7 @@ mod interchange;
 mod isolation;
 mod lifecycle;
 mod logs;
+mod manifest;
 mod mounts;
 mod pull;
 mod pull_resume;

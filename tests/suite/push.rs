@@ -218,7 +218,7 @@ fn others_read_and_run_it() {
     let theirs =
         others.skopeo(&format!("inspect --tls-verify=false --format {{{{.Digest}}}} docker://{name}"));
     said.has(theirs.exits(0).text());
-    let run = "run --rm --net none --ulimit host --tls-verify=false";
+    let run = "run --rm --net none --ulimit nofile=256:256 --ulimit nproc=256:256 --tls-verify=false";
     others.podman(&format!("{run} {name} cat /note")).exits(0).is("witness");
 }
 

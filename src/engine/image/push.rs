@@ -4,11 +4,40 @@ use super::{resolve, with_content};
 use crate::engine::{Engine, Error, Result};
 use crate::image::Client;
 use crate::image::push::{self, Content};
-use crate::oci::{self, Digest, Document, Reference};
+use crate::oci::{self, Digest, Document, Index, Reference};
 use crate::store::events::Event as StoreEvent;
 use crate::store::image::ImageRecord;
 
 pub use crate::image::push::{LayerState, Pushed};
+
+/// Pushes a list that was made here, and all that it names.
+pub fn push_list(
+    engine: &Engine,
+    index: Index,
+    bytes: Vec<u8>,
+    target: &Reference,
+    watch: &mut dyn FnMut(Step<'_>),
+) -> Result<Pushed> {
+    let store = &engine.store;
+    let pushed = with_content(store, || {
+        let mut images = Vec::new();
+        for entry in &index.manifests {
+            let found = store.images_of_manifest(entry.digest.as_str())?.into_iter().next();
+            let gone =
+                || Error::NotHere(format!("the image {} of the list is not here any more", entry.digest));
+            images.push(found.ok_or_else(gone)?);
+        }
+        let content = Content::index(store, bytes, &images)?;
+        let client = Client::new(&engine.config);
+        Ok(push::push(store, &client, target, &content, &mut |diff_id, state| {
+            watch(Step::Layer(diff_id, state));
+        })?)
+    });
+    store.remove_unreferenced(|path| store.delete_tree(path))?;
+    let pushed = pushed?;
+    watch(Step::Pushed(target, &pushed));
+    Ok(pushed)
+}
 
 /// What `push` was asked for.
 #[derive(Debug, Clone, Default)]
@@ -91,6 +120,13 @@ fn one(
     let store = &engine.store;
     let image = match store.find_image(&reference.to_string()) {
         Err(crate::store::Error::NoSuchImage(_)) => {
+            if let (Some(text), None) = (store.image_list(&reference.to_string())?, &request.platform) {
+                let parsed = Document::parse(text.as_bytes(), None).map_err(crate::image::Error::from)?;
+                if let Document::Index(index) = parsed {
+                    let pushed = push_list(engine, index, text.into_bytes(), &reference, watch)?;
+                    return Ok((reference, pushed));
+                }
+            }
             let name = reference.familiar();
             return Err(Error::NotHere(format!("an image does not exist locally with the tag: {name}")));
         }
