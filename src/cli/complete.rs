@@ -140,6 +140,15 @@ fn image_names() -> Vec<String> {
         .collect()
 }
 
+/// Lists that `manifest` has made.
+pub(super) fn lists() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let lists = engine().and_then(|engine| engine.store.image_lists().ok()).unwrap_or_default();
+        let familiar = |name: String| name.parse::<crate::oci::Reference>().map_or(name, |r| r.familiar());
+        lists.into_iter().map(|name| CompletionCandidate::new(familiar(name))).collect()
+    })
+}
+
 pub(super) fn images() -> ArgValueCandidates {
     ArgValueCandidates::new(|| image_names().into_iter().map(CompletionCandidate::new).collect())
 }

@@ -9,6 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::failure::{Failure, complain};
 use super::{escape, output};
 use crate::engine::image::pull::{Event, LayerState, Step};
+use crate::engine::image::push;
 use crate::oci::Digest;
 
 /// Where docker's lines go.
@@ -42,6 +43,14 @@ impl Shown {
             Self::Nothing => {}
             Self::Plain(plain) => plain.step(step),
             Self::Bars(bars) => bars.step(step),
+        }
+    }
+
+    pub(super) fn push(&mut self, step: &push::Step<'_>) {
+        match self {
+            Self::Nothing => {}
+            Self::Plain(plain) => plain.push(step),
+            Self::Bars(bars) => bars.push(step),
         }
     }
 
@@ -108,6 +117,41 @@ impl Plain {
     }
 }
 
+impl Plain {
+    /// What is said of a push once, or once for each image.
+    fn push_frame(&mut self, step: &push::Step<'_>) {
+        match step {
+            push::Step::Repository(reference) => {
+                self.line(&format!("The push refers to repository [{}]", reference.repository()));
+            }
+            push::Step::Pushed(reference, pushed) => {
+                let tag = reference.tag().unwrap_or_default();
+                self.line(&format!("{tag}: digest: {} size: {}", pushed.digest, pushed.size));
+            }
+            push::Step::Layer(..) | push::Step::Alone { .. } => {}
+        }
+    }
+
+    fn push(&mut self, step: &push::Step<'_>) {
+        let push::Step::Layer(diff_id, state) = step else { return self.push_frame(step) };
+        if let Some(said) = words_of_push(state) {
+            self.line(&format!("{}: {said}", diff_id.short()));
+        }
+    }
+}
+
+/// docker's words; `None` while bytes move.
+fn words_of_push(state: &push::LayerState) -> Option<String> {
+    Some(match state {
+        push::LayerState::Preparing => "Preparing".into(),
+        push::LayerState::Pushing { .. } => return None,
+        push::LayerState::Retrying(reason) => format!("Retrying ({reason})"),
+        push::LayerState::Present => "Layer already exists".into(),
+        push::LayerState::Mounted(from) => format!("Mounted from {from}"),
+        push::LayerState::Pushed => "Pushed".into(),
+    })
+}
+
 /// The line of a layer that is not being downloaded.
 const WORDS: &str = "{prefix}: {wide_msg}";
 
@@ -140,33 +184,41 @@ impl Bars {
         }
     }
 
-    fn layer(&mut self, digest: &Digest, state: &LayerState) {
+    fn push(&mut self, step: &push::Step<'_>) {
+        let push::Step::Layer(diff_id, state) = step else {
+            if let push::Step::Pushed(..) = step {
+                self.settle();
+            }
+            return self.plain.push_frame(step);
+        };
+        let bar = self.bar(diff_id);
+        match (words_of_push(state), state) {
+            (Some(words), _) => say(&bar, escape::line(&words).into_owned()),
+            (None, push::LayerState::Pushing { done, total }) => advance(&bar, "Pushing", *done, *total),
+            (None, _) => {}
+        }
+        bar.tick();
+    }
+
+    /// The line of a layer.
+    fn bar(&mut self, digest: &Digest) -> ProgressBar {
         let all = &self.all;
         let bar = self.layers.entry(digest.clone()).or_insert_with(|| {
             let bar = ProgressBar::no_length().with_style(style(WORDS));
             all.add(bar.with_prefix(digest.short().to_owned()))
         });
-        let say = |bar: &ProgressBar, text: String| {
-            bar.set_style(style(WORDS));
-            bar.set_message(text);
-        };
+        bar.clone()
+    }
+
+    fn layer(&mut self, digest: &Digest, state: &LayerState) {
+        let bar = &self.bar(digest);
         match state {
             LayerState::Present => say(bar, "Already exists".into()),
             LayerState::Waiting { total } => {
                 bar.set_length(*total);
                 say(bar, "Waiting".into());
             }
-            LayerState::Downloading { done, total } => {
-                if bar.position() == 0 {
-                    bar.set_style(style(
-                        "{prefix}: Downloading [{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
-                    ));
-                    // What was there before is no measure of the speed.
-                    bar.reset_eta();
-                }
-                bar.set_length(*total);
-                bar.set_position(*done);
-            }
+            LayerState::Downloading { done, total } => advance(bar, "Downloading", *done, *total),
             LayerState::Retrying(reason) => {
                 bar.set_position(0);
                 say(bar, format!("Retrying ({})", escape::line(reason)));
@@ -203,6 +255,23 @@ impl Drop for Bars {
     fn drop(&mut self) {
         self.clear();
     }
+}
+
+fn say(bar: &ProgressBar, text: String) {
+    bar.set_style(style(WORDS));
+    bar.set_message(text);
+}
+
+fn advance(bar: &ProgressBar, doing: &str, done: u64, total: u64) {
+    if bar.position() == 0 {
+        bar.set_style(style(&format!(
+            "{{prefix}}: {doing} [{{bar:30}}] {{decimal_bytes}}/{{decimal_total_bytes}} {{decimal_bytes_per_sec}} {{eta}}"
+        )));
+        // What was there before is no measure of the speed.
+        bar.reset_eta();
+    }
+    bar.set_length(total);
+    bar.set_position(done);
 }
 
 fn style(template: &str) -> ProgressStyle {

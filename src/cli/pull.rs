@@ -63,7 +63,7 @@ impl Verb for Pull {
 }
 
 /// Whether a tag is left to the default.
-fn is_untagged(name: &str) -> bool {
+pub(super) fn is_untagged(name: &str) -> bool {
     name.parse::<crate::oci::Reference>().is_ok_and(|r| r.digest().is_none())
         && !name.rsplit('/').next().unwrap_or_default().contains(':')
 }

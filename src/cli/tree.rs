@@ -5,8 +5,8 @@ use clap::Command;
 use super::command::{Spec, Verb, with_help};
 use super::{
     attach, completion, create, df, dispatch, exec, history, image_tree, images, import, info, inspect, kill,
-    load, login, logout, logs, man, prune, ps, pull, restart, rm, rmi, run, save, start, stop, system, tag,
-    version, wait,
+    load, login, logout, logs, man, manifest, prune, ps, pull, push, restart, rm, rmi, run, save, start,
+    stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -58,6 +58,7 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<images::Images>("images", &[]),
     entry::<rmi::Rmi>("rmi", &[]),
     entry::<pull::Pull>("pull", &[]),
+    entry::<push::Push>("push", &[]),
     entry::<login::Login>("login", &[]),
     entry::<logout::Logout>("logout", &[]),
     entry::<import::Import>("import", &[]),
@@ -75,6 +76,7 @@ pub(super) static COMMANDS: &[Entry] = &[
 pub(super) static GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers", entries: CONTAINER },
     Group { name: "image", about: "Manage images", entries: IMAGE },
+    Group { name: "manifest", about: "Manage lists of images for several platforms", entries: MANIFEST },
     Group { name: "system", about: "Look after kelp itself", entries: SYSTEM },
 ];
 
@@ -99,6 +101,7 @@ static IMAGE: &[Entry] = &[
     entry::<images::Images>("ls", &["list"]),
     entry::<rmi::Rmi>("rm", &["remove"]),
     entry::<pull::Pull>("pull", &[]),
+    entry::<push::Push>("push", &[]),
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),
@@ -109,6 +112,17 @@ static IMAGE: &[Entry] = &[
     entry::<image_tree::Exists>("exists", &[]),
     entry::<image_tree::ShowTree>("tree", &[]),
     entry::<inspect::InspectImage>("inspect", &[]),
+];
+
+static MANIFEST: &[Entry] = &[
+    entry::<manifest::Create>("create", &[]),
+    entry::<manifest::Add>("add", &[]),
+    entry::<manifest::Annotate>("annotate", &[]),
+    entry::<manifest::Inspect>("inspect", &[]),
+    entry::<manifest::Push>("push", &[]),
+    entry::<manifest::Remove>("remove", &[]),
+    entry::<manifest::Rm>("rm", &[]),
+    entry::<manifest::Exists>("exists", &[]),
 ];
 
 static SYSTEM: &[Entry] = &[

@@ -8,6 +8,9 @@ pub enum Error {
     NoSuchContainer(String),
     #[error("no such image: {0}")]
     NoSuchImage(String),
+    /// What is to be pushed is not here. The words are docker's.
+    #[error("{0}")]
+    NotHere(String),
     /// A value that the user gave and that cannot be used.
     #[error("invalid {what} `{value}`: {reason}")]
     Invalid { what: &'static str, value: String, reason: String },

@@ -8,6 +8,7 @@ pub mod image;
 pub mod info;
 pub mod login;
 pub mod logout;
+pub mod manifest;
 pub mod options;
 pub mod request;
 pub mod spec;

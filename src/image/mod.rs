@@ -8,10 +8,12 @@
 pub mod archive;
 pub mod blob;
 mod compression;
+pub mod document;
 mod error;
 mod growing;
 pub mod layer;
 pub mod pull;
+pub mod push;
 pub mod record;
 pub mod source;
 pub mod unpack;

@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use super::challenge::{self, Challenge};
 use super::http::{self, Http, Request};
+use super::payload::Payload;
 use super::{Error, Result};
 use crate::config::credentials::Credential;
 
@@ -178,7 +179,7 @@ fn token_request(url: Url, service: Option<&str>, scope: &str, credential: Optio
         let mut request = Request::new(Method::POST, url);
         let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
         request.headers.insert(CONTENT_TYPE, kind);
-        request.body = Some(form.finish().into_bytes());
+        request.body = Some(Payload::Document(form.finish().into_bytes().into()));
         return request;
     }
     // Here each scope has a parameter of its own, in an OAuth2 form they share one.
@@ -267,7 +268,10 @@ mod tests {
         assert!(!named.url.as_str().contains("pw"));
         let refresh =
             token_request(url(), Some("s"), scope, Some(&Credential::IdentityToken("gold&en".into())));
-        let body = String::from_utf8(refresh.body.unwrap()).unwrap();
+        let body = match refresh.body {
+            Some(Payload::Document(bytes)) => String::from_utf8(bytes.to_vec()).unwrap(),
+            other => panic!("{other:?}"),
+        };
         assert!(body.contains("refresh_token=gold%26en") && !refresh.url.as_str().contains("gold"), "{body}");
         assert_eq!(refresh.method, Method::POST);
     }

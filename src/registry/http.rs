@@ -14,6 +14,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Identity, Method, Response, Url};
 
+use super::payload::Payload;
 use super::{Error, Result};
 use crate::config::Config;
 
@@ -32,7 +33,7 @@ pub(super) struct Request {
     pub headers: HeaderMap,
     /// For the host of `url` only.
     pub authorization: Option<HeaderValue>,
-    pub body: Option<Vec<u8>>,
+    pub body: Option<Payload>,
 }
 
 impl Request {
@@ -90,15 +91,22 @@ impl Http {
             builder = builder.header(AUTHORIZATION, authorization);
         }
         if let Some(body) = &request.body {
-            builder = builder.body(body.clone());
+            builder = body.attach(builder);
         }
         tracing::debug!(method = %request.method, url = %shown(&request.url), "request");
-        match tokio::time::timeout(STALL.max(CONNECT) * 2, builder.send()).await {
-            Ok(sent) => sent.map_err(|e| failed(&request.url, e)),
-            Err(_) => Err(Error::Unreachable {
-                host: authority(&request.url),
-                source: "it accepts requests and does not answer them".into(),
-            }),
+        let mut sending = Box::pin(builder.send());
+        let mut sent = 0;
+        loop {
+            if let Ok(answer) = tokio::time::timeout(STALL.max(CONNECT) * 2, &mut sending).await {
+                return answer.map_err(|e| failed(&request.url, e));
+            }
+            // A long body may take long, so long as it moves.
+            let by_now = request.body.as_ref().map_or(0, Payload::sent);
+            if by_now == sent {
+                let source = "it accepts requests and does not answer them".into();
+                return Err(Error::Unreachable { host: authority(&request.url), source });
+            }
+            sent = by_now;
         }
     }
 
@@ -118,17 +126,25 @@ impl Http {
         let same = origin(&next) == origin(&request.url);
         let _ = next.set_username(if same { request.url.username() } else { "" });
         let _ = next.set_password(if same { request.url.password() } else { None });
-        if !matches!(request.method, Method::GET | Method::HEAD) && !same {
-            return Err(refused("an upload is redirected to another host"));
+        let keeps_method = matches!(response.status().as_u16(), 307 | 308);
+        if !matches!(request.method, Method::GET | Method::HEAD) && !keeps_method {
+            return Err(refused("a redirect that makes another request of an upload"));
         }
-        if is_loopback(&next) && !is_loopback(&request.url) {
-            return Err(refused("a redirect to this machine"));
-        }
-        let downgrade = request.url.scheme() == "https" && next.scheme() == "http" && !is_loopback(&next);
-        if downgrade || !self.is_allowed(&next)? {
-            return Err(Error::PlainHttp { url: shown(&next) });
-        }
+        self.may_lead(&request.url, &next)?;
         Ok(Some(next))
+    }
+
+    /// Whether what came from `from` may send us on to `to`.
+    pub(super) fn may_lead(&self, from: &Url, to: &Url) -> Result<()> {
+        if is_loopback(to) && !is_loopback(from) {
+            let reason = "a redirect to this machine".into();
+            return Err(Error::Protocol { host: authority(from), reason });
+        }
+        let downgrade = from.scheme() == "https" && to.scheme() == "http" && !is_loopback(to);
+        if downgrade || !self.is_allowed(to)? {
+            return Err(Error::PlainHttp { url: shown(to) });
+        }
+        Ok(())
     }
 
     /// Whether the scheme of `url` may be used with its host.

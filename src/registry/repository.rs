@@ -62,6 +62,10 @@ impl Endpoint {
         http::authority(&self.base)
     }
 
+    pub(super) fn is_origin_of(&self, url: &Url) -> bool {
+        http::origin(&self.base) == http::origin(url)
+    }
+
     /// `/v2/PATH/…`.
     pub(super) fn url(&self, rest: &str) -> Result<Url> {
         let url = self.base.join(&format!("v2/{}/{rest}", self.path));

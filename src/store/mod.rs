@@ -17,6 +17,7 @@ pub mod events;
 pub mod id;
 pub mod image;
 mod layout;
+mod list;
 pub mod lock;
 mod marker;
 pub mod names;

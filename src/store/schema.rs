@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 ///
 /// Times are nanoseconds since the epoch; lists and maps are JSON. What `ps` does not need of a container
 /// stands in a table of its own, so that a thousand rows are few pages.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE containers (
@@ -64,6 +64,10 @@ const MIGRATIONS: [&str; 3] = [
     INSERT INTO digests SELECT reference, image_id, substr(reference, instr(reference, '@') + 1)
         FROM tags WHERE instr(reference, '@') > 0;
     DELETE FROM tags WHERE instr(reference, '@') > 0;
+",
+    // Lists of images that `manifest` makes: an index, by its full name.
+    "
+    CREATE TABLE lists (reference TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -18,6 +18,8 @@ pub struct Seen {
     /// Names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: String,
+    /// The same as it came.
+    pub bytes: Vec<u8>,
 }
 
 impl Seen {
@@ -67,6 +69,10 @@ pub enum Act {
     Flip(usize),
     /// It answers with this instead of its Content-Length.
     ClaimLength(usize),
+    /// No answer.
+    HangUp,
+    /// The server behind answers, and what it calls its own place is at this host.
+    Lead(String),
     Say(Answer),
 }
 
@@ -148,12 +154,16 @@ fn handle(
         seen.len() - 1
     };
     let act = rule(&request, before);
+    if let Act::HangUp = act {
+        let _ = stream.shutdown(Shutdown::Both);
+        return;
+    }
     let answer = match (&act, behind) {
         (Act::Say(answer), _) => answer.clone(),
         (_, Some(port)) => {
             let headers = request.headers.iter().filter(|(n, _)| n.as_str() != "host");
             let headers: Vec<_> = headers.map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            call(port, &request.method, &request.path, &headers, request.body.as_bytes())
+            call(port, &request.method, &request.path, &headers, &request.bytes)
         }
         _ => Answer::new(404, ""),
     };
@@ -172,6 +182,16 @@ fn handle(
         format!("HTTP/1.1 {} X\r\nConnection: close\r\nContent-Length: {length}\r\n", answer.status);
     for (name, value) in &answer.headers {
         if !["connection", "content-length", "transfer-encoding"].contains(&name.to_lowercase().as_str()) {
+            let host = match &act {
+                Act::Lead(host) => Some(host.as_str()),
+                Act::Say(_) => None,
+                // The server behind calls itself by its own name.
+                _ => request.header("host"),
+            };
+            let value = match host {
+                Some(host) if name.eq_ignore_ascii_case("location") => led_to(host, value),
+                _ => value.clone(),
+            };
             text.push_str(&format!("{name}: {value}\r\n"));
         }
     }
@@ -190,6 +210,13 @@ fn handle(
         }
     }
     let _ = stream.shutdown(Shutdown::Both);
+}
+
+/// The path of `location` on another host.
+fn led_to(host: &str, location: &str) -> String {
+    location
+        .find("/v2/")
+        .map_or_else(|| location.to_owned(), |at| format!("http://{host}{}", &location[at..]))
 }
 
 fn is_closed(stream: &mut TcpStream) -> bool {
@@ -213,7 +240,7 @@ fn read_request(stream: &mut TcpStream) -> Option<Seen> {
         let n = stream.read(&mut chunk).ok().filter(|n| *n > 0)?;
         body.extend_from_slice(&chunk[..n]);
     }
-    Some(Seen { method, path, headers, body: String::from_utf8_lossy(&body).into_owned() })
+    Some(Seen { method, path, headers, body: String::from_utf8_lossy(&body).into_owned(), bytes: body })
 }
 
 fn split_header(line: &str) -> Option<(String, String)> {

@@ -8,6 +8,8 @@ use tar::{Builder, EntryType, Header};
 
 /// The statically linked busybox of the machine; `tests/setup` installs it.
 pub const BUSYBOX: &str = "/bin/busybox";
+/// This machine, as images call it.
+const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
 
 /// A layer in the making. Entries keep their order, and nothing is checked: evil is the point.
 pub struct Layer {
@@ -18,6 +20,7 @@ pub struct Layer {
 /// An image: layers, lowest first, and the `config` section of its configuration.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
+    architecture: Option<&'static str>,
     layers: Vec<Vec<u8>>,
     config: serde_json::Map<String, Value>,
 }
@@ -103,6 +106,12 @@ impl Image {
         self
     }
 
+    /// For another machine than this one.
+    pub fn architecture(mut self, name: &'static str) -> Self {
+        self.architecture = Some(name);
+        self
+    }
+
     /// One field of the configuration: `User`, `Env`, `Labels` …
     pub fn set(mut self, field: &str, value: Value) -> Self {
         self.config.insert(field.to_owned(), value);
@@ -117,7 +126,7 @@ impl Image {
     pub fn configuration(&self) -> Vec<u8> {
         let ids: Vec<String> = self.layers.iter().map(|l| digest(l)).collect();
         json!({
-            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+            "architecture": self.architecture.unwrap_or(HOST),
             "os": "linux",
             "config": self.config,
             "rootfs": { "type": "layers", "diff_ids": ids },

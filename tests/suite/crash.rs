@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Image, Layer, Registry, Sandbox, within};
 
-/// Kills in each test below; there are twelve of them.
+/// Kills in each test below; there are thirteen of them.
 const ROUNDS: u64 = 70;
 
 /// What is interrupted: `before` prepares, `line` is killed, and has to work when it is done again.
@@ -201,6 +201,28 @@ fn rmi() {
 fn prune() {
     let line = "image prune -af";
     Scene { before: Some("load -i input.tar"), line, input: archive(), after: None }.play();
+}
+
+/// What the registry has after a killed push is whole or without a name; the next one ends it.
+#[test]
+fn push() {
+    let registry = Registry::new();
+    let mut image = Image::busybox();
+    for layer in 0..3 {
+        image = image.layer(Layer::default().file(&format!("f{layer}"), 0o644, &noise(layer, 400_000)));
+    }
+    let name = format!("{}/app:1", registry.host());
+    let input = image.docker_archive(&name);
+    let line = Box::leak(format!("push -q {name}").into_boxed_str());
+    Scene { before: Some("load -q -i input.tar"), line, input, after: None }.play();
+    let s = Sandbox::new();
+    s.ok(format!("run --rm -q {name} cat /f2").as_str()).has("");
+}
+
+/// Bytes that no compression makes fewer of.
+fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut random = Random(seed + 1);
+    (0..size).map(|_| u8::try_from(random.below(256)).unwrap()).collect()
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! The registry client by itself, against a real registry: what `push` is going to be made of.
+//! The registry client by itself, against a real registry: what `push` is made of.
+
+use std::sync::Arc;
 
 use kelp::config::Config;
 use kelp::oci::{Digest, Reference};
 use kelp::registry::runtime::run;
-use kelp::registry::{Client, Error, Target, Uploaded};
+use kelp::registry::{Arrival, Client, Error, Outgoing, Source, Target};
 use serde_json::json;
 
 use crate::harness::{Image, Registry, Sandbox};
@@ -20,12 +22,27 @@ fn config(s: &Sandbox) -> Config {
     }
 }
 
+#[derive(Debug)]
+struct Bytes(Vec<u8>);
+
+impl Source for Bytes {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+        let at = usize::try_from(offset).unwrap();
+        buffer.copy_from_slice(&self.0[at..at + buffer.len()]);
+        Ok(())
+    }
+}
+
+fn outgoing<'a>(digest: &'a Digest, bytes: &[u8], mount_from: Option<&'a str>) -> Outgoing<'a> {
+    Outgoing { digest, size: bytes.len() as u64, source: Arc::new(Bytes(bytes.to_vec())), mount_from }
+}
+
 fn digest(bytes: &[u8]) -> Digest {
     Digest::of(bytes)
 }
 
 #[test]
-fn an_image_uploaded_in_pieces_is_pulled_again() {
+fn an_uploaded_image_is_pulled_again() {
     let s = Sandbox::new();
     let registry = Registry::new();
     let client = Client::new(&config(&s));
@@ -36,21 +53,19 @@ fn an_image_uploaded_in_pieces_is_pulled_again() {
     let (layer, configuration) = (image.layers()[0].clone(), image.configuration());
     run(async {
         assert!(!repository.has_blob(&digest(&layer)).await.unwrap());
-        let Uploaded::Session(mut upload) = repository.begin_upload(None).await.unwrap() else { panic!() };
-        for piece in layer.chunks(layer.len() / 3 + 1) {
-            upload = repository.send_chunk(&upload, piece.to_vec()).await.unwrap();
-            assert_eq!(repository.upload_status(&upload).await.unwrap().received, upload.received);
+        let wrong = Digest::of(b"something else");
+        assert!(repository.upload(&outgoing(&wrong, &configuration, None), &mut |_| {}).await.is_err());
+        assert!(!repository.has_blob(&wrong).await.unwrap());
+        for (bytes, arrival) in
+            [(&layer, Arrival::Sent), (&layer, Arrival::Present), (&configuration, Arrival::Sent)]
+        {
+            let digest = digest(bytes);
+            let blob = outgoing(&digest, bytes, None);
+            assert_eq!(repository.upload(&blob, &mut |_| {}).await.unwrap(), arrival);
         }
-        assert_eq!(upload.received, layer.len() as u64);
-        repository.finish_upload(&upload, &digest(&layer)).await.unwrap();
-        assert!(repository.has_blob(&digest(&layer)).await.unwrap());
-
-        let Uploaded::Session(upload) = repository.begin_upload(None).await.unwrap() else { panic!() };
-        let upload = repository.send_chunk(&upload, configuration.clone()).await.unwrap();
-        assert!(repository.finish_upload(&upload, &digest(b"something else")).await.is_err());
-        let Uploaded::Session(upload) = repository.begin_upload(None).await.unwrap() else { panic!() };
-        let upload = repository.send_chunk(&upload, configuration.clone()).await.unwrap();
-        repository.finish_upload(&upload, &digest(&configuration)).await.unwrap();
+        let one = Digest::of(b"x");
+        repository.upload(&outgoing(&one, b"x", None), &mut |_| {}).await.unwrap();
+        assert!(repository.has_blob(&one).await.unwrap());
 
         let kind = "application/vnd.oci.image.manifest.v1+json";
         let manifest = json!({
@@ -72,8 +87,9 @@ fn an_image_uploaded_in_pieces_is_pulled_again() {
     let other: Reference = format!("{}/other:1", registry.host()).parse().unwrap();
     let other = client.repository(&other).unwrap();
     run(async {
-        let mounted = other.begin_upload(Some((&digest(&layer), "up/loaded"))).await.unwrap();
-        assert!(matches!(mounted, Uploaded::Mounted));
+        let digest = digest(&layer);
+        let blob = outgoing(&digest, &layer, Some("up/loaded"));
+        assert_eq!(other.upload(&blob, &mut |_| {}).await.unwrap(), Arrival::Mounted);
         let missing = other.manifest(&Target::Tag("1".into())).await;
         assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
     })

@@ -7,6 +7,7 @@ pub mod inspect;
 pub mod load;
 pub mod prune;
 pub mod pull;
+pub mod push;
 pub mod resolve;
 pub mod rmi;
 pub mod save;

@@ -74,13 +74,13 @@ pub(super) fn platform(text: &str) -> Result<Platform> {
 }
 
 /// A reference as typed.
-pub(super) fn reference(text: &str) -> Result<Reference> {
+pub(in crate::engine) fn reference(text: &str) -> Result<Reference> {
     let reason = |e: crate::oci::InvalidReference| e.to_string();
     text.parse().map_err(|e| Error::Invalid { what: "image name", value: text.into(), reason: reason(e) })
 }
 
 /// The record's config, read.
-pub(super) fn config(image: &ImageRecord) -> Result<ImageConfig> {
+pub(in crate::engine) fn config(image: &ImageRecord) -> Result<ImageConfig> {
     Ok(ImageConfig::parse(image.config.as_bytes()).map_err(crate::image::Error::from)?)
 }
 

@@ -83,7 +83,10 @@ fn an_older_schema_is_brought_up_to_date() {
     let (_dir, root) = place();
     let store = Store::open(&root).unwrap();
     let made = create(&store, "old");
-    store.db.execute_batch("DROP TABLE tags; DROP TABLE layers; DROP TABLE digests;").unwrap();
+    store
+        .db
+        .execute_batch("DROP TABLE tags; DROP TABLE layers; DROP TABLE digests; DROP TABLE lists;")
+        .unwrap();
     store
         .db
         .execute_batch(

@@ -1,0 +1,95 @@
+//! manifest: lists made here, pushed whole, read by others.
+
+use serde_json::json;
+
+use super::pull::image;
+use crate::harness::{Registry, Sandbox};
+
+const OTHER: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
+const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+
+#[test]
+fn a_list_is_made_pushed_and_pulled_by_platform() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    for (tag, architecture) in [("host", HOST), ("other", OTHER)] {
+        let archive = image(tag).architecture(architecture).docker_archive(&format!("{tag}:1"));
+        s.kelp("load -q").stdin(archive).exits(0);
+    }
+    let list = format!("{}/app:1", registry.host());
+    s.ok(["manifest", "create", &list, "host:1"]).is(&format!("Created manifest list {list}"));
+    s.exits(1, ["manifest", "create", &list, "host:1"]).says("--amend");
+    s.ok(["manifest", "create", "--amend", &list, "other:1"]);
+    s.ok(["manifest", "exists", &list]);
+    let shown = s.json(["manifest", "inspect", &list]);
+    assert_eq!(shown["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let platforms: Vec<_> = shown["manifests"].as_array().unwrap().iter().map(|m| &m["platform"]).collect();
+    assert_eq!(
+        platforms,
+        [&json!({"os": "linux", "architecture": HOST}), &json!({"os": "linux", "architecture": OTHER})]
+    );
+
+    let digest = s.ok(["manifest", "push", "-q", &list]).text().to_owned();
+    for (platform, note) in [(HOST, "host"), (OTHER, "other")] {
+        let there = Sandbox::new();
+        let platform = format!("linux/{platform}");
+        there.ok(["pull", "--platform", &platform, &list]).has(&digest);
+        if note == "host" {
+            there.ok(["run", "--rm", &list, "cat", "/note"]).is(note);
+        }
+    }
+    s.ok(["push", &list]).has(&format!("digest: {digest} size: "));
+    s.ok(["manifest", "push", "--purge", &list]).has(&digest);
+    s.exits(1, ["manifest", "exists", &list]);
+    s.exits(1, ["manifest", "rm", &list]).says("there is no list of this name");
+    assert_eq!(s.json(["manifest", "inspect", &list])["manifests"], shown["manifests"], "the registry's");
+    s.ok("system check");
+}
+
+#[test]
+fn images_are_added_annotated_and_taken_out() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    let there = registry.push("app", "here", &image("pulled"));
+    let name = format!("{}/app:here", registry.host());
+    s.ok("manifest create l");
+    s.ok(["manifest", "add", "l", &format!("docker://{name}")]);
+    s.ok(["manifest", "annotate", "--arch", "arm", "--variant", "v7", "--annotation", "a=b", "l", &name]);
+    let entry = &s.json("manifest inspect l")["manifests"][0];
+    assert_eq!(entry["digest"], json!(there.digest));
+    assert_eq!(entry["platform"], json!({"os": "linux", "architecture": "arm", "variant": "v7"}));
+    assert_eq!(entry["annotations"], json!({"a": "b"}));
+    s.exits(1, ["manifest", "annotate", "--arch", "arm", "l", &format!("sha256:{}", "0".repeat(64))]);
+    s.ok(["manifest", "remove", "l", &there.digest]);
+    assert_eq!(s.json("manifest inspect l")["manifests"], json!([]));
+
+    s.ok(["manifest", "add", "l", &name]);
+    s.ok(["rmi", &name]);
+    s.exits(1, ["manifest", "push", "l", &format!("{}/app:gone", registry.host())])
+        .says("is not here any more");
+    s.ok("manifest rm l");
+}
+
+/// What a registry has for several platforms is taken as a whole.
+#[test]
+fn all_of_a_list_is_added() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    let mut entries = Vec::new();
+    for architecture in ["amd64", "arm64"] {
+        let pushed = registry.push("app", architecture, &image(architecture).architecture(architecture));
+        entries.push(json!({
+            "mediaType": pushed.media_type, "digest": pushed.digest, "size": pushed.size,
+            "platform": { "os": "linux", "architecture": architecture },
+        }));
+    }
+    let kind = "application/vnd.oci.image.index.v1+json";
+    registry.put_manifest(
+        "app",
+        "1",
+        &json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries }),
+    );
+    s.ok("manifest create l");
+    s.ok(["manifest", "add", "--all", "l", &format!("{}/app:1", registry.host())]);
+    assert_eq!(s.json("manifest inspect l")["manifests"], json!(entries));
+}
