@@ -46,6 +46,9 @@ fn remove(store: &Store, image: &ImageRecord) -> bool {
 
 #[test]
 fn a_blob_with_the_wrong_digest_gets_no_name() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let mut writer = store.blob_writer().unwrap();
     writer.write_all(b"forged").unwrap();
@@ -58,6 +61,9 @@ fn a_blob_with_the_wrong_digest_gets_no_name() {
 
 #[test]
 fn blobs_come_back_and_are_bounded() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let digest = store.put_blob(b"hello").unwrap();
     assert_eq!(digest, "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
@@ -71,6 +77,9 @@ fn blobs_come_back_and_are_bounded() {
 
 #[test]
 fn check_finds_a_flipped_bit_and_what_lost_its_other_half() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let made = image(&store, "{}", &[1], None);
     let container = create(&store, "half");
@@ -91,6 +100,9 @@ fn check_finds_a_flipped_bit_and_what_lost_its_other_half() {
 
 #[test]
 fn images_are_found_by_reference_id_and_prefix() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let made = image(&store, "one", &[1, 2], Some("docker.io/library/one:latest"));
     assert_eq!(store.find_image("docker.io/library/one:latest").unwrap(), made);
@@ -110,6 +122,9 @@ fn images_are_found_by_reference_id_and_prefix() {
 
 #[test]
 fn a_reference_names_one_image() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let reference = "docker.io/library/app:latest";
     let old = image(&store, "old", &[1], Some(reference));
@@ -129,6 +144,9 @@ fn a_reference_names_one_image() {
 
 #[test]
 fn an_image_without_its_content_is_not_recorded() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let whole = image(&store, "whole", &[1], None);
     let gone = format!("sha256:{:064x}", 99);
@@ -150,6 +168,9 @@ fn an_image_without_its_content_is_not_recorded() {
 
 #[test]
 fn content_goes_when_nobody_needs_it() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let first = image(&store, "first", &[1, 2], Some("first"));
     let second = image(&store, "second", &[1, 3], Some("second"));
@@ -177,6 +198,9 @@ fn content_goes_when_nobody_needs_it() {
 
 #[test]
 fn a_removal_holds_only_for_what_it_was_decided_from() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let seen = image(&store, "one", &[1], Some("one"));
     let removal = |image, delete| Removal { image, users: Vec::new(), untag: vec!["one".into()], delete };
@@ -202,6 +226,9 @@ fn a_removal_holds_only_for_what_it_was_decided_from() {
 
 #[test]
 fn nobody_in_a_crowd_of_removers_leaves_anything() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let images: Vec<_> = (0..8).map(|n| image(&store, &format!("i{n}"), &[n, n + 1, 50], None)).collect();
     let root = store.root();
@@ -221,6 +248,9 @@ fn nobody_in_a_crowd_of_removers_leaves_anything() {
 
 #[test]
 fn nothing_goes_while_content_is_being_added() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let using = store.use_content().unwrap();
     layer(&store, 1);
@@ -231,6 +261,9 @@ fn nothing_goes_while_content_is_being_added() {
 
 #[test]
 fn many_unpackers_of_one_layer_unpack_it_once() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let unpacked = std::sync::atomic::AtomicUsize::new(0);
     let diff_id = format!("sha256:{:064x}", 5);
@@ -253,6 +286,9 @@ fn many_unpackers_of_one_layer_unpack_it_once() {
 
 #[test]
 fn layers_of_sub_ids_and_without_write_permission_come_and_go() {
+    if !alone() {
+        return;
+    }
     use std::os::unix::fs::{PermissionsExt, chown};
     let (_dir, store) = store();
     let diff_id = format!("sha256:{:064x}", 5);

@@ -22,6 +22,9 @@ fn die_at(point: &'static str, root: &Path, work: impl FnOnce(&Store) + Send) {
 
 #[test]
 fn a_creator_killed_anywhere_leaves_all_or_nothing() {
+    if !alone() {
+        return;
+    }
     let points =
         [("create: staged", 0), ("create: filled", 0), ("create: recorded", 1), ("create: published", 1)];
     for (point, survivors) in points {
@@ -41,6 +44,9 @@ fn a_creator_killed_anywhere_leaves_all_or_nothing() {
 
 #[test]
 fn a_remover_killed_anywhere_leaves_all_or_nothing() {
+    if !alone() {
+        return;
+    }
     let points = [("remove: withdrawn", 1), ("remove: forgotten", 0), ("remove: deleted", 0)];
     for (point, survivors) in points {
         let (_dir, root) = place();
@@ -58,6 +64,9 @@ fn a_remover_killed_anywhere_leaves_all_or_nothing() {
 
 #[test]
 fn content_killed_anywhere_is_whole_or_gone() {
+    if !alone() {
+        return;
+    }
     let layer = format!("sha256:{:064x}", 7);
     for point in ["blob: written", "blob: published", "layer: unpacked", "layer: published"] {
         for known in [None, Some(layer.as_str())] {
@@ -81,6 +90,9 @@ fn content_killed_anywhere_is_whole_or_gone() {
 
 #[test]
 fn a_collection_killed_anywhere_is_finished_by_the_next() {
+    if !alone() {
+        return;
+    }
     for point in ["content: forgotten", "content: withdrawn"] {
         let (_dir, root) = place();
         let layer = format!("sha256:{:064x}", 7);
@@ -97,6 +109,9 @@ fn a_collection_killed_anywhere_is_finished_by_the_next() {
 
 #[test]
 fn the_collector_leaves_the_living_alone() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let scratch = store.scratch().unwrap();
     let stage = store.stage_layer(None).unwrap().unwrap();
@@ -111,6 +126,9 @@ fn the_collector_leaves_the_living_alone() {
 
 #[test]
 fn the_work_of_another_process_is_left_until_it_dies() {
+    if !alone() {
+        return;
+    }
     let (_dir, root) = place();
     drop(Store::open(&root).unwrap());
     let key = record("any").id.to_string();

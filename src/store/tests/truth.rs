@@ -40,6 +40,9 @@ fn phase(store: &Store) -> Phase {
 
 #[test]
 fn starting_running_ended_in_the_life_of_a_shim() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     let starting = observe(&store, &record);
@@ -59,7 +62,7 @@ fn starting_running_ended_in_the_life_of_a_shim() {
     assert!(ended.oom_killed);
     assert_eq!(phase(&store), Phase::Launched, "the shim lives and records its end itself");
 
-    let_go(life, &store, &record);
+    drop(life);
     assert_eq!(observe(&store, &record).exit_code, Some(5));
     assert_eq!(phase(&store), Phase::Exited);
     assert_eq!(event_actions(&store), ["create", "die"]);
@@ -67,13 +70,16 @@ fn starting_running_ended_in_the_life_of_a_shim() {
 
 #[test]
 fn a_killed_shim_is_recorded_and_its_orphan_named() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     let mut orphan = std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let start = process_start(orphan.id()).unwrap();
     let orphaned = ShimState { init_pid: orphan.id(), init_start: start, ..state(true, None) };
     store.write_state(&record.id, &orphaned).unwrap();
-    let_go(life, &store, &record);
+    drop(life);
     let lost = store.observe(&record).unwrap();
     let end = orphan.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&end), Some(libc::SIGKILL));
@@ -85,24 +91,30 @@ fn a_killed_shim_is_recorded_and_its_orphan_named() {
 
 #[test]
 fn a_recycled_pid_is_nobodys_orphan() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     let me = std::process::id();
     let recycled =
         ShimState { init_pid: me, init_start: process_start(me).unwrap() + 1, ..state(true, None) };
     store.write_state(&record.id, &recycled).unwrap();
-    let_go(life, &store, &record);
+    drop(life);
     // The process that has the pid now is this one.
     assert_eq!(observe(&store, &record).exit_code, Some(137));
 }
 
 #[test]
 fn another_boot_is_told_from_a_kill() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     let rebooted = ShimState { boot_id: "another".into(), ..state(true, None) };
     store.write_state(&record.id, &rebooted).unwrap();
-    let_go(life, &store, &record);
+    drop(life);
     let lost = observe(&store, &record);
     assert_eq!((lost.status, lost.exit_code), (Status::Exited, Some(255)));
     assert_eq!(lost.error, "the host was rebooted");
@@ -110,13 +122,16 @@ fn another_boot_is_told_from_a_kill() {
 
 #[test]
 fn an_interrupted_start_goes_back() {
+    if !alone() {
+        return;
+    }
     for told in [None, Some(state(false, None))] {
         let (_dir, store) = store();
         let (record, life) = launched(&store);
         if let Some(state) = told {
             store.write_state(&record.id, &state).unwrap();
         }
-        let_go(life, &store, &record);
+        drop(life);
         assert_eq!(observe(&store, &record).status, Status::Created);
         assert_eq!(phase(&store), Phase::Created);
     }
@@ -124,10 +139,13 @@ fn an_interrupted_start_goes_back() {
 
 #[test]
 fn a_second_start_does_not_believe_the_first_ones_state() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     store.write_state(&record.id, &state(true, Some(exit(5)))).unwrap();
-    let_go(life, &store, &record);
+    drop(life);
     observe(&store, &record);
     let _life = store.life_lock(&record.id).unwrap().unwrap();
     store.mark_launched(&record.id).unwrap();
@@ -140,10 +158,13 @@ fn a_second_start_does_not_believe_the_first_ones_state() {
 
 #[test]
 fn what_cannot_be_recorded_is_still_told() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     store.write_state(&record.id, &state(true, None)).unwrap();
-    let_go(life, &store, &record);
+    drop(life);
     let reader = Store::open_read_only(store.root()).unwrap().unwrap();
     assert_eq!(reader.observe(&record).unwrap().exit_code, Some(137));
     assert_eq!(phase(&store), Phase::Launched);
@@ -151,10 +172,13 @@ fn what_cannot_be_recorded_is_still_told() {
 
 #[test]
 fn many_observers_tell_one_death() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let (record, life) = launched(&store);
     store.write_state(&record.id, &state(true, None)).unwrap();
-    let_go(life, &store, &record);
+    drop(life);
     let root = store.root();
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -169,6 +193,9 @@ fn many_observers_tell_one_death() {
 
 #[test]
 fn the_life_lock_outlives_whoever_took_it() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let made = create(&store, "heir");
     let life: OwnedFd = store.life_lock(&made.id).unwrap().unwrap().into();
@@ -186,6 +213,9 @@ fn the_life_lock_outlives_whoever_took_it() {
 
 #[test]
 fn asking_never_stops_a_start() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let made = create(&store, "asked");
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -206,6 +236,9 @@ fn asking_never_stops_a_start() {
 
 #[test]
 fn locks_of_a_removed_container_are_refused() {
+    if !alone() {
+        return;
+    }
     let (_dir, store) = store();
     let made = create(&store, "gone");
     let busy = store.operation_lock(&made.id).unwrap();
