@@ -24,12 +24,15 @@ pub struct SearchQuery {
     pub filters: Vec<(String, String)>,
 }
 
+/// One `--filter`, understood.
+type Condition = Box<dyn Fn(&Hit) -> bool>;
+
 pub fn search(engine: &Engine, query: &SearchQuery) -> Result<Vec<Hit>> {
     if query.limit > MAX_LIMIT {
         let reason = format!("it is outside the range of [1, {MAX_LIMIT}]");
         return Err(Error::Invalid { what: "limit", value: query.limit.to_string(), reason });
     }
-    let mut wanted: Vec<Box<dyn Fn(&Hit) -> bool>> = Vec::new();
+    let mut wanted: Vec<Condition> = Vec::new();
     for (key, value) in &query.filters {
         match key.as_str() {
             "stars" => {
