@@ -5,8 +5,8 @@ use clap::Command;
 use super::command::{Spec, Verb, with_help};
 use super::{
     attach, completion, create, df, dispatch, exec, history, image_tree, images, import, info, inspect, kill,
-    load, login, logout, logs, man, manifest, prune, ps, pull, push, restart, rm, rmi, run, save, start,
-    stop, system, tag, version, wait,
+    load, login, logout, logs, man, manifest, prune, ps, pull, push, restart, rm, rmi, run, save, search,
+    start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -59,6 +59,7 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<rmi::Rmi>("rmi", &[]),
     entry::<pull::Pull>("pull", &[]),
     entry::<push::Push>("push", &[]),
+    entry::<search::Search>("search", &[]),
     entry::<login::Login>("login", &[]),
     entry::<logout::Logout>("logout", &[]),
     entry::<import::Import>("import", &[]),
@@ -102,6 +103,7 @@ static IMAGE: &[Entry] = &[
     entry::<rmi::Rmi>("rm", &["remove"]),
     entry::<pull::Pull>("pull", &[]),
     entry::<push::Push>("push", &[]),
+    entry::<search::Search>("search", &[]),
     entry::<import::Import>("import", &[]),
     entry::<load::Load>("load", &[]),
     entry::<save::Save>("save", &[]),

@@ -87,7 +87,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "port",
     "prune",
     "rename",
-    "search",
     "secret",
     "service",
     "stack",

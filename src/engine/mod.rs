@@ -11,6 +11,7 @@ pub mod logout;
 pub mod manifest;
 pub mod options;
 pub mod request;
+pub mod search;
 pub mod spec;
 pub mod system;
 pub mod version;

@@ -15,6 +15,7 @@ pub mod layer;
 pub mod pull;
 pub mod push;
 pub mod record;
+pub mod search;
 pub mod source;
 pub mod unpack;
 

@@ -40,7 +40,7 @@ impl Client {
     }
 
     /// Where the registry of `domain` answers.
-    fn base(&self, domain: &str) -> Result<Url> {
+    pub(super) fn base(&self, domain: &str) -> Result<Url> {
         let host = if domain == DOCKER_IO.0 { DOCKER_IO.1 } else { domain };
         let bad = |e: url::ParseError| Error::Url { url: host.into(), reason: e.to_string() };
         let mut url = Url::parse(&format!("https://{host}/")).map_err(bad)?;

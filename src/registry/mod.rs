@@ -19,6 +19,7 @@ mod payload;
 mod repository;
 mod retry;
 pub mod runtime;
+mod search;
 mod upload;
 
 pub use blob::Sink;
@@ -27,4 +28,5 @@ pub use download::{Download, download};
 pub use error::{Error, Result};
 pub use payload::Source;
 pub use repository::{Found, Repository, Target};
+pub use search::Hit;
 pub use upload::{Arrival, Outgoing, Progress};

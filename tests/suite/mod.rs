@@ -21,6 +21,7 @@ mod registry;
 mod removal;
 mod rootfs;
 mod run;
+mod search;
 mod security;
 mod single;
 mod terminal;
