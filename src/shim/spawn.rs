@@ -31,6 +31,8 @@ pub(super) const FIRST_CLIENT: RawFd = 3;
 pub(super) const PROGRAM: RawFd = 4;
 /// Only while a fresh user namespace waits to be published.
 pub(super) const USERNS_LOCK: RawFd = 5;
+/// Above all of them.
+const OUT_OF_THE_WAY: RawFd = 16;
 /// What a shim reads of its third argument.
 pub(super) const OWN_NETWORK: &str = "own-network";
 const NO_NETWORK: &str = "no-network";
@@ -48,6 +50,8 @@ pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Wai
         Fork::Parent(Child { .. }) => Ok(Waiting(ours)),
         Fork::Child => {
             drop(ours);
+            // Out of the way of the numbers that are laid out for the shim: what fails after that is told as well.
+            let theirs = rustix::io::fcntl_dupfd_cloexec(&theirs, OUT_OF_THE_WAY).unwrap_or(theirs);
             let failure = match become_shim(layout, id, own_network, &theirs) {
                 Ok(never) => never,
                 Err(failure) => failure,
@@ -135,7 +139,7 @@ fn arguments(
 /// Puts what the shim inherits at its numbers and closes the rest on exec. Returns the program's descriptor.
 fn lay_out(program: &OwnedFd, client: &OwnedFd, lock: Option<&OwnedFd>) -> sys::Result<OwnedFd> {
     // First out of the way of the low numbers, which some of these may have themselves.
-    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 16).op("dup");
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, OUT_OF_THE_WAY).op("dup");
     let (program, client) = (high(program)?, high(client)?);
     let lock = lock.map(high).transpose()?;
     process::cloexec_from(3)?;
