@@ -94,7 +94,7 @@ fn become_shim(
     if !writers.is_empty() {
         keep_capabilities_across_exec().map_err(|e| refused("keep capabilities", &e))?;
     }
-    let program = process::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
+    let program = sys::program::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
     let args = arguments(layout, id, own_network, &writers)?;
     let program = lay_out(&program, client, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
     Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))

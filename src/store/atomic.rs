@@ -15,25 +15,6 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, false)
 }
 
-/// Writes a file, mode 0600, that nobody can see yet, because its directory is still in staging.
-pub fn write_staged(path: &Path, bytes: &[u8]) -> Result<()> {
-    stage(path, bytes).map(|_| ())
-}
-
-/// As [`write_staged`], with mode 0644 whatever the umask: for what every user of a container reads. Who else on the
-/// host may is decided by the directory.
-pub fn stage_for_container(path: &Path, bytes: &[u8]) -> Result<()> {
-    let file = stage(path, bytes)?;
-    Ok(fs::fchmod(file, EVERYBODYS).op_on("set the mode of", path)?)
-}
-
-fn stage(path: &Path, bytes: &[u8]) -> Result<std::fs::File> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = std::fs::File::from(fs::open(path, flags, OWNERS).op_on("create", path)?);
-    file.write_all(bytes).op_on("write", path)?;
-    Ok(file)
-}
-
 /// As [`write`], and on the disk when it returns.
 pub fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     replace(path, bytes, true)?;
@@ -48,7 +29,6 @@ pub fn sync_dir(dir: &Path) -> Result<()> {
 }
 
 const OWNERS: Mode = Mode::RUSR.union(Mode::WUSR);
-const EVERYBODYS: Mode = OWNERS.union(Mode::RGRP).union(Mode::ROTH);
 
 fn replace(path: &Path, bytes: &[u8], sync: bool) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
@@ -86,14 +66,6 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"second");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_file_for_the_container_is_readable_by_all() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("hosts");
-        stage_for_container(&path, b"127.0.0.1 localhost").unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }
 
     #[test]

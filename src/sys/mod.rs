@@ -11,6 +11,7 @@ pub mod memory;
 pub mod mount;
 pub mod path;
 pub mod process;
+pub mod program;
 pub mod pty;
 pub mod random;
 pub mod seccomp;

@@ -1,4 +1,4 @@
-//! Processes: fork and clone3, re-execution from a read-only mount, pidfds, waiting.
+//! Processes: fork and clone3, exec, pidfds, waiting.
 //!
 //! Everything that forks here requires that the calling process has one thread: the child goes on running Rust
 //! code, and a lock held by another thread at the moment of the fork would never be released in it.
@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use super::{Context, Error, Result, mount, socket};
+use super::{Context, Error, Result, socket};
 
 /// Which side of a fork this is.
 #[derive(Debug)]
@@ -346,42 +346,6 @@ pub fn exec_fd(fd: impl AsFd, args: &[CString], env: &[CString]) -> Error {
 
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
-}
-
-/// A descriptor of this very program that no process can reopen for writing: a detached read-only clone of
-/// the mount that holds it, or, where the kernel has no such thing, a sealed copy in memory.
-///
-/// The caller must be privileged over its mount namespace. Guards against the class of CVE-2019-5736.
-pub fn own_program() -> Result<OwnedFd> {
-    read_only_mount().or_else(|_| sealed_copy())
-}
-
-/// The magic link itself leads to a mount of the namespace in which this program was executed, which cannot be
-/// cloned from another one: so its text is followed, and what is found there must be the same file.
-fn read_only_mount() -> Result<OwnedFd> {
-    let path = std::fs::read_link("/proc/self/exe").op_on("readlink", "/proc/self/exe")?;
-    let tree = mount::clone_tree(rustix::fs::CWD, &path, false)?;
-    let own = rustix::fs::stat("/proc/self/exe").op_on("stat", "/proc/self/exe")?;
-    let found = rustix::fs::fstat(&tree).op_on("stat", &path)?;
-    if (own.st_dev, own.st_ino) != (found.st_dev, found.st_ino) {
-        return Err(Error::with_subject("find own program", path, libc::ESTALE));
-    }
-    mount::set_attributes(&tree, mount::READ_ONLY, false)?;
-    Ok(tree)
-}
-
-fn sealed_copy() -> Result<OwnedFd> {
-    use rustix::fs::{MemfdFlags, SealFlags};
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let copy = rustix::fs::memfd_create("kelp", flags).op("memfd_create")?;
-    let mut from = std::fs::File::open("/proc/self/exe").op_on("open", "/proc/self/exe")?;
-    let mut to = std::fs::File::from(copy);
-    std::io::copy(&mut from, &mut to).op("copy own program")?;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&to, seals).op("seal own program")?;
-    // An open for writing would make exec fail with ETXTBSY.
-    let path = format!("/proc/self/fd/{}", to.as_raw_fd());
-    Ok(std::fs::File::open(path).op("reopen own program")?.into())
 }
 
 /// The namespace behind `/proc/PID/ns/NAME`.
