@@ -33,7 +33,12 @@ impl Context {
         match self.engine.get() {
             Some(engine) => Ok(engine),
             None => {
-                let engine = Engine::open(self.config()?.clone())?;
+                let config = self.config()?.clone();
+                let found = self.expected.borrow().as_ref().and_then(|e| e.layout().cloned());
+                let engine = match found {
+                    Some(layout) => Engine::open_located(config, layout),
+                    None => Engine::open(config),
+                }?;
                 Ok(self.engine.get_or_init(|| engine))
             }
         }

@@ -19,7 +19,7 @@ pub mod version;
 pub use error::{Error, Result};
 
 use crate::config::Config;
-use crate::store::Store;
+use crate::store::{Layout, Store};
 
 /// One opened store and the settings that the verbs obey.
 #[derive(Debug)]
@@ -32,6 +32,12 @@ impl Engine {
     /// Opens the store that `config` names, making it when nothing is there.
     pub fn open(config: Config) -> Result<Self> {
         let store = Store::open(&config.store)?;
+        Ok(Self { config, store })
+    }
+
+    /// As [`Self::open`], where the store was found before.
+    pub fn open_located(config: Config, layout: Layout) -> Result<Self> {
+        let store = Store::open_located(layout)?;
         Ok(Self { config, store })
     }
 

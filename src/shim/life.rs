@@ -1,8 +1,8 @@
 //! A shim's life with its container, from root to exit record.
 //!
 //! The order at the end is a promise. The exit is written to `state.jsonl`, then the clients hear of it, then
-//! the database, and only then is anything removed and the life lock let go: whoever asks in between is told
-//! the truth by the state file.
+//! the database, and only then is the life lock let go: whoever asks in between is told the truth by the state file.
+//! What ended with `--rm` is not recorded any more: its state file and the free lock say that it is to be removed.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
 use crate::runtime::plan::{HostEntry, HostEntryKind, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
-use crate::store::container::{Exit, ShimState};
+use crate::store::container::{Exit, ShimState, ended};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
@@ -44,8 +44,7 @@ pub(super) struct Shim {
     pub id: ContainerId,
     pub dir: PathBuf,
     pub client: OwnedFd,
-    /// Held until this process ends.
-    #[allow(dead_code, reason = "held, not read")]
+    /// Held until nothing is left to be done.
     pub life: OwnedFd,
     #[allow(dead_code, reason = "held, not read")]
     pub program: OwnedFd,
@@ -167,7 +166,7 @@ impl Shim {
         let _ = self.layout.append_event(&event);
     }
 
-    fn serve(&self, started: Started) {
+    fn serve(self, started: Started) {
         let Started {
             child,
             mounts,
@@ -207,7 +206,7 @@ impl Shim {
         };
         state.exit = Some(exit.clone());
         // A full disk can refuse this; the database is asked next, and the lock says the rest.
-        let _ = self.layout.write_state(&self.id, &state);
+        let told = self.layout.write_state(&self.id, &state).is_ok();
         if let Ok(ended) = ended {
             ended.tell(u8::try_from(code).unwrap_or(255));
             // A woken client is put on this processor, and its turn is before all that follows, as is everybody's.
@@ -215,7 +214,10 @@ impl Shim {
             rustix::thread::sched_yield();
         }
         drop(mounts);
-        self.record_end(&exit, state.started, launch.auto_remove);
+        match (launch.auto_remove, told) {
+            (true, true) => self.leave(),
+            (auto_remove, _) => self.record_end(&exit, state.started, auto_remove),
+        }
     }
 
     fn first_client(&self, start: &Start) -> Option<FirstClient> {
@@ -224,14 +226,20 @@ impl Shim {
         Some(FirstClient { socket, attach })
     }
 
+    /// The container goes, by this shim's hands or by another's.
+    fn leave(self) {
+        drop(self.life);
+        // Whatever is left, the next one takes.
+        let _ = ended::remove_ended(&self.layout);
+    }
+
     fn record_end(&self, exit: &Exit, started: Option<Timestamp>, auto_remove: bool) {
         // Without the database the next command finds state.jsonl and records the end itself.
         let Ok(store) = Store::reopen(self.layout.clone()) else { return };
+        let _ = std::fs::remove_file(self.dir.join("shim.sock"));
+        let _ = store.record_exit(&self.id, exit, started);
         if auto_remove {
-            let _ = store.remove_ended(&self.id, exit, |staged| store.delete_tree(staged));
-        } else {
-            let _ = std::fs::remove_file(self.dir.join("shim.sock"));
-            let _ = store.record_exit(&self.id, exit, started);
+            self.remove(&store);
         }
         // Nobody waits for this process any more; the next command is spared a long log.
         let _ = store.tidy();

@@ -1,4 +1,4 @@
-//! From a command to a shim: the fork, the user namespace, and the re-execution from a read-only mount.
+//! From a command to a shim: the new process, the user namespace, and the re-execution from a read-only mount.
 //!
 //! A shim is started before there is anything for it to do: while it becomes a process of its own, the command looks
 //! up the image and makes the container. Then the command hands the container over; one that changes its mind closes
@@ -22,7 +22,7 @@ use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
 use crate::store::userns::{self, Entered};
 use crate::store::{self, Layout};
-use crate::sys::process::{self, Child, Fork};
+use crate::sys::process::{self, Child};
 use crate::sys::{self, Context};
 
 /// The numbers under which a shim finds what it inherits.
@@ -45,21 +45,19 @@ pub struct Waiting(OwnedFd);
 /// of its own. Why there is no shim is told by [`Waiting::launch`].
 pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Waiting> {
     let (ours, theirs) = protocol::pair()?;
-    match process::fork(0)? {
-        // The shim is nobody's child for long: this command ends, or does not wait for it.
-        Fork::Parent(Child { .. }) => Ok(Waiting(ours)),
-        Fork::Child => {
-            drop(ours);
-            // Out of the way of the numbers that are laid out for the shim: what fails after that is told as well.
-            let theirs = rustix::io::fcntl_dupfd_cloexec(&theirs, OUT_OF_THE_WAY).unwrap_or(theirs);
-            let failure = match become_shim(layout, id, own_network, &theirs) {
-                Ok(never) => never,
-                Err(failure) => failure,
-            };
-            let _ = protocol::send_reply(theirs.as_fd(), &Reply::Failed(failure));
-            process::exit_now(125)
-        }
-    }
+    // The shim is nobody's child for long: this command ends, or does not wait for it.
+    let Child { .. } = process::spawn_sharing_memory(&mut || {
+        // Out of the way of the numbers that are laid out for the shim: what fails after that is told as well.
+        let client = rustix::io::fcntl_dupfd_cloexec(&theirs, OUT_OF_THE_WAY);
+        let client = client.as_ref().unwrap_or(&theirs);
+        let failure = match become_shim(layout, id, own_network, client) {
+            Ok(never) => never,
+            Err(failure) => failure,
+        };
+        let _ = protocol::send_reply(client.as_fd(), &Reply::Failed(failure));
+        125
+    })?;
+    Ok(Waiting(ours))
 }
 
 impl Waiting {

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Transaction, TransactionBehavior, params};
+use rusqlite::params;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
@@ -363,10 +363,10 @@ impl Store {
     ) -> Result<T> {
         self.sql(doing, self.db.execute_batch("PRAGMA synchronous = FULL"))?;
         let run = || -> rusqlite::Result<Result<T>> {
-            let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+            let writing = self.begin_writing()?;
             let result = work()?;
             if result.is_ok() {
-                transaction.commit()?;
+                writing.commit()?;
             }
             Ok(result)
         };

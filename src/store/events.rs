@@ -49,14 +49,17 @@ pub struct Actor {
 impl Event {
     /// An event of this moment.
     pub fn new(kind: &str, action: &str, id: &str, attributes: BTreeMap<String, String>) -> Self {
-        let now = Timestamp::now();
-        Self {
-            time: now.as_second(),
-            time_nano: i64::try_from(now.as_nanosecond()).unwrap_or(i64::MAX),
-            kind: kind.into(),
-            action: action.into(),
-            actor: Actor { id: id.into(), attributes },
-        }
+        let actor = Actor { id: id.into(), attributes };
+        let event = Self { time: 0, time_nano: 0, kind: kind.into(), action: action.into(), actor };
+        event.at(Timestamp::now())
+    }
+
+    /// The event of another moment: what is told later than it happened.
+    #[must_use]
+    pub fn at(mut self, time: Timestamp) -> Self {
+        self.time = time.as_second();
+        self.time_nano = i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
+        self
     }
 
     /// An event of a container, with the attributes docker gives it: name, image, labels.

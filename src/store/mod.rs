@@ -27,6 +27,7 @@ mod schema;
 pub mod staging;
 #[cfg(test)]
 mod tests;
+mod turn;
 pub mod usage;
 pub mod userns;
 

@@ -24,15 +24,15 @@ impl Store {
             Some(layout) => layout,
             None => make_root(root)?,
         };
-        let store = match Marker::read(&layout)? {
-            Some(marker) if marker.ready => {
-                trust(&layout)?;
-                Self::connect(layout, false)?
-            }
-            marker => make(layout, marker)?,
-        };
-        store.collect();
-        Ok(store)
+        match Marker::read(&layout)? {
+            Some(marker) if marker.ready => trust(&layout).and_then(|()| Self::open_located(layout)),
+            marker => make(layout, marker).inspect(Self::collect),
+        }
+    }
+
+    /// The second half of [`Store::open`], after [`Store::locate`].
+    pub fn open_located(layout: Layout) -> Result<Self> {
+        Self::connect(layout, false).inspect(Self::collect)
     }
 
     /// Opens a store that another process of ours has opened before and named to this one: neither looked over nor

@@ -89,6 +89,11 @@ pub(super) fn migrate(db: &Connection) -> rusqlite::Result<()> {
     transaction.commit()
 }
 
+/// Moves into the tables what of the write-ahead log nobody reads or writes at the moment.
+pub(super) fn checkpoint_beside_writers(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+}
+
 /// Moves the write-ahead log into the tables and begins a new one. The first write to an empty log waits for the
 /// disk: it is made here, so that no `run` has to make it.
 pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
@@ -148,27 +148,31 @@ fn snapshot_refused(error: snapshot::Error) -> store::Error {
     }
 }
 
-/// A `--rm` container that has ended keeps its name and its image until its shim has removed it. Waited for, here:
-/// `true` once it is gone.
+/// A `--rm` container that has ended keeps its name and its image until it is removed, which is done for several
+/// at a time. Here it is wanted now: removed or waited for. `true` once it is gone.
 pub(in crate::engine) fn about_to_go(engine: &Engine, holder: &ContainerId) -> Result<bool> {
-    let record = match engine.store.find_container(holder.as_str()) {
-        Err(store::Error::NoSuchContainer(_)) => return Ok(true),
-        other => other?,
-    };
-    let ended = engine.store.observe(&record)?.status == Status::Exited;
-    if !(record.auto_remove && ended) {
-        return Ok(false);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let record = match engine.store.find_container(holder.as_str()) {
+            Err(store::Error::NoSuchContainer(_)) => return Ok(true),
+            other => other?,
+        };
+        let ended = match engine.store.observe(&record) {
+            Err(store::Error::NoSuchContainer(_)) => true,
+            // Its shim was killed before it could tell the end.
+            other => record.auto_remove && other?.status == Status::Exited,
+        };
+        if !ended || Instant::now() > deadline {
+            return Ok(false);
+        }
+        match super::rm::remove(engine, &record) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            // Somebody is at it.
+            Err(e) if e.is_missing() => std::thread::sleep(Duration::from_millis(1)),
+            Err(e) => return Err(e),
+        }
     }
-    match engine.store.wait_life_lock(holder, PATIENCE) {
-        Ok(Some(_)) | Err(store::Error::NoSuchContainer(_)) => {}
-        Ok(None) => return Ok(false),
-        Err(e) => return Err(e.into()),
-    }
-    // The shim was killed before it could remove what nobody wants any more.
-    if engine.store.find_container(holder.as_str()).is_ok() {
-        super::rm::rm(engine, holder.as_str(), super::rm::RmOptions { force: true })?;
-    }
-    Ok(true)
 }
 
 /// What the root and the defaults come from.

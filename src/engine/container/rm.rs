@@ -76,7 +76,7 @@ fn kill(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Resul
 }
 
 /// `false`: a shim holds the container.
-fn remove(engine: &Engine, record: &ContainerRecord) -> Result<bool> {
+pub(super) fn remove(engine: &Engine, record: &ContainerRecord) -> Result<bool> {
     let lock = engine.store.operation_lock(&record.id)?;
     let Some(life) = engine.store.wait_life_lock(&record.id, SHIM_PATIENCE)? else { return Ok(false) };
     let delete = |staged: &std::path::Path| engine.store.delete_tree(staged);

@@ -8,17 +8,17 @@ use crate::config::Config;
 use crate::engine::request::CreateRequest;
 use crate::engine::{Engine, Error, Result};
 use crate::shim;
-use crate::store::Store;
 use crate::store::container::Phase;
 use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
+use crate::store::{Layout, Store};
 
 /// A container that will be, and the shim that is getting ready for it.
 #[derive(Debug)]
 pub struct Expected {
     id: ContainerId,
     /// `None` in a store that is yet to be made.
-    waiting: Option<shim::Waiting>,
+    ahead: Option<(Layout, shim::Waiting)>,
 }
 
 impl Expected {
@@ -27,8 +27,16 @@ impl Expected {
     pub fn soon(config: &Config, own_network: bool) -> Result<Self> {
         let id = create::new_id()?;
         let layout = Store::locate(&config.store)?;
-        let waiting = layout.map(|layout| shim::spawn(&layout, &id, own_network)).transpose()?;
-        Ok(Self { id, waiting })
+        let ahead = match layout {
+            Some(layout) => shim::spawn(&layout, &id, own_network).map(|waiting| Some((layout, waiting)))?,
+            None => None,
+        };
+        Ok(Self { id, ahead })
+    }
+
+    /// Where the store was found.
+    pub fn layout(&self) -> Option<&Layout> {
+        self.ahead.as_ref().map(|(layout, _)| layout)
     }
 }
 
@@ -49,8 +57,11 @@ pub fn run(
     options: RunOptions,
     created: &mut dyn FnMut(&ContainerId, &[String]) -> std::io::Result<()>,
 ) -> Result<(ContainerId, Ending)> {
-    let Expected { id, waiting } = shim;
-    let waiting = waiting.map_or_else(|| start::spawn(engine.store.layout(), &id, &request), Ok)?;
+    let Expected { id, ahead } = shim;
+    let waiting = match ahead {
+        Some((_, waiting)) => waiting,
+        None => start::spawn(engine.store.layout(), &id, &request)?,
+    };
     let draft = Draft::new(engine, id, request)?;
     let (record, life) = draft.commit(engine, Phase::Launched, LifeLock::of_new)?;
     if let Err(e) = created(&record.id, &draft.warnings) {

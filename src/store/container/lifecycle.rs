@@ -6,10 +6,10 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Params, Transaction, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Params, params};
 
 use super::row::{COLUMNS, REQUEST, nanos, record, to_json};
-use super::{ContainerRecord, Exit, Phase};
+use super::{ContainerRecord, Exit};
 use crate::store::events::Event;
 use crate::store::id::{ContainerId, Name};
 use crate::store::{Error, Layout, Result, Store, crash, schema};
@@ -20,7 +20,7 @@ const MISSING_LAYERS: &str =
     "SELECT value FROM json_each(?14) WHERE value NOT IN (SELECT diff_id FROM layers) LIMIT 1";
 
 /// Size of the write-ahead log beyond which [`Store::tidy`] moves it into the database.
-const LOG_BYTES: u64 = 256 << 10;
+const LOG_BYTES: u64 = 64 << 10;
 
 impl Layout {
     fn has_long_log(&self) -> bool {
@@ -83,7 +83,7 @@ impl Store {
 
     fn insert_container(&self, record: &ContainerRecord) -> Result<()> {
         let insert = || -> rusqlite::Result<Option<(&str, String)>> {
-            let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+            let writing = self.begin_writing()?;
             let layers = to_json(&record.layers)?;
             // One statement for the check and the row: each one that is prepared costs what ten system calls do.
             let inserted = self
@@ -120,7 +120,7 @@ impl Store {
             self.db
                 .prepare_cached("INSERT INTO requests VALUES (?1, ?2)")?
                 .execute(params![self.db.last_insert_rowid(), record.request])?;
-            transaction.commit()?;
+            writing.commit()?;
             Ok(None)
         };
         match insert() {
@@ -223,25 +223,6 @@ impl Store {
     /// sub-ids). `NoSuchContainer` when somebody else was faster. The caller holds the life lock. Appends the
     /// `destroy` event.
     pub fn remove_container(&self, id: &ContainerId, delete: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-        self.remove(id, None, delete)
-    }
-
-    /// [`Self::record_exit`] and [`Self::remove_container`] in one, for a container that ends with `--rm`.
-    pub fn remove_ended(
-        &self,
-        id: &ContainerId,
-        exit: &Exit,
-        delete: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
-        self.remove(id, Some(exit), delete)
-    }
-
-    fn remove(
-        &self,
-        id: &ContainerId,
-        ended: Option<&Exit>,
-        delete: impl FnOnce(&Path) -> Result<()>,
-    ) -> Result<()> {
         let staged = self.withdraw_container(id)?;
         crash::point("remove: withdrawn");
         let record = match self.delete_row(id) {
@@ -255,48 +236,40 @@ impl Store {
         };
         crash::point("remove: forgotten");
         if let Some(record) = &record {
-            self.tell_removal(record, ended);
+            self.tell(&[Event::of_container(record, "destroy")]);
         }
         // What is left of it is in staging, where it keeps nothing else from going.
         let deleted = staged.map_or(Ok(()), |staged| delete(&staged));
         crash::point("remove: deleted");
         let record = record.ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
-        self.remove_orphaned_layers(&record).and(deleted)
+        let orphaned = record.image_id.map_or(Ok(()), |image| self.remove_orphaned_layers(&image));
+        orphaned.and(deleted)
     }
 
-    /// The container may have been the last to stand on the layers of an image that was removed before it.
-    fn remove_orphaned_layers(&self, record: &ContainerRecord) -> Result<()> {
-        let Some(image) = &record.image_id else { return Ok(()) };
+    /// A container that went may have been the last to stand on the layers of an image that was removed before it.
+    pub(super) fn remove_orphaned_layers(&self, image: &str) -> Result<()> {
         match self.one("SELECT 1 FROM images WHERE id = ?1", [image], |_| Ok(()))? {
             Some(()) => Ok(()),
             None => self.remove_unreferenced(|path| self.delete_tree(path)).map(|_| ()),
         }
     }
 
-    fn tell_removal(&self, record: &ContainerRecord, ended: Option<&Exit>) {
-        let ended = ended.filter(|_| record.phase == Phase::Launched);
-        let died = ended.map(|exit| Event::of_container(record, "die").with("exitCode", exit.code));
-        let events: Vec<Event> = died.into_iter().chain([Event::of_container(record, "destroy")]).collect();
-        self.tell(&events);
-    }
-
     fn delete_row(&self, id: &ContainerId) -> Result<Option<ContainerRecord>> {
         let delete = || -> rusqlite::Result<Option<ContainerRecord>> {
-            let transaction = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-            self.db
-                .prepare_cached(
-                    "DELETE FROM requests WHERE seq = (SELECT seq FROM containers WHERE id = ?1)",
-                )?
-                .execute([id.as_str()])?;
-            let record = self
-                .db
-                .prepare_cached(&format!("DELETE FROM containers WHERE id = ?1 RETURNING {COLUMNS}, ''"))?
-                .query_row([id.as_str()], record)
-                .optional()?;
-            transaction.commit()?;
+            let writing = self.begin_writing()?;
+            let record = self.forget_row(id)?;
+            writing.commit()?;
             Ok(record)
         };
         self.sql("forget the container", delete())
+    }
+
+    /// For within a transaction. `None` when there is no such row.
+    pub(super) fn forget_row(&self, id: &ContainerId) -> rusqlite::Result<Option<ContainerRecord>> {
+        let requests = "DELETE FROM requests WHERE seq = (SELECT seq FROM containers WHERE id = ?1)";
+        self.db.prepare_cached(requests)?.execute([id.as_str()])?;
+        let containers = format!("DELETE FROM containers WHERE id = ?1 RETURNING {COLUMNS}, ''");
+        self.db.prepare_cached(&containers)?.query_row([id.as_str()], record).optional()
     }
 
     /// `NameTaken`, `NoSuchContainer`. Appends the `rename` event.
@@ -316,20 +289,25 @@ impl Store {
     /// Moves the write-ahead log into the database when it has grown: every first opener reads it whole. Syncs,
     /// so it is for a process nobody waits for, as the shim after the end.
     pub fn tidy(&self) -> Result<()> {
-        if self.layout().has_long_log() {
-            self.sql("move the log into the tables", schema::checkpoint(&self.db))?;
+        if !self.layout().has_long_log() {
+            return Ok(());
         }
-        Ok(())
+        let doing = "move the log into the tables";
+        // Most of it while others write.
+        self.sql(doing, schema::checkpoint_beside_writers(&self.db))?;
+        let _turn = self.turn();
+        self.sql(doing, schema::checkpoint(&self.db))
     }
 
     /// Runs an `UPDATE` of one row; `None` when it met no row.
     pub(super) fn change(&self, sql: &str, params: impl Params) -> Result<Option<ContainerRecord>> {
         let sql = format!("{sql} RETURNING {COLUMNS}, ''");
+        let _turn = self.db.is_autocommit().then(|| self.turn());
         let changed = self.db.prepare_cached(&sql).and_then(|mut s| s.query_row(params, record).optional());
         self.sql("change the container", changed)
     }
 
-    fn list(&self, sql: &str, params: impl Params) -> Result<Vec<ContainerRecord>> {
+    pub(super) fn list(&self, sql: &str, params: impl Params) -> Result<Vec<ContainerRecord>> {
         let list = || self.db.prepare_cached(sql)?.query_map(params, record)?.collect();
         self.sql("list containers", list())
     }

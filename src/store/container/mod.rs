@@ -1,5 +1,6 @@
 //! Container records: the row in the database, the shim's state file beside it, and what the two say together.
 
+pub mod ended;
 mod lifecycle;
 mod place;
 pub(super) mod row;

@@ -5,16 +5,17 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
-use rusqlite::{Transaction, TransactionBehavior};
-
 use super::state::boot_id;
 use super::{ContainerRecord, Exit, Observed, Phase, ShimState, Status};
-use crate::store::{Result, Store};
+use crate::store::{Error, Result, Store};
 use crate::sys::process;
+use jiff::{SignedDuration, Timestamp};
 
 /// How long a killed process may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// After how long nobody will come any more to remove what ended with `--rm`.
+const ABANDONED: SignedDuration = SignedDuration::from_secs(10);
 
 /// What lock and state file say of a container whose row says `Launched`.
 enum Finding {
@@ -40,12 +41,19 @@ impl Store {
     /// Row, lock and state file together. A shim that was lost is recorded (exit code 137, or 255 after a
     /// reboot), with its `die` event; where that cannot be written the truth is told all the same. What it left
     /// running is killed first: a first process can see to it that it outlives its shim.
-    /// `NoSuchContainer` when it was removed since the record was read: a listing leaves it out.
+    /// `NoSuchContainer` when it was removed since the record was read, or is about to be because it ended with
+    /// `--rm`: a listing leaves it out.
     pub fn observe(&self, record: &ContainerRecord) -> Result<Observed> {
         if record.phase != Phase::Launched {
             return Ok(from_row(record));
         }
         let finding = self.ask(record)?;
+        if let (true, Finding::Ended { exit, .. }) = (record.auto_remove, &finding) {
+            if !self.read_only && Timestamp::now().duration_since(exit.finished) > ABANDONED {
+                self.remove_all_ended()?;
+            }
+            return Err(Error::NoSuchContainer(record.id.to_string()));
+        }
         let unrecorded = matches!(
             finding,
             Finding::Lost { .. } | Finding::NeverStarted | Finding::Ended { alive: false, .. }
@@ -82,8 +90,8 @@ impl Store {
     /// Records what became of a container whose shim is gone. Everything is asked again with the database held for
     /// writing: a start records `Launched` only after it has the life lock, so none can slip in between.
     fn reconcile(&self, record: &ContainerRecord) -> Result<Observed> {
-        let transaction = match Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate) {
-            Ok(transaction) => transaction,
+        let writing = match self.begin_writing() {
+            Ok(writing) => writing,
             Err(error) => {
                 tracing::debug!(%error, container = %record.id, "loss not recorded");
                 return Ok(observed(record, self.ask(record)?));
@@ -102,7 +110,7 @@ impl Store {
             Finding::NeverStarted => self.record_failed_start(&record.id, None, "the start was interrupted"),
             Finding::Starting | Finding::Running(_) | Finding::Ended { .. } => Ok(()),
         };
-        let recorded = recorded.and_then(|()| self.sql("record the loss", transaction.commit()));
+        let recorded = recorded.and_then(|()| self.sql("record the loss", writing.commit()));
         if let Err(error) = recorded {
             tracing::debug!(%error, container = %record.id, "loss not recorded");
         }
