@@ -13,6 +13,7 @@ use crate::engine::{Engine, Error, Result, image};
 pub use crate::store::container::Status;
 use crate::store::container::{ContainerRecord, Phase};
 use crate::store::id::{ContainerId, Name};
+use crate::store::{self};
 
 /// What `ps` was asked for.
 #[derive(Debug, Clone, Default)]
@@ -79,7 +80,10 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
         if !all && row.phase != Phase::Launched || !filters.match_row(row) {
             continue;
         }
-        let seen = engine.store.observe(row)?;
+        let seen = match engine.store.observe(row) {
+            Err(store::Error::NoSuchContainer(_)) => continue,
+            other => other?,
+        };
         let runs = matches!(seen.status, Status::Running | Status::Paused | Status::Restarting);
         if !all && !runs || !filters.match_status(seen.status, seen.exit_code) {
             continue;
