@@ -106,6 +106,12 @@ impl Image {
         self
     }
 
+    /// An archive that was made elsewhere, as the next layer.
+    pub fn archive(mut self, bytes: Vec<u8>) -> Self {
+        self.layers.push(bytes);
+        self
+    }
+
     /// For another machine than this one.
     pub fn architecture(mut self, name: &'static str) -> Self {
         self.architecture = Some(name);

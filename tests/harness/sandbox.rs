@@ -219,6 +219,11 @@ impl Sandbox {
         fixtures::busybox()
     }
 
+    /// A Debian root file system as a tar.
+    pub fn debian_tar(&self, release: Release) -> PathBuf {
+        fixtures::debian(release)
+    }
+
     /// Imports a Debian under the name `debian`.
     #[track_caller]
     pub fn debian(self, release: Release) -> Self {
