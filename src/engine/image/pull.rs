@@ -70,7 +70,7 @@ fn tags(client: &Client, request: &PullRequest, reference: &Reference) -> Result
         let reason = "a tag or digest makes no sense together with --all-tags".into();
         return Err(Error::Invalid { what: "image name", value: request.name.clone(), reason });
     }
-    let mut tags = pull::tags(client, reference)?;
+    let mut tags = pull::tags(client, reference, None)?;
     tags.sort();
     let named = |tag: String| {
         let name = format!("{}:{tag}", reference.repository());
