@@ -9,7 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::images::pair;
 use super::table::{Column, Listing};
 use super::template::Row;
-use super::{human, output, template, unbuilt};
+use super::{complete, human, output, template, unbuilt};
 use crate::engine::search::{self, Hit, SearchQuery};
 use crate::error::ExitStatus;
 
@@ -31,7 +31,7 @@ pub(super) struct Search {
     #[arg(long)]
     no_trunc: bool,
     /// A word, behind a registry's name and a slash unless it is for Docker Hub
-    #[arg(value_name = "TERM")]
+    #[arg(value_name = "TERM", add = complete::repositories())]
     term: String,
 }
 
