@@ -118,7 +118,7 @@ const ATTESTATION: &str = "vnd.docker.reference.type";
 
 impl Index {
     /// The entries that are images or lead to images.
-    fn images(&self) -> impl Iterator<Item = &Descriptor> {
+    pub fn images(&self) -> impl Iterator<Item = &Descriptor> {
         let known = |d: &&Descriptor| {
             (media_type::is_manifest(&d.media_type) || media_type::is_index(&d.media_type))
                 && !d.annotations.contains_key(ATTESTATION)

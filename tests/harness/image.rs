@@ -101,9 +101,8 @@ impl Image {
         Self::default().layer(Layer::busybox())
     }
 
-    pub fn layer(mut self, layer: Layer) -> Self {
-        self.layers.push(layer.bytes());
-        self
+    pub fn layer(self, layer: Layer) -> Self {
+        self.archive(layer.bytes())
     }
 
     /// An archive that was made elsewhere, as the next layer.
