@@ -78,8 +78,15 @@ impl Client {
         let base = self.base(host)?;
         let auth = Auth::with(host, credential);
         let url = base.join("v2/").map_err(|e| Error::Url { url: host.into(), reason: e.to_string() })?;
-        let response = self.authorised(&auth, Request::new(Method::GET, url), "").await?;
-        if response.status().is_success() { Ok(()) } else { Err(refusal(response, host, host, true).await) }
+        let refused = match self.authorised(&auth, Request::new(Method::GET, url), "").await {
+            Ok(response) if response.status().is_success() => return Ok(()),
+            Ok(response) => refusal(response, host, host, true).await,
+            Err(error) => error,
+        };
+        Err(match refused {
+            Error::Denied { host, reason, .. } => Error::Login { host, reason },
+            other => other,
+        })
     }
 
     /// Sends with what is known to be accepted for the scope; answers one challenge of the host itself.
