@@ -193,7 +193,7 @@ fn merge(index: &mut Index, entries: Vec<Descriptor>) {
 }
 
 fn apply(entry: &mut Descriptor, annotate: &Annotate) {
-    let platform = entry.platform.get_or_insert_with(Platform::host);
+    let platform = entry.platform.get_or_insert_with(|| Box::new(Platform::host()));
     for (field, value) in
         [(&mut platform.os, &annotate.os), (&mut platform.architecture, &annotate.architecture)]
     {
@@ -289,6 +289,6 @@ fn entry(engine: &Engine, image: &ImageRecord) -> Result<Descriptor> {
     };
     let kind = manifest.media_type.as_deref().unwrap_or(media_type::MANIFEST);
     let mut entry = Descriptor::new(kind, Digest::of(&bytes), bytes.len() as u64);
-    entry.platform = Some(resolve::config(image)?.platform());
+    entry.platform = Some(Box::new(resolve::config(image)?.platform()));
     Ok(entry)
 }

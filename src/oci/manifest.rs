@@ -57,7 +57,7 @@ pub struct Descriptor {
     )]
     pub annotations: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
+    pub platform: Option<Box<Platform>>,
 }
 
 impl Descriptor {
@@ -136,7 +136,7 @@ impl Index {
 
     /// The platforms that it has images for.
     pub fn platforms(&self) -> impl Iterator<Item = &Platform> {
-        self.images().filter_map(|d| d.platform.as_ref())
+        self.images().filter_map(|d| d.platform.as_deref())
     }
 }
 
