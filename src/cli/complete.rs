@@ -153,6 +153,36 @@ pub(super) fn images() -> ArgValueCandidates {
     ArgValueCandidates::new(|| image_names().into_iter().map(CompletionCandidate::new).collect())
 }
 
+fn hosts() -> Vec<String> {
+    Config::load().map(|config| config.known_registries()).unwrap_or_default()
+}
+
+/// Registries that are set up or have credentials.
+pub(super) fn registries() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| hosts().into_iter().map(CompletionCandidate::new).collect())
+}
+
+/// Registries that there are credentials for.
+pub(super) fn logged_in() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let known = Config::load().map(|config| config.credentials.hosts()).unwrap_or_default();
+        known.into_iter().map(CompletionCandidate::new).collect()
+    })
+}
+
+/// How the name of something in a registry begins.
+pub(super) fn repositories() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| hosts().into_iter().map(|host| CompletionCandidate::new(host + "/")).collect())
+}
+
+/// Images, then registries that they can come from or go to.
+pub(super) fn images_and_registries() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let beginnings = hosts().into_iter().map(|host| host + "/");
+        image_names().into_iter().chain(beginnings).map(CompletionCandidate::new).collect()
+    })
+}
+
 /// What a container is made from: an image, or, where a path was begun, the directory that `--rootfs` wants.
 pub(super) fn image_or_root() -> ArgValueCompleter {
     ArgValueCompleter::new(|begun: &OsStr| {

@@ -8,7 +8,7 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use super::command::{Exit, Verb};
 use super::context::Context;
 use super::failure::{Failure, Outcome, complain};
-use super::{output, unbuilt};
+use super::{complete, output, unbuilt};
 use crate::config::credentials::Credential;
 use crate::engine::login::{self, Kept};
 use crate::error::ExitStatus;
@@ -31,7 +31,7 @@ pub(super) struct Login {
     #[arg(long)]
     password_stdin: bool,
     /// Registry: HOST[:PORT]; docker.io unless given
-    #[arg(value_name = "SERVER")]
+    #[arg(value_name = "SERVER", add = complete::registries())]
     server: Option<String>,
 }
 

@@ -5,14 +5,14 @@ use clap::Args;
 use super::command::Verb;
 use super::context::Context;
 use super::failure::{Outcome, notice};
-use super::{escape, output, unbuilt};
+use super::{complete, escape, output, unbuilt};
 use crate::engine::{login, logout};
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Logout {
     /// Registry: HOST[:PORT]; docker.io unless given
-    #[arg(value_name = "SERVER")]
+    #[arg(value_name = "SERVER", add = complete::logged_in())]
     server: Option<String>,
 }
 

@@ -1,5 +1,6 @@
 //! `kelp manifest`: lists of images for several platforms.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -7,7 +8,6 @@ use clap::Args;
 use super::command::{Exit, Verb};
 use super::context::Context;
 use super::failure::{Failure, Outcome};
-use super::images::pair;
 use super::progress::{Lines, Shown};
 use super::push::write_digest;
 use super::{complete, escape, output, unbuilt};
@@ -22,6 +22,9 @@ pub(super) struct Create {
     /// Add to a list that exists
     #[arg(short, long)]
     amend: bool,
+    /// An annotation of the list itself
+    #[arg(long, value_name = "KEY=VALUE")]
+    annotation: Vec<String>,
     /// Name of the list
     #[arg(value_name = "LIST")]
     list: String,
@@ -42,6 +45,15 @@ struct Said {
     /// Variant of the architecture
     #[arg(long)]
     variant: Option<String>,
+    /// Version of the operating system
+    #[arg(long, value_name = "VERSION")]
+    os_version: Option<String>,
+    /// Features of the operating system that are needed
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    os_features: Vec<String>,
+    /// Features of the processor that are needed
+    #[arg(long, value_name = "FEATURE", value_delimiter = ',')]
+    features: Vec<String>,
     /// An annotation
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
@@ -49,9 +61,26 @@ struct Said {
 
 impl Said {
     fn annotate(self) -> Result<manifest::Annotate, Failure> {
-        let annotations = self.annotation.iter().map(|a| pair(a)).collect::<Result<_, _>>()?;
-        Ok(manifest::Annotate { os: self.os, architecture: self.arch, variant: self.variant, annotations })
+        Ok(manifest::Annotate {
+            os: self.os,
+            architecture: self.arch,
+            variant: self.variant,
+            os_version: self.os_version,
+            os_features: self.os_features,
+            features: self.features,
+            annotations: annotations(&self.annotation)?,
+        })
     }
+}
+
+fn annotations(pairs: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let invalid = |text: &str| Failure::Usage(format!("invalid annotation `{text}`: KEY=VALUE is expected"));
+    let split = |text: &String| {
+        let (key, value) =
+            text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| invalid(text))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    pairs.iter().map(split).collect()
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +141,9 @@ pub(super) struct Push {
 
 #[derive(Debug, Args)]
 pub(super) struct Rm {
+    /// A list that is not there is no error
+    #[arg(short, long)]
+    ignore: bool,
     /// Names of lists
     #[arg(required = true, value_name = "LIST", add = complete::lists())]
     lists: Vec<String>,
@@ -131,16 +163,23 @@ impl Verb for Create {
     const ABOUT: &'static str = "Create a list of images for several platforms";
     const USAGE: &'static str = "[OPTIONS] LIST [IMAGE...]";
     const DESCRIPTION: &'static str = "The list is kept here until `kelp manifest push` sends it and its images. It does \
-        not keep its images: one that is removed cannot be pushed.";
+        not keep its images: one that is removed here has to be where the list is pushed to.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("", "kelp manifest create localhost:5000/app:1 app:amd64 app:arm64"),
         ("", "kelp manifest push localhost:5000/app:1"),
     ];
     const EXIT: Exit = Exit::Registry;
-    const UNBUILT: &'static [unbuilt::Flag] = &["--annotation", "--insecure", "--tls-verify"];
+    const UNBUILT: &'static [unbuilt::Flag] = &["--insecure", "--tls-verify"];
 
     fn run(self, context: &Context) -> Outcome {
-        let name = manifest::create(context.engine()?, &self.list, &self.images, self.all, self.amend)?;
+        let request = manifest::NewList {
+            name: self.list,
+            images: self.images,
+            all: self.all,
+            amend: self.amend,
+            annotations: annotations(&self.annotation)?,
+        };
+        let name = manifest::create(context.engine()?, &request)?;
         output::line(&escape::line(&format!("Created manifest list {name}")))?;
         Ok(ExitStatus::Success)
     }
@@ -155,7 +194,7 @@ impl Verb for Add {
     ];
     const EXIT: Exit = Exit::Registry;
     const UNBUILT: &'static [unbuilt::Flag] =
-        &["--artifact", "--authfile", "--cert-dir", "--creds", "--features", "--os-version", "--tls-verify"];
+        &["--artifact", "--authfile", "--cert-dir", "--creds", "--tls-verify"];
 
     fn run(self, context: &Context) -> Outcome {
         let said = self.said.annotate()?;
@@ -170,8 +209,7 @@ impl Verb for Annotate {
     const USAGE: &'static str = "[OPTIONS] LIST IMAGE";
     const EXAMPLES: &'static [(&'static str, &'static str)] =
         &[("", "kelp manifest annotate --arch arm --variant v7 localhost:5000/app:1 app:armhf")];
-    const UNBUILT: &'static [unbuilt::Flag] =
-        &["--features", "--index", "--os-features", "--os-version", "--subject"];
+    const UNBUILT: &'static [unbuilt::Flag] = &["--index", "--subject"];
 
     fn run(self, context: &Context) -> Outcome {
         let said = self.said.annotate()?;
@@ -244,14 +282,14 @@ impl Verb for Push {
 
 impl Verb for Rm {
     const ABOUT: &'static str = "Remove lists, not their images";
-    const USAGE: &'static str = "LIST [LIST...]";
+    const USAGE: &'static str = "[OPTIONS] LIST [LIST...]";
     const EXAMPLES: &'static [(&'static str, &'static str)] =
         &[("", "kelp manifest rm localhost:5000/app:1")];
-    const UNBUILT: &'static [unbuilt::Flag] = &["--ignore", "-i"];
-
     fn run(self, context: &Context) -> Outcome {
         for list in &self.lists {
-            manifest::rm(context.engine()?, list)?;
+            if !self.ignore || manifest::exists(context.engine()?, list)? {
+                manifest::rm(context.engine()?, list)?;
+            }
         }
         Ok(ExitStatus::Success)
     }

@@ -264,14 +264,23 @@ fn say(bar: &ProgressBar, text: String) {
 
 fn advance(bar: &ProgressBar, doing: &str, done: u64, total: u64) {
     if bar.position() == 0 {
-        bar.set_style(style(&format!(
-            "{{prefix}}: {doing} [{{bar:30}}] {{decimal_bytes}}/{{decimal_total_bytes}} {{decimal_bytes_per_sec}} {{eta}}"
-        )));
+        bar.set_style(style(&format!("{{prefix}}: {doing} {}", measures())));
         // What was there before is no measure of the speed.
         bar.reset_eta();
     }
     bar.set_length(total);
     bar.set_position(done);
+}
+
+/// As much as one line of the terminal holds, so that each layer has one: the size of it is the user's to choose.
+fn measures() -> &'static str {
+    match rustix::termios::tcgetwinsize(std::io::stderr()).map_or(80, |size| size.ws_col) {
+        0..40 => "{percent}%",
+        40..66 => "{percent}% {eta}",
+        66..80 => "{decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
+        80..98 => "[{bar:12}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
+        _ => "[{bar:30}] {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}",
+    }
 }
 
 fn style(template: &str) -> ProgressStyle {

@@ -22,7 +22,7 @@ pub(super) struct Pull {
     #[arg(short, long)]
     quiet: bool,
     /// What to pull
-    #[arg(value_name = "NAME[:TAG|@DIGEST]", add = complete::images())]
+    #[arg(value_name = "NAME[:TAG|@DIGEST]", add = complete::images_and_registries())]
     name: String,
 }
 

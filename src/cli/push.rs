@@ -28,7 +28,7 @@ pub(super) struct Push {
     #[arg(short, long)]
     quiet: bool,
     /// What to push: its name says where to
-    #[arg(value_name = "NAME[:TAG]", add = complete::images())]
+    #[arg(value_name = "NAME[:TAG]", add = complete::images_and_registries())]
     name: String,
 }
 

@@ -8,7 +8,8 @@ use super::context::Context;
 use super::failure::{Failure, Outcome};
 use super::images::pair;
 use super::table::{Column, Listing};
-use super::{human, output, template, unbuilt};
+use super::template::Row;
+use super::{complete, human, output, template, unbuilt};
 use crate::engine::search::{self, Hit, SearchQuery};
 use crate::error::ExitStatus;
 
@@ -30,7 +31,7 @@ pub(super) struct Search {
     #[arg(long)]
     no_trunc: bool,
     /// A word, behind a registry's name and a slash unless it is for Docker Hub
-    #[arg(value_name = "TERM")]
+    #[arg(value_name = "TERM", add = complete::repositories())]
     term: String,
 }
 
@@ -50,8 +51,9 @@ const DESCRIPTION: usize = 45;
 impl Verb for Search {
     const ABOUT: &'static str = "Search Docker Hub for images";
     const USAGE: &'static str = "[OPTIONS] TERM";
-    const DESCRIPTION: &'static str = "Another registry is asked when TERM begins with its name. Few answer: with \
-        --list-tags, every one does.";
+    const DESCRIPTION: &'static str = "Another registry is asked when TERM begins with its name, and its catalog is \
+        looked through when it does not search. Some registries give out neither; with --list-tags, every one answers. \
+        Whoever has logged in is searched for with name and password.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("What is well known", "kelp search --filter is-official=true --limit 5 debian"),
         ("Which tags there are", "kelp search --list-tags --limit 100 quay.io/podman/stable"),
@@ -64,32 +66,60 @@ impl Verb for Search {
         let default = if self.list_tags { TAGS } else { REPOSITORIES };
         let listing = Listing::parse(self.format.as_deref().unwrap_or(default), default, COLUMNS)?;
         let engine = context.engine()?;
-        let rows: Vec<Value> = if self.list_tags {
+        let text = if self.list_tags {
             let (name, tags) = search::tags(engine, &self.term, self.limit)?;
-            tags.into_iter().map(|tag| template::map([("Name", name.clone()), ("Tag", tag)])).collect()
+            let rows = tags.into_iter().map(|tag| template::map([("Name", name.clone()), ("Tag", tag)]));
+            listing.render(rows)?
         } else {
-            let filters = self.filter.iter().map(|f| pair(f)).collect::<Result<_, Failure>>()?;
-            let query = SearchQuery { term: self.term.clone(), limit: self.limit, filters };
-            search::search(engine, &query)?.iter().map(|hit| self.row(hit)).collect()
+            let filters = self.filter.iter().map(|f| condition(f)).collect::<Result<_, Failure>>()?;
+            let query = SearchQuery { term: self.term, limit: self.limit, filters };
+            let hits = search::search(engine, &query)?;
+            listing.render(hits.into_iter().map(|hit| Line { hit, no_trunc: self.no_trunc }))?
         };
-        output::foreign(&listing.render(rows.into_iter())?)?;
+        output::foreign(&text)?;
         Ok(ExitStatus::Success)
     }
 }
 
-impl Search {
-    fn row(&self, hit: &Hit) -> Value {
-        let description = hit.description.replace(['\n', '\r', '\t'], " ");
-        let mark = |is: bool| if is { "[OK]".to_owned() } else { String::new() };
-        template::map([
-            ("Name", hit.name.clone()),
-            (
-                "Description",
-                if self.no_trunc { description } else { human::ellipsis(&description, DESCRIPTION) },
-            ),
-            ("StarCount", hit.star_count.to_string()),
-            ("IsOfficial", mark(hit.is_official)),
-            ("IsAutomated", mark(hit.is_automated)),
-        ])
+/// `KEY=VALUE`; a key of docker's that is true or not may stand alone, as podman has it.
+fn condition(filter: &str) -> Result<(String, String), Failure> {
+    match filter {
+        "is-official" | "is-automated" => Ok((filter.into(), "true".into())),
+        other => pair(other),
+    }
+}
+
+/// One result as a template sees it.
+struct Line {
+    hit: Hit,
+    no_trunc: bool,
+}
+
+impl Line {
+    fn description(&self) -> String {
+        let whole = self.hit.description.replace(['\n', '\r', '\t'], " ");
+        if self.no_trunc { whole } else { human::ellipsis(&whole, DESCRIPTION) }
+    }
+
+    /// What is true is marked where it is read by people, and a word in JSON.
+    fn fields(&self, truth: impl Fn(bool) -> &'static str) -> [(&'static str, String); 5] {
+        [
+            ("Name", self.hit.name.clone()),
+            ("Description", self.description()),
+            ("StarCount", self.hit.star_count.to_string()),
+            ("IsOfficial", truth(self.hit.is_official).into()),
+            ("IsAutomated", truth(self.hit.is_automated).into()),
+        ]
+    }
+}
+
+impl Row for Line {
+    fn field(&self, name: &str) -> Option<String> {
+        let fields = self.fields(|is| if is { "[OK]" } else { "" });
+        fields.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+
+    fn whole(&self) -> Value {
+        template::map(self.fields(|is| if is { "true" } else { "false" }))
     }
 }

@@ -53,6 +53,13 @@ impl std::fmt::Debug for ClientCertificate {
 const MAX_PEM: u64 = 1 << 20;
 
 impl Config {
+    /// The registries that the user has anything set up for, and those with credentials, sorted.
+    pub fn known_registries(&self) -> Vec<String> {
+        let mut hosts = self.credentials.hosts();
+        hosts.extend(self.registries.keys().cloned());
+        hosts.into_iter().collect()
+    }
+
     /// The mirrors of a registry, in the order in which they are asked.
     pub fn mirrors(&self, host: &str) -> &[String] {
         self.registries.get(host).map_or(&[], |table| &table.mirrors)

@@ -84,7 +84,7 @@ fn of_image(error: &crate::image::Error) -> Option<ExitStatus> {
             Some(ExitStatus::Unreachable)
         }
         Registry::Certificate { .. } => Some(ExitStatus::Certificate),
-        Registry::Denied { .. } => Some(ExitStatus::Denied),
+        Registry::Denied { .. } | Registry::Login { .. } => Some(ExitStatus::Denied),
         _ => None,
     }
 }

@@ -16,20 +16,40 @@ pub struct Annotate {
     pub os: Option<String>,
     pub architecture: Option<String>,
     pub variant: Option<String>,
+    pub os_version: Option<String>,
+    /// Empty leaves them as they are, as does `features`.
+    pub os_features: Vec<String>,
+    pub features: Vec<String>,
     pub annotations: BTreeMap<String, String>,
 }
 
-/// A new list of `images`. With `amend` one of that name is added to. Gives its full name.
-pub fn create(engine: &Engine, name: &str, images: &[String], all: bool, amend: bool) -> Result<String> {
+/// What `create` was asked for.
+#[derive(Debug, Clone, Default)]
+pub struct NewList {
+    /// As typed.
+    pub name: String,
+    pub images: Vec<String>,
+    /// Of an image that is a list in its registry, everything.
+    pub all: bool,
+    /// One of that name is added to.
+    pub amend: bool,
+    /// Of the list itself.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A new list. Gives its full name.
+pub fn create(engine: &Engine, request: &NewList) -> Result<String> {
+    let NewList { name, images, all, amend, annotations } = request;
     let reference = list_name(name)?.to_string();
-    let entries = entries(engine, images, all)?;
+    let entries = entries(engine, images, *all)?;
     let exists = || invalid("list", name, "it exists; --amend adds to it, `kelp manifest rm` removes it");
-    engine.store.change_image_list(&reference, |known| match (known, amend) {
+    engine.store.change_image_list(&reference, |known| match (known, *amend) {
         (Some(known), false) => (Some(known), Err(exists())),
         (known, _) => match known.as_deref().map_or_else(|| Ok(empty()), read) {
             Err(e) => (known, Err(e)),
             Ok(mut index) => {
                 merge(&mut index, entries);
+                index.annotations.extend(annotations.clone());
                 (Some(write(&index)), Ok(()))
             }
         },
@@ -173,7 +193,7 @@ fn merge(index: &mut Index, entries: Vec<Descriptor>) {
 }
 
 fn apply(entry: &mut Descriptor, annotate: &Annotate) {
-    let platform = entry.platform.get_or_insert_with(Platform::host);
+    let platform = entry.platform.get_or_insert_with(|| Box::new(Platform::host()));
     for (field, value) in
         [(&mut platform.os, &annotate.os), (&mut platform.architecture, &annotate.architecture)]
     {
@@ -181,8 +201,19 @@ fn apply(entry: &mut Descriptor, annotate: &Annotate) {
             field.clone_from(value);
         }
     }
-    if annotate.variant.is_some() {
-        platform.variant.clone_from(&annotate.variant);
+    for (field, value) in
+        [(&mut platform.variant, &annotate.variant), (&mut platform.os_version, &annotate.os_version)]
+    {
+        if value.is_some() {
+            field.clone_from(value);
+        }
+    }
+    for (field, value) in
+        [(&mut platform.os_features, &annotate.os_features), (&mut platform.features, &annotate.features)]
+    {
+        if !value.is_empty() {
+            field.clone_from(value);
+        }
     }
     entry.annotations.extend(annotate.annotations.clone());
 }
@@ -201,9 +232,7 @@ fn entries(engine: &Engine, images: &[String], all: bool) -> Result<Vec<Descript
     for name in images {
         let name = name.strip_prefix("docker://").unwrap_or(name);
         if all {
-            for image in every(engine, name)? {
-                entries.push(entry(engine, &image)?);
-            }
+            entries.extend(every(engine, name)?);
             continue;
         }
         let image = match resolve::resolve(engine, name) {
@@ -224,18 +253,32 @@ fn fetch(engine: &Engine, name: &str, platform: Option<String>) -> Result<String
     pulled.into_iter().next().map(|image| image.id).ok_or_else(|| Error::NoSuchImage(name.into()))
 }
 
-/// One image for each platform that a registry has under the name.
-fn every(engine: &Engine, name: &str) -> Result<Vec<ImageRecord>> {
+/// What a registry has under the name, for each platform: as its list says it, every image here.
+fn every(engine: &Engine, name: &str) -> Result<Vec<Descriptor>> {
     let reference = resolve::reference(name)?;
     let bytes = document::fetch(&Client::new(&engine.config), &reference)?;
     let parsed = Document::parse(&bytes, None).map_err(crate::image::Error::from)?;
     let Document::Index(index) = parsed else {
-        return Ok(vec![engine.store.find_image(&fetch(engine, name, None)?)?]);
+        let image = engine.store.find_image(&fetch(engine, name, None)?)?;
+        return Ok(vec![entry(engine, &image)?]);
     };
     // By digest: the name may move meanwhile, and keeps meaning here what it means.
     let pinned = format!("{}@{}", reference.repository(), Digest::of(&bytes));
-    let platforms = index.platforms().map(ToString::to_string);
-    platforms.map(|p| Ok(engine.store.find_image(&fetch(engine, &pinned, Some(p))?)?)).collect()
+    let mut entries = Vec::new();
+    for said in index.images() {
+        let Some(platform) = &said.platform else { continue };
+        let image = engine.store.find_image(&fetch(engine, &pinned, Some(platform.to_string()))?)?;
+        let mut entry = entry(engine, &image)?;
+        if said.digest == entry.digest {
+            entry.platform = Some(platform.clone());
+            entry.annotations.clone_from(&said.annotations);
+        } else if !media_type::is_index(&said.media_type) {
+            let reason = format!("it has several images for {platform}, which --all cannot tell apart");
+            return Err(invalid("image", name, &reason));
+        }
+        entries.push(entry);
+    }
+    Ok(entries)
 }
 
 fn entry(engine: &Engine, image: &ImageRecord) -> Result<Descriptor> {
@@ -246,6 +289,6 @@ fn entry(engine: &Engine, image: &ImageRecord) -> Result<Descriptor> {
     };
     let kind = manifest.media_type.as_deref().unwrap_or(media_type::MANIFEST);
     let mut entry = Descriptor::new(kind, Digest::of(&bytes), bytes.len() as u64);
-    entry.platform = Some(resolve::config(image)?.platform());
+    entry.platform = Some(Box::new(resolve::config(image)?.platform()));
     Ok(entry)
 }

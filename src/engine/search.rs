@@ -1,4 +1,4 @@
-//! `search`: repositories of Docker Hub, or of a registry that answers the same question, and tags of one repository.
+//! `search`: repositories of Docker Hub or of another registry, and tags of one repository.
 
 use super::filter::{truth, unknown};
 use super::image::resolve;
@@ -63,12 +63,13 @@ pub fn search(engine: &Engine, query: &SearchQuery) -> Result<Vec<Hit>> {
     Ok(hits)
 }
 
-/// The full name of a repository and its tags, sorted.
+/// The full name of a repository, and as many of its tags as are wanted, sorted. Which ones, the registry chooses.
 pub fn tags(engine: &Engine, name: &str, limit: usize) -> Result<(String, Vec<String>)> {
     let reference = resolve::reference(name)?;
-    let mut tags = pull::tags(&Client::new(&engine.config), &reference)?;
+    let limit = if limit == 0 { LIMIT } else { limit };
+    let mut tags = pull::tags(&Client::new(&engine.config), &reference, Some(limit))?;
     // Some registries have them in no order, others in another on each page.
     tags.sort();
-    tags.truncate(if limit == 0 { LIMIT } else { limit });
+    tags.truncate(limit);
     Ok((reference.repository(), tags))
 }

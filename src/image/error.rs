@@ -30,6 +30,11 @@ pub enum Error {
     /// An index without a manifest for the platform. The words are docker's.
     #[error("no matching manifest for {wanted} in the manifest list entries{}", only(.found))]
     NoPlatform { found: String, wanted: String },
+    /// An image of a list that is pushed.
+    #[error(
+        "the image {0} of the list is not here any more, and the registry does not have it in that repository"
+    )]
+    Gone(Digest),
     /// Ctrl-C, or what comes to the same: the number of the signal.
     #[error("interrupted")]
     Interrupted(i32),

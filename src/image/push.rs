@@ -49,6 +49,8 @@ pub struct Content {
     images: Vec<Packed>,
     /// `None`: there is one image, and its manifest has the name.
     index: Option<Vec<u8>>,
+    /// Manifests of the index that are not here: the registry must have them.
+    there: Vec<Digest>,
 }
 
 /// A manifest as it is stored, and what it needs.
@@ -69,13 +71,13 @@ pub struct Pushed {
 
 impl Content {
     pub fn image(store: &Store, image: &ImageRecord) -> Result<Self> {
-        Ok(Self { images: vec![Packed::of(store, image)?], index: None })
+        Ok(Self { images: vec![Packed::of(store, image)?], index: None, there: Vec::new() })
     }
 
-    /// An index and all images that it names.
-    pub fn index(store: &Store, bytes: Vec<u8>, images: &[ImageRecord]) -> Result<Self> {
+    /// An index and those of its images that are here. The manifests `there` have to be where it is pushed to.
+    pub fn index(store: &Store, bytes: Vec<u8>, images: &[ImageRecord], there: Vec<Digest>) -> Result<Self> {
         let images = images.iter().map(|image| Packed::of(store, image)).collect::<Result<_>>()?;
-        Ok(Self { images, index: Some(bytes) })
+        Ok(Self { images, index: Some(bytes), there })
     }
 }
 
@@ -131,6 +133,11 @@ struct Push<'a> {
 
 impl Push<'_> {
     async fn run(&self, content: &Content, tag: &Target) -> Result<Pushed> {
+        for digest in &content.there {
+            if !self.repository.has_manifest(digest).await? {
+                return Err(Error::Gone(digest.clone()));
+            }
+        }
         self.blobs(content).await?;
         for image in &content.images {
             let digest = Digest::of(&image.bytes);

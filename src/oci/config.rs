@@ -139,11 +139,7 @@ impl ImageConfig {
     }
 
     pub fn platform(&self) -> Platform {
-        Platform {
-            os: self.os.clone(),
-            architecture: self.architecture.clone(),
-            variant: self.variant.clone(),
-        }
+        Platform::new(&self.os, &self.architecture, self.variant.as_deref())
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Descriptor {
     )]
     pub annotations: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Platform>,
+    pub platform: Option<Box<Platform>>,
 }
 
 impl Descriptor {
@@ -118,7 +118,7 @@ const ATTESTATION: &str = "vnd.docker.reference.type";
 
 impl Index {
     /// The entries that are images or lead to images.
-    fn images(&self) -> impl Iterator<Item = &Descriptor> {
+    pub fn images(&self) -> impl Iterator<Item = &Descriptor> {
         let known = |d: &&Descriptor| {
             (media_type::is_manifest(&d.media_type) || media_type::is_index(&d.media_type))
                 && !d.annotations.contains_key(ATTESTATION)
@@ -136,7 +136,7 @@ impl Index {
 
     /// The platforms that it has images for.
     pub fn platforms(&self) -> impl Iterator<Item = &Platform> {
-        self.images().filter_map(|d| d.platform.as_ref())
+        self.images().filter_map(|d| d.platform.as_deref())
     }
 }
 

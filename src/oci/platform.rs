@@ -12,12 +12,35 @@ pub struct Platform {
     pub architecture: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// What follows is kept where a list says it, and chooses nothing: it means something to other systems than Linux.
+    #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
+    pub os_version: Option<String>,
+    #[serde(
+        default,
+        rename = "os.features",
+        deserialize_with = "super::null_is_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub os_features: Vec<String>,
+    #[serde(default, deserialize_with = "super::null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 impl Platform {
     /// The platform of this binary.
     pub fn host() -> Self {
-        Self { os: "linux".into(), architecture: normalise(std::env::consts::ARCH).0.into(), variant: None }
+        Self::new("linux", normalise(std::env::consts::ARCH).0, None)
+    }
+
+    pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
+        Self {
+            os: os.into(),
+            architecture: architecture.into(),
+            variant: variant.map(Into::into),
+            os_version: None,
+            os_features: Vec::new(),
+            features: Vec::new(),
+        }
     }
 
     /// Whether something built for `self` is what was asked for with `wanted`. A variant is compared when both
@@ -67,11 +90,7 @@ impl FromStr for Platform {
             _ => return Err("os/architecture[/variant] is expected".into()),
         };
         let (architecture, implied) = normalise(architecture);
-        Ok(Self {
-            os: os.into(),
-            architecture: architecture.into(),
-            variant: variant.or(implied).map(Into::into),
-        })
+        Ok(Self::new(os, architecture, variant.or(implied)))
     }
 }
 

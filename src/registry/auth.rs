@@ -75,6 +75,15 @@ impl Auth {
         Ok(found)
     }
 
+    /// Name and password as a header, where there are some: for a question that is answered to everyone, and to those
+    /// who may see more differently.
+    pub(super) fn unasked(&self, http: &Http) -> Result<Option<HeaderValue>> {
+        Ok(match self.credential(http)? {
+            Some(Credential::Password { user, password }) => header(&basic(&user, &password)),
+            _ => None,
+        })
+    }
+
     /// The header that answers a 401 of the host behind `registry`. Remembered for the scope.
     pub(super) async fn answer(
         &self,

@@ -78,17 +78,35 @@ impl Client {
         let base = self.base(host)?;
         let auth = Auth::with(host, credential);
         let url = base.join("v2/").map_err(|e| Error::Url { url: host.into(), reason: e.to_string() })?;
-        let mut request = Request::new(Method::GET, url.clone());
-        let response = self.http.send(request.clone()).await?;
-        let response = match response.status().as_u16() {
-            401 if http::origin(response.url()) == http::origin(&url) => {
-                let headers = response.headers().clone();
-                request.authorization = Some(auth.answer(&self.http, &url, &headers, "").await?);
-                self.http.send(request).await?
-            }
-            _ => response,
+        let refused = match self.authorised(&auth, Request::new(Method::GET, url), "").await {
+            Ok(response) if response.status().is_success() => return Ok(()),
+            Ok(response) => refusal(response, host, host, true).await,
+            Err(error) => error,
         };
-        if response.status().is_success() { Ok(()) } else { Err(refusal(response, host, host, true).await) }
+        Err(match refused {
+            Error::Denied { host, reason, .. } => Error::Login { host, reason },
+            other => other,
+        })
+    }
+
+    /// Sends with what is known to be accepted for the scope; answers one challenge of the host itself.
+    pub(super) async fn authorised(
+        &self,
+        auth: &Auth,
+        mut request: Request,
+        scope: &str,
+    ) -> Result<Response> {
+        request.authorization = auth.known(scope);
+        let response = self.http.send(request.clone()).await?;
+        let own = http::origin(response.url()) == http::origin(&request.url);
+        if response.status().as_u16() != 401 || !own {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        // The connection can be used again only once the answer has been read.
+        let _ = http::reason(response).await;
+        request.authorization = Some(auth.answer(&self.http, &request.url, &headers, scope).await?);
+        self.http.send(request).await
     }
 }
 

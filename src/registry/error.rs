@@ -19,6 +19,9 @@ pub enum Error {
     /// It wants credentials, others, or none of ours.
     #[error("access to {what} is denied by {host}: {reason}")]
     Denied { what: String, host: String, reason: String, logged_in: bool },
+    /// Name and password, or token, of a login.
+    #[error("{host} does not let you in with this name and password: {reason}")]
+    Login { host: String, reason: String },
     /// No connection came about, or none held.
     #[error("cannot reach {host}")]
     Unreachable { host: String, source: Box<dyn StdError + Send + Sync> },

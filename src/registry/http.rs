@@ -284,7 +284,31 @@ fn failed(url: &Url, error: reqwest::Error) -> Error {
     if let Some(rustls::Error::InvalidMessage(_)) = tls {
         return Error::Unreachable { host, source: "it does not speak TLS, but perhaps plain HTTP".into() };
     }
-    Error::Unreachable { host, source: error.into() }
+    match plainly(&error) {
+        Some(reason) => Error::Unreachable { host, source: reason.into() },
+        None => Error::Unreachable { host, source: error.into() },
+    }
+}
+
+/// What the kernel or the name server said, without the layers that it came through.
+fn plainly(error: &reqwest::Error) -> Option<String> {
+    let (mut last, mut of_names) = (error.to_string(), false);
+    let mut next = error.source();
+    while let Some(cause) = next {
+        last = cause.to_string();
+        of_names |= last.starts_with("dns error");
+        next = cause.source();
+    }
+    if of_names {
+        let unknown = last.contains("no records found");
+        return Some(if unknown {
+            "no such host".into()
+        } else {
+            format!("its name cannot be resolved: {last}")
+        });
+    }
+    let (said, number) = last.split_once(" (os error ")?;
+    number.ends_with(')').then(|| said.to_owned())
 }
 
 fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {

@@ -15,6 +15,7 @@ mod client;
 mod download;
 mod error;
 mod http;
+mod pages;
 mod payload;
 mod repository;
 mod retry;

@@ -2,22 +2,21 @@
 
 use std::cell::Cell;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, LINK};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 
 use super::auth::Auth;
 use super::client::{Client, pause_before_next, refusal};
 use super::http::{self, Request};
-use super::{Error, Result, runtime};
+use super::{Error, Result, pages, runtime};
 use crate::oci::{self, Digest, Reference, media_type};
 
 /// The types of documents that are asked for.
-const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
+pub(super) const DOCUMENTS: &str = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
-/// Pages of a tag list, and tags altogether.
-const MAX_PAGES: usize = 1000;
+/// Tags of one repository.
 const MAX_TAGS: usize = 100_000;
 
 /// Which manifest of a repository.
@@ -141,29 +140,28 @@ impl<'a> Repository<'a> {
         .await
     }
 
-    /// All tags, in the registry's order.
-    pub async fn tags(&self) -> Result<Vec<String>> {
+    /// Tags in the registry's order: all of them, or `enough`, or what is on the page that brings so many.
+    pub async fn tags(&self, enough: Option<usize>) -> Result<Vec<String>> {
         self.anywhere(async |endpoint| {
             let mut url = endpoint.url("tags/list")?;
+            if let Some(enough) = enough {
+                url.query_pairs_mut().append_pair("n", &enough.min(pages::SIZE).to_string());
+            }
+            let ask = async |url| {
+                let response = self.ask(endpoint, Method::GET, url, &[]).await?;
+                self.success(endpoint, response, || self.reference.repository()).await
+            };
             let mut tags = Vec::new();
-            for _ in 0..MAX_PAGES {
-                let response = self.ask(endpoint, Method::GET, url.clone(), &[]).await?;
-                let response = self.success(endpoint, response, || self.reference.repository()).await?;
-                let next = header(&response, &LINK).and_then(|link| next_page(&url, &link));
-                let bytes = http::body(response, oci::MAX_DOCUMENT).await?;
-                let page: Tags = serde_json::from_slice(&bytes)
-                    .map_err(|e| oci::Error::Malformed { what: "list of tags", reason: e.to_string() })?;
+            pages::read(url, ask, "list of tags", |page: Tags| {
                 tags.extend(page.tags.unwrap_or_default());
                 if tags.len() > MAX_TAGS {
                     let (count, limit) = (tags.len(), MAX_TAGS);
                     return Err(oci::Error::TooMany { what: "repository", of: "tags", count, limit }.into());
                 }
-                match next {
-                    Some(next) if http::origin(&next) == http::origin(&url) => url = next,
-                    _ => return Ok(tags),
-                }
-            }
-            Err(Error::Protocol { host: endpoint.host(), reason: "its list of tags has no end".into() })
+                Ok(enough.is_some_and(|enough| tags.len() >= enough))
+            })
+            .await?;
+            Ok(tags)
         })
         .await
     }
@@ -228,25 +226,13 @@ impl<'a> Repository<'a> {
         self.authorised(endpoint, request, &self.pull_scope()).await
     }
 
-    /// Sends with what is known to be accepted for the scope; answers one challenge of the endpoint itself.
     pub(super) async fn authorised(
         &self,
         endpoint: &Endpoint,
-        mut request: Request,
+        request: Request,
         scope: &str,
     ) -> Result<Response> {
-        let http = &self.client.http;
-        request.authorization = endpoint.auth.known(scope);
-        let response = http.send(request.clone()).await?;
-        let own = http::origin(response.url()) == http::origin(&request.url);
-        if response.status().as_u16() != 401 || !own {
-            return Ok(response);
-        }
-        let headers = response.headers().clone();
-        // The connection can be used again only once the answer has been read.
-        let _ = http::reason(response).await;
-        request.authorization = Some(endpoint.auth.answer(http, &request.url, &headers, scope).await?);
-        http.send(request).await
+        self.client.authorised(&endpoint.auth, request, scope).await
     }
 
     pub(super) async fn success(
@@ -301,10 +287,4 @@ fn document_type(header: &str) -> Option<String> {
     let says_nothing = matches!(name, "" | "application/json" | "application/octet-stream" | "text/plain");
     let known = media_type::is_index(name) || media_type::is_manifest(name);
     (known || !says_nothing).then(|| name.to_owned())
-}
-
-/// The target of `<URL>; rel="next"`.
-fn next_page(base: &Url, link: &str) -> Option<Url> {
-    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-    rest.contains("next").then(|| base.join(target).ok())?
 }

@@ -1,17 +1,22 @@
 //! Uploads: blobs that are not there yet, in sessions that are taken up again where they broke off, and manifests.
+//!
+//! A session does not outlive its process: blobs that were finished are found by the next push, what was on its way is
+//! sent again. docker-registry, and what is built on it, answers 404 for a session whose last request broke off, which is
+//! how the requests of a killed process end; smaller requests would leave it a session to keep, and are refused or slow
+//! elsewhere. And the URL of a session is a key to write with: it would be one more secret on the disk.
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
+use reqwest::header::{ACCEPT, CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, Url};
 
 use super::client::pause_before_next;
 use super::http::{self, Request};
 use super::payload::{Part, Payload, Source};
-use super::repository::{CONTENT_DIGEST, Endpoint, Repository, Target, header};
+use super::repository::{CONTENT_DIGEST, DOCUMENTS, Endpoint, Repository, Target, header};
 use super::runtime::{self, Either};
 use super::{Error, Result};
 use crate::oci::Digest;
@@ -69,6 +74,21 @@ impl Repository<'_> {
                 return Ok(false);
             }
             self.success(endpoint, response, || format!("blob {digest}")).await.map(|_| true)
+        })
+        .await
+    }
+
+    /// Whether the registry has the manifest in this repository.
+    pub async fn has_manifest(&self, digest: &Digest) -> Result<bool> {
+        self.upstream(async |endpoint| {
+            let url = endpoint.url(&format!("manifests/{digest}"))?;
+            let mut request = Request::new(Method::HEAD, url);
+            request.headers.insert(ACCEPT, HeaderValue::from_static(DOCUMENTS));
+            let response = self.writing(endpoint, request, None).await?;
+            if response.status().as_u16() == 404 {
+                return Ok(false);
+            }
+            self.success(endpoint, response, || format!("manifest {digest}")).await.map(|_| true)
         })
         .await
     }

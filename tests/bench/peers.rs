@@ -1,8 +1,9 @@
-//! kelp beside podman, docker, bubblewrap and `unshare`: `cargo bench`, as root on a quiet machine.
+//! kelp beside podman, docker, skopeo, bubblewrap and `unshare`: `cargo bench`, as root on a quiet machine.
 //!
-//! Every tool runs the same busybox; all but docker run as the same unprivileged user. Rounds are interleaved,
-//! so that what disturbs one disturbs all. Prints medians and ratios, never a verdict. A tool that is not
-//! installed, or a daemon that cannot be started, is a printed line. `KELP_BENCH_ROUNDS` (40) and
+//! Every tool runs the same busybox and moves the same images; all but docker run as the same unprivileged user.
+//! Rounds are interleaved, so that what disturbs one disturbs all. Prints medians and ratios, never a verdict. A tool
+//! that is not installed, or a daemon that cannot be started, is a printed line. `cargo bench -- containers` and
+//! `cargo bench -- images` measure a part; `KELP_BENCH_ROUNDS` (40, of what takes seconds an eighth) and
 //! `KELP_BENCH_CONTAINERS` (1000) shorten or lengthen it.
 
 #![allow(dead_code, reason = "the bench uses a part of the tests' harness")]
@@ -18,6 +19,9 @@
 mod disk;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod images;
+mod material;
+mod memory;
 mod tool;
 
 use std::process::Command;
@@ -40,12 +44,19 @@ fn main() {
     let sandbox = Sandbox::new().busybox();
     let tools = Tool::all(&sandbox);
     heading();
-    starts(&tools, rounds);
-    execs(&tools, rounds);
-    parallel_starts(&tools);
-    idle_shims(&sandbox, &tools);
-    log_throughput(&tools);
-    listings(&tools, rounds);
+    let parts: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let wanted = |part: &str| parts.is_empty() || parts.iter().any(|p| p == part);
+    if wanted("containers") {
+        starts(&tools, rounds);
+        execs(&tools, rounds);
+        parallel_starts(&tools);
+        idle_shims(&sandbox, &tools);
+        log_throughput(&tools);
+        listings(&tools, rounds);
+    }
+    if wanted("images") {
+        images::rows(&sandbox, &tools, (rounds / 8).max(1));
+    }
     for tool in &tools {
         tool.clean_up();
     }
@@ -116,7 +127,7 @@ fn idle_shims(sandbox: &Sandbox, tools: &[Tool]) {
     let pss = |name: &str| {
         let all = sandbox.processes();
         let of = all.iter().filter(|p| status_field(p.pid, "Name").is_some_and(|n| n.starts_with(name)));
-        let sizes: Vec<f64> = of.filter_map(|p| proportional_set(p.pid)).collect();
+        let sizes: Vec<f64> = of.filter_map(|p| memory::proportional_set(p.pid)).collect();
         sizes.iter().copied().reduce(f64::max)
     };
     let mut samples = Vec::new();
@@ -126,19 +137,13 @@ fn idle_shims(sandbox: &Sandbox, tools: &[Tool]) {
                 .processes()
                 .iter()
                 .filter(|p| p.line.contains("kelp-shim"))
-                .find_map(|p| proportional_set(p.pid)),
+                .find_map(|p| memory::proportional_set(p.pid)),
             "podman" => pss("conmon"),
             _ => continue,
         };
         samples.push(Samples { name: tool.name, unit: "MB", values: value.into_iter().collect() });
     }
     row("memory of an idle container's shim (PSS; podman: conmon)", &samples);
-}
-
-fn proportional_set(pid: i32) -> Option<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|l| l.starts_with("Pss:"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<f64>().ok()? / 1024.0)
 }
 
 fn log_throughput(tools: &[Tool]) {

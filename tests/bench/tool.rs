@@ -24,6 +24,9 @@ struct Template {
     directory: PathBuf,
 }
 
+/// Where skopeo, which has no store, keeps its image.
+const LAYOUT: &str = "oci:layout";
+
 /// The measurements of one tool.
 #[derive(Debug)]
 pub struct Samples {
@@ -134,6 +137,7 @@ impl Tool {
                     "unshare --user --map-root-user --mount --pid --net --ipc --uts --cgroup --fork chroot {root}"
                 )),
             ),
+            ("skopeo", words("skopeo --insecure-policy")),
         ];
         for (name, base) in candidates {
             if !installed(&base[0]) {
@@ -195,6 +199,11 @@ impl Tool {
         ["kelp", "podman", "docker"].contains(&self.name)
     }
 
+    /// The process that does the work, where that is not the command.
+    pub fn daemon_id(&self) -> Option<i32> {
+        self.daemon.as_ref().map(|daemon| daemon.id().cast_signed())
+    }
+
     fn command(&self, args: &[&str]) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(&self.base[0]);
@@ -222,12 +231,11 @@ impl Tool {
     }
 
     pub fn run_true(&self) -> Option<Command> {
-        let words: &[&str] = if self.has_verbs() {
-            &["run", "--rm", "--network", "none", "busybox", "true"]
-        } else {
-            &["/bin/true"]
-        };
-        Some(self.command(words))
+        match self.name {
+            "skopeo" => None,
+            "bwrap" | "unshare" => Some(self.command(&["/bin/true"])),
+            _ => self.verb(&["run", "--rm", "--network", "none", "busybox", "true"]),
+        }
     }
 
     pub fn keep_one_running(&self) {
@@ -271,6 +279,64 @@ impl Tool {
         let mut command = self.command(&["--", "kelp", "stop", ""]);
         command.env("COMPLETE", "bash").env("_CLAP_COMPLETE_INDEX", "2").env("_CLAP_IFS", "\n");
         Some(command)
+    }
+
+    /// Brings an image in from a registry without TLS on this machine.
+    pub fn pull(&self, name: &str) -> Option<Command> {
+        match self.name {
+            "skopeo" => Some(self.command(&[
+                "copy",
+                "--quiet",
+                "--src-tls-verify=false",
+                &format!("docker://{name}"),
+                LAYOUT,
+            ])),
+            "podman" => self.verb(&["pull", "--quiet", "--tls-verify=false", name]),
+            _ => self.verb(&["pull", "--quiet", name]),
+        }
+    }
+
+    /// Sends an image to a registry without TLS on this machine.
+    pub fn push(&self, target: &str) -> Option<Command> {
+        match self.name {
+            "skopeo" => Some(self.command(&[
+                "copy",
+                "--quiet",
+                "--dest-tls-verify=false",
+                LAYOUT,
+                &format!("docker://{target}"),
+            ])),
+            "podman" => self.verb(&["push", "--quiet", "--tls-verify=false", target]),
+            _ => self.verb(&["push", "--quiet", target]),
+        }
+    }
+
+    /// Brings an image in from a docker archive.
+    pub fn load(&self, archive: &str) -> Option<Command> {
+        match self.name {
+            "skopeo" => {
+                Some(self.command(&["copy", "--quiet", &format!("docker-archive:{archive}"), LAYOUT]))
+            }
+            _ => self.verb(&["load", "--quiet", "--input", archive]),
+        }
+    }
+
+    /// Gives an image one more name.
+    pub fn tag(&self, name: &str, target: &str) {
+        self.time(self.verb(&["tag", name, target]));
+    }
+
+    /// Takes a name away, and with the last one the image; there may be none.
+    pub fn remove(&self, name: &str) {
+        match self.name {
+            "skopeo" => drop(std::fs::remove_dir_all(self.template.directory.join("layout"))),
+            _ => drop(self.verb(&["rmi", "--force", name]).map(|mut command| command.status())),
+        }
+    }
+
+    /// Takes a further name away.
+    pub fn untag(&self, name: &str) {
+        self.time(self.verb(&["rmi", name]));
     }
 
     pub fn clean_up(&self) {

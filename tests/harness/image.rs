@@ -101,8 +101,13 @@ impl Image {
         Self::default().layer(Layer::busybox())
     }
 
-    pub fn layer(mut self, layer: Layer) -> Self {
-        self.layers.push(layer.bytes());
+    pub fn layer(self, layer: Layer) -> Self {
+        self.archive(layer.bytes())
+    }
+
+    /// An archive that was made elsewhere, as the next layer.
+    pub fn archive(mut self, bytes: Vec<u8>) -> Self {
+        self.layers.push(bytes);
         self
     }
 

@@ -219,10 +219,15 @@ impl Sandbox {
         fixtures::busybox()
     }
 
+    /// A Debian root file system as a tar.
+    pub fn debian_tar(&self, release: Release) -> PathBuf {
+        fixtures::debian(release)
+    }
+
     /// Imports a Debian under the name `debian`.
     #[track_caller]
     pub fn debian(self, release: Release) -> Self {
-        let call = self.kelp("import").args([fixtures::debian(release)]).args(["debian"]);
+        let call = self.kelp("import").args([self.debian_tar(release)]).args(["debian"]);
         call.limit(Duration::from_secs(240)).exits(0);
         self
     }

@@ -79,6 +79,35 @@ fn image_commands_offer_images_and_filters() {
 }
 
 #[test]
+fn registries_that_are_known_are_offered() {
+    let s = Sandbox::new().busybox();
+    let configuration = s.home().join(".config/kelp");
+    std::fs::create_dir_all(&configuration).unwrap();
+    std::fs::write(
+        configuration.join("config.toml"),
+        "[registries.\"lan.example:5000\"]\nplain-http = true\n",
+    )
+    .unwrap();
+    let docker =
+        s.write("docker/config.json", r#"{"auths":{"https://index.docker.io/v1/":{},"q.example/team":{}}}"#);
+    let directory = docker.parent().unwrap().to_str().unwrap().to_owned();
+    let offered = |words: &[&str]| {
+        let line = ["--", "kelp"].iter().chain(words).map(|w| (*w).to_owned()).collect::<Vec<_>>();
+        let call =
+            s.kelp(line).env("COMPLETE", "bash").env("_CLAP_IFS", "\n").env("DOCKER_CONFIG", &directory);
+        let out = call.env("_CLAP_COMPLETE_INDEX", words.len().to_string()).exits(0);
+        out.lines().into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&["login", ""]), ["docker.io", "lan.example:5000", "q.example"]);
+    assert_eq!(offered(&["logout", ""]), ["docker.io", "q.example"]);
+    assert_eq!(offered(&["search", "q"]), ["q.example/"]);
+    for verb in ["pull", "push"] {
+        let words = ["busybox:latest", "docker.io/", "lan.example:5000/", "q.example/"];
+        assert_eq!(offered(&[verb, ""]), words, "{verb}");
+    }
+}
+
+#[test]
 fn completion_changes_nothing_and_needs_no_store() {
     let s = Sandbox::new();
     offered(&s, &["stop", ""]);

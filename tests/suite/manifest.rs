@@ -65,9 +65,14 @@ fn images_are_added_annotated_and_taken_out() {
 
     s.ok(["manifest", "add", "l", &name]);
     s.ok(["rmi", &name]);
-    s.exits(1, ["manifest", "push", "l", &format!("{}/app:gone", registry.host())])
-        .says("is not here any more");
+    // The list keeps nothing: the image is here, or where the list goes.
+    s.exits(1, ["manifest", "push", "l", &format!("{}/elsewhere:1", registry.host())])
+        .says(&format!("the image {} of the list is not here any more", there.digest));
+    s.ok(["manifest", "push", "l", &format!("{}/app:again", registry.host())]);
+    s.ok(["pull", "-q", &format!("{}/app:again", registry.host())]);
     s.ok("manifest rm l");
+    s.exits(1, "manifest rm l").says("there is no list of this name");
+    s.ok("manifest rm --ignore l");
 }
 
 /// What a registry has for several platforms is taken as a whole.
@@ -89,7 +94,15 @@ fn all_of_a_list_is_added() {
         "1",
         &json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries }),
     );
-    s.ok("manifest create l");
+    s.ok("manifest create --annotation org.example.List=a=b l");
+    s.exits(125, "manifest create --annotation =b k").says("KEY=VALUE");
     s.ok(["manifest", "add", "--all", "l", &format!("{}/app:1", registry.host())]);
-    assert_eq!(s.json("manifest inspect l")["manifests"], json!(entries));
+    let list = s.json("manifest inspect l");
+    assert_eq!(list["manifests"], json!(entries));
+    assert_eq!(list["annotations"], json!({ "org.example.List": "a=b" }));
+    let said = "--os windows --os-version 10.0.1 --os-features win32k,x --features sse4";
+    s.ok(&format!("manifest annotate {said} l {}", entries[1]["digest"].as_str().unwrap()));
+    let platform = json!({ "os": "windows", "architecture": "arm64", "os.version": "10.0.1",
+                           "os.features": ["win32k", "x"], "features": ["sse4"] });
+    assert_eq!(s.json("manifest inspect l")["manifests"][1]["platform"], platform);
 }

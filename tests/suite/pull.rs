@@ -134,6 +134,36 @@ fn an_index_is_a_choice_of_platforms() {
     s.exits(1, ["pull", "--platform", "nonsense/", &name]).says("nonsense/");
 }
 
+/// The digest of a list is one name for several images: the platform chooses, not the order of the pulls.
+#[test]
+fn the_digest_of_an_index_means_the_platform() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    let (host, other) = if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") };
+    let entries = [host, other].map(|architecture| {
+        let pushed = registry.push("multi", architecture, &image(architecture).architecture(architecture));
+        json!({ "mediaType": pushed.media_type, "digest": pushed.digest, "size": pushed.size,
+                "platform": { "os": "linux", "architecture": architecture } })
+    });
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let list = json!({ "schemaVersion": 2, "mediaType": kind, "manifests": entries });
+    let list = registry.put_manifest("multi", "1", &list);
+    let (repository, foreign) = (format!("{}/multi", registry.host()), format!("linux/{other}"));
+    let name = format!("{repository}@{}", list.digest);
+    s.ok(["pull", "-q", &name]);
+    s.ok(["pull", "-q", "--platform", &foreign, &name]);
+    s.ok(["run", "--rm", "--pull", "never", &name, "cat", "/note"]).is(host);
+    s.ok(["image", "inspect", "-f", "{{.Architecture}}", &name]).is(host);
+    s.exits(1, ["save", "--platform", "linux/s390x", "-o", "saved", &name]).says("s390x");
+    s.ok(["save", "--platform", &foreign, "-o", "saved", &name]);
+    let rows = s.ok(["images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"]);
+    let row = format!("{repository} <none> {}", list.digest);
+    rows.is(&format!("{row}\n{row}"));
+    s.ok(["images"]).has(&format!("{repository}   <none>"));
+    s.ok(["rmi", &name]).has(&format!("Untagged: {name}"));
+    s.ok(["image", "inspect", "-f", "{{.Architecture}}", &name]).is(other);
+}
+
 #[test]
 fn all_tags() {
     let s = Sandbox::new();

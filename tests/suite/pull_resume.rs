@@ -254,3 +254,23 @@ fn interrupted_on_a_terminal_it_leaves_the_line_clean() {
     s.ok(["pull", &name]);
     settled(&s);
 }
+
+/// However narrow the terminal is, a layer has one line, which is what redrawing counts on.
+#[test]
+fn a_narrow_terminal_holds_the_progress() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    let pushed = registry.push("app", "1", &large(10));
+    let front = front(&registry, &pushed, |n| if n == 0 { Act::StallAfter(2 * MB) } else { Act::Pass });
+    let name = format!("{}/app:1", front.host());
+    let mut t = s.terminal(["pull", &name]);
+    t.resize(24, 40);
+    t.expect("Downloading");
+    std::thread::sleep(Duration::from_millis(300));
+    t.send("\u{3}");
+    let seen = t.exits(130);
+    // `6136ed1280c0: Downloading 100% 12m`, and blanks up to the edge.
+    assert!(seen.contains("% ") && !seen.contains("MB"), "{seen:?}");
+    s.ok(["pull", &name]);
+    settled(&s);
+}

@@ -243,7 +243,7 @@ fn login_and_logout_as_docker_has_them() {
     let out = kelp(format!("pull {name}")).exits(77);
     out.says("denied").says(&format!("kelp login {host}"));
     kelp(format!("run {name}")).exits(125).says("denied");
-    kelp(format!("login -u {USER} -p wrong {host}")).exits(77).says("insecure").says("denied");
+    kelp(format!("login -u {USER} -p wrong {host}")).exits(77).says("insecure").says("does not let you in");
     kelp(format!("login -u {USER} --password-stdin {host}")).stdin("").exits(125);
     kelp(format!("login --password-stdin {host}")).stdin(PASSWORD).exits(125).says("--username");
     kelp(format!("login -p x --password-stdin {host}")).exits(125);

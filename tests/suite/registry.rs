@@ -79,7 +79,7 @@ fn an_uploaded_image_is_pulled_again() {
         repository.put_manifest(&Target::Tag("1".into()), kind, &bytes).await.unwrap();
         let found = repository.manifest(&Target::Tag("1".into())).await.unwrap();
         assert_eq!((found.digest, found.bytes), (digest(&bytes), bytes));
-        assert_eq!(repository.tags().await.unwrap(), ["1"]);
+        assert_eq!(repository.tags(None).await.unwrap(), ["1"]);
     })
     .unwrap();
     s.ok(["run", "--rm", "-q", &name, "echo", "here"]).is("here");

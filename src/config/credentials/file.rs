@@ -67,6 +67,18 @@ impl AuthFile {
         found.and_then(|(_, name)| name.as_str()).filter(|s| !s.is_empty()).map(str::to_owned)
     }
 
+    /// The hosts of all entries, docker's own as images are named.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let tables =
+            ["auths", "credHelpers"].into_iter().filter_map(|name| self.content.get(name)?.as_object());
+        let hosts = tables.flat_map(Map::keys).map(|name| host_of(name));
+        let is_host = |host: &&str| {
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b))
+        };
+        let named = |host| if key(host) == key("docker.io") { "docker.io" } else { host };
+        hosts.filter(is_host).map(|host| named(host).to_owned()).collect()
+    }
+
     /// The entry for `HOST/PATH`: podman's most specific namespace, else the host in any of docker's spellings.
     pub(super) fn find(&self, host: &str, path: &str) -> Result<Option<Credential>> {
         let Some(auths) = self.content.get("auths").and_then(Value::as_object) else { return Ok(None) };

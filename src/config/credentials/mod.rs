@@ -95,6 +95,12 @@ impl Places {
         Ok(None)
     }
 
+    /// The hosts that the files name, sorted. No helper is asked; a file that cannot be read names none.
+    pub fn hosts(&self) -> std::collections::BTreeSet<String> {
+        let places = std::iter::once(&self.main).chain(&self.others);
+        places.filter_map(|place| file::AuthFile::read(place).ok()?).flat_map(|file| file.hosts()).collect()
+    }
+
     fn find_in(&self, file: &file::AuthFile, host: &str, path: &str) -> Result<Option<Credential>> {
         if let Some(name) = file.helper_of(host) {
             return program::get(&name, self.path.as_deref(), key(host));
@@ -209,6 +215,8 @@ mod tests {
         assert_eq!(places.find("empty.io", "x").unwrap(), None);
         places.keep("n.io", &password("a", "b")).unwrap();
         assert!(std::fs::read_to_string(&places.main).unwrap().contains("HttpHeaders"));
+        let hosts: Vec<String> = places.hosts().into_iter().collect();
+        assert_eq!(hosts, ["empty.io", "n.io", "q.io", "r.io"]);
         assert_eq!(places.also_in("q.io"), Some(dir.path().join("auth.json").as_path()));
     }
 

@@ -190,7 +190,7 @@ impl Origin {
                 Ok(Self { name: path.display().to_string(), id: None, layers: Vec::new(), config: None })
             }
             RootfsSource::Image(name) => {
-                let record = image::resolve::resolve(engine, name)?;
+                let record = image::resolve::resolve_for(engine, name, request.platform.as_deref())?;
                 if let Some(wanted) = &request.platform {
                     image::resolve::require_platform(&record, name, wanted)?;
                 }

@@ -70,7 +70,7 @@ fn tags(client: &Client, request: &PullRequest, reference: &Reference) -> Result
         let reason = "a tag or digest makes no sense together with --all-tags".into();
         return Err(Error::Invalid { what: "image name", value: request.name.clone(), reason });
     }
-    let mut tags = pull::tags(client, reference)?;
+    let mut tags = pull::tags(client, reference, None)?;
     tags.sort();
     let named = |tag: String| {
         let name = format!("{}:{tag}", reference.repository());
@@ -113,7 +113,7 @@ pub fn is_wanted(engine: &Engine, name: &str, platform: Option<&str>, policy: Pu
 
 /// Whether the image is here, for the platform if one is asked for.
 fn is_here(engine: &Engine, name: &str, platform: Option<&str>) -> Result<bool> {
-    match resolve::resolve(engine, name) {
+    match resolve::resolve_for(engine, name, platform) {
         Ok(image) => match platform {
             None => Ok(true),
             Some(wanted) => match resolve::require_platform(&image, name, wanted) {

@@ -10,7 +10,8 @@ use crate::store::image::ImageRecord;
 
 pub use crate::image::push::{LayerState, Pushed};
 
-/// Pushes a list that was made here, and all that it names.
+/// Pushes a list that was made here, and what it names. As with podman, a list does not keep its images: `rmi` is
+/// believed, and frees their space. As with docker, one that the registry has in that repository need not be here.
 pub fn push_list(
     engine: &Engine,
     index: Index,
@@ -20,14 +21,14 @@ pub fn push_list(
 ) -> Result<Pushed> {
     let store = &engine.store;
     let pushed = with_content(store, || {
-        let mut images = Vec::new();
+        let (mut images, mut there) = (Vec::new(), Vec::new());
         for entry in &index.manifests {
-            let found = store.images_of_manifest(entry.digest.as_str())?.into_iter().next();
-            let gone =
-                || Error::NotHere(format!("the image {} of the list is not here any more", entry.digest));
-            images.push(found.ok_or_else(gone)?);
+            match store.images_of_manifest(entry.digest.as_str())?.into_iter().next() {
+                Some(image) => images.push(image),
+                None => there.push(entry.digest.clone()),
+            }
         }
-        let content = Content::index(store, bytes, &images)?;
+        let content = Content::index(store, bytes, &images, there)?;
         let client = Client::new(&engine.config);
         Ok(push::push(store, &client, target, &content, &mut |diff_id, state| {
             watch(Step::Layer(diff_id, state));
@@ -139,7 +140,7 @@ fn one(
             (Content::image(store, &image)?, vec![image])
         }
         (Some(list), None) if list.is_whole => {
-            (Content::index(store, list.bytes, &list.images)?, list.images)
+            (Content::index(store, list.bytes, &list.images, Vec::new())?, list.images)
         }
         (list, None) => {
             if let Some(list) = list {

@@ -8,10 +8,17 @@ use crate::store::image::ImageRecord;
 /// The image that `name` means. There is no registry client: what is not here must be imported or loaded, and
 /// the error's hint says so.
 pub fn resolve(engine: &Engine, name: &str) -> Result<ImageRecord> {
+    resolve_for(engine, name, None)
+}
+
+/// The digest of a list means one image for each platform of it that was pulled: that for the platform `wanted`
+/// (`os/arch[/variant]`, the host's unless given), and where none is, the one that was pulled last. All other names mean
+/// one image, whatever is wanted.
+pub fn resolve_for(engine: &Engine, name: &str, wanted: Option<&str>) -> Result<ImageRecord> {
     // A name goes before the beginning of an id, as with docker.
     let reference = name.parse::<Reference>();
     if let Ok(reference) = &reference
-        && let Some(image) = by_reference(engine, &reference.pinned())?
+        && let Some(image) = by_reference(engine, &reference.pinned(), wanted)?
     {
         return Ok(image);
     }
@@ -26,12 +33,23 @@ pub fn resolve(engine: &Engine, name: &str) -> Result<ImageRecord> {
 }
 
 /// `repository@digest` is what a registry gave under that digest, or what is tagged in the repository and has it.
-fn by_reference(engine: &Engine, reference: &Reference) -> Result<Option<ImageRecord>> {
-    match engine.store.find_image(&reference.to_string()) {
-        Err(store::Error::NoSuchImage(_)) => {}
-        other => return Ok(Some(other?)),
+fn by_reference(engine: &Engine, reference: &Reference, wanted: Option<&str>) -> Result<Option<ImageRecord>> {
+    let Some(digest) = reference.digest() else {
+        return match engine.store.find_image(&reference.to_string()) {
+            Err(store::Error::NoSuchImage(_)) => Ok(None),
+            other => Ok(Some(other?)),
+        };
+    };
+    let called_so = engine.store.images_by_digest(&reference.to_string())?;
+    if let Some(last) = called_so.first() {
+        let wanted = wanted.map_or_else(|| Ok(Platform::host()), platform)?;
+        for image in &called_so {
+            if config(image)?.platform().satisfies(&wanted) {
+                return Ok(Some(image.clone()));
+            }
+        }
+        return Ok(Some(last.clone()));
     }
-    let Some(digest) = reference.digest() else { return Ok(None) };
     let in_repository = |image: &ImageRecord| {
         references(image).iter().any(|known| known.repository() == reference.repository())
     };

@@ -66,7 +66,7 @@ pub fn save(engine: &Engine, request: &SaveRequest) -> Result<()> {
 fn chosen(engine: &Engine, request: &SaveRequest) -> Result<Vec<Named>> {
     let mut images: Vec<Named> = Vec::new();
     for name in &request.images {
-        for named in select(engine, name)? {
+        for named in select(engine, name, request.platform.as_deref())? {
             if let Some(wanted) = &request.platform {
                 resolve::require_platform(&named.image, name, wanted)?;
             }
@@ -84,7 +84,7 @@ fn chosen(engine: &Engine, request: &SaveRequest) -> Result<Vec<Named>> {
 }
 
 /// The images that one word means: `alpine` is every tag of alpine, as with docker.
-fn select(engine: &Engine, name: &str) -> Result<Vec<Named>> {
+fn select(engine: &Engine, name: &str, platform: Option<&str>) -> Result<Vec<Named>> {
     if let Ok(reference) = name.parse::<Reference>() {
         let bare = name
             .parse::<Reference>()
@@ -102,7 +102,7 @@ fn select(engine: &Engine, name: &str) -> Result<Vec<Named>> {
                 return Ok(all);
             }
         }
-        let image = resolve::resolve(engine, name)?;
+        let image = resolve::resolve_for(engine, name, platform)?;
         let references = resolve::references(&image).into_iter().filter(|r| *r == reference).collect();
         return Ok(vec![Named { image, references }]);
     }

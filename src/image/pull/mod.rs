@@ -88,10 +88,10 @@ pub fn pull(
     interruptible(pull.run())?
 }
 
-/// All tags of the repository.
-pub fn tags(client: &Client, reference: &Reference) -> Result<Vec<String>> {
+/// Tags of the repository: all, or at least `enough` of them.
+pub fn tags(client: &Client, reference: &Reference, enough: Option<usize>) -> Result<Vec<String>> {
     let repository = client.repository(reference)?;
-    Ok(interruptible(repository.tags())??)
+    Ok(interruptible(repository.tags(enough))??)
 }
 
 /// Runs `work`, unless a signal asks to stop: then it is dropped as it is, which puts everything away properly.
