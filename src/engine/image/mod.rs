@@ -13,6 +13,7 @@ pub mod rmi;
 pub mod save;
 pub mod tag;
 pub mod tree;
+pub mod variants;
 
 use super::Result;
 use crate::store::Store;
