@@ -43,6 +43,7 @@ pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Res
     let filter = Prune::parse(&request.filters, FILTERS)?;
     let all = filter.dangling.map_or(request.all, |dangling| !dangling);
     let store = &engine.store;
+    let _room = (!request.dry_run).then(|| store.make_room());
     let mut users = store.container_rows()?;
     users.retain(|row| !without.contains(&row.id.to_string()));
     let used: BTreeSet<&str> = users.iter().filter_map(|row| row.image_id.as_deref()).collect();

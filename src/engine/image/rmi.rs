@@ -51,6 +51,7 @@ pub fn all(engine: &Engine) -> Result<Vec<String>> {
 /// Removes a name; the image too when it was the last one, or when the image was named by its id.
 pub fn rmi(engine: &Engine, name: &str, options: RmiOptions<'_>) -> Result<Vec<Removed>> {
     let store = &engine.store;
+    let _room = store.make_room();
     for _ in 0..TRIES {
         let image = match resolve::resolve_for(engine, name, options.platform) {
             Err(e) if e.is_missing() => {

@@ -337,8 +337,7 @@ fn what_is_accepted_others_understand_the_same_way() {
                 let kept = format!("kelp-disagreement-{}-{who}.tar", disagreements.len());
                 let kept = std::env::temp_dir().join(kept);
                 std::fs::copy(&path, &kept).unwrap();
-                eprintln!("{who}, {}: {what}", kept.display());
-                disagreements.push(kept);
+                disagreements.push(format!("{who}, {}: {what}", kept.display()));
             };
             // It ends silently at what it does not understand: then it has seen the beginning only.
             if let Some(theirs) = answer.filter(|_| !has_times_of_old_gnu(bytes)) {
@@ -369,7 +368,7 @@ fn what_is_accepted_others_understand_the_same_way() {
             }
         }
     }
-    assert!(disagreements.is_empty(), "{} disagreements", disagreements.len());
+    assert!(disagreements.is_empty(), "{}", disagreements.join("\n"));
     assert!(accepted * 20 > total, "{accepted} of {total} were still readable");
     assert!(compared > accepted, "{compared} comparisons of {accepted}");
 }
