@@ -69,7 +69,7 @@ pub fn require_platform(image: &ImageRecord, name: &str, wanted: &str) -> Result
 }
 
 /// The image that `name` means; with `wanted`, the one of that platform in the list that it came in.
-pub fn resolve_for(engine: &Engine, name: &str, wanted: Option<&str>) -> Result<ImageRecord> {
+pub fn resolve_variant(engine: &Engine, name: &str, wanted: Option<&str>) -> Result<ImageRecord> {
     let image = resolve(engine, name)?;
     match wanted {
         Some(wanted) => of_platform(engine, image, name, wanted),

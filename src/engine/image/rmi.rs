@@ -53,7 +53,7 @@ pub fn rmi(engine: &Engine, name: &str, options: RmiOptions<'_>) -> Result<Vec<R
     let store = &engine.store;
     let _room = store.make_room();
     for _ in 0..TRIES {
-        let image = match resolve::resolve_for(engine, name, options.platform) {
+        let image = match resolve::resolve_variant(engine, name, options.platform) {
             Err(e) if e.is_missing() => {
                 // It may have gone with a command that was killed before its layers were.
                 store.remove_unreferenced(|path| store.delete_tree(path))?;
