@@ -8,7 +8,7 @@ use super::command::{Exit, Verb, switch};
 use super::context::Context;
 use super::failure::Outcome;
 use super::table::{Column, Listing};
-use super::{complete, human, output, template, unbuilt};
+use super::{complete, human, output, template};
 use crate::engine::image::history::{self, Step};
 use crate::error::ExitStatus;
 
@@ -24,6 +24,9 @@ pub(super) struct History {
     /// Show everything in full
     #[arg(long)]
     no_trunc: bool,
+    /// Of an image that came in a list, show the one for this platform: OS[/ARCH[/VARIANT]]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
     /// Show ids only
     #[arg(short, long)]
     quiet: bool,
@@ -55,10 +58,9 @@ impl Verb for History {
         ("Sizes in bytes, for a script", "kelp history -H=false --format '{{.Size}} {{.CreatedBy}}' app"),
     ];
     const EXIT: Exit = Exit::Verb;
-    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::HISTORY;
 
     fn run(self, context: &Context) -> Outcome {
-        let steps = history::history(context.engine()?, &self.image)?;
+        let steps = history::history(context.engine()?, &self.image, self.platform.as_deref())?;
         let default = if self.human { HUMAN } else { EXACT };
         let format = match self.format.as_deref() {
             Some(format) => format,

@@ -7,13 +7,14 @@ use super::command::{Exit, Verb};
 use super::context::Context;
 use super::failure::{Failure, Outcome};
 use super::table::{Column, Listing};
-use super::{complete, human, output, template, unbuilt};
+use super::{complete, human, images_tree, output, template, unbuilt};
 use crate::engine::image::images::{self, ImageRow, ImagesQuery};
+use crate::engine::image::variants;
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Images {
-    /// Show all images; kelp hides none, so this changes nothing
+    /// Show all images; only --tree hides any, those without a name
     #[arg(short, long)]
     all: bool,
     /// Show digests
@@ -31,6 +32,9 @@ pub(super) struct Images {
     /// Show ids only
     #[arg(short, long)]
     quiet: bool,
+    /// Show a branch for each platform that is here of an image
+    #[arg(long, conflicts_with_all = ["digests", "format", "no_trunc", "quiet"])]
+    tree: bool,
     /// Only images of this name
     #[arg(value_name = "REPOSITORY[:TAG]", add = complete::images())]
     reference: Option<String>,
@@ -67,6 +71,11 @@ impl Verb for Images {
         let filters = self.filter.iter().map(|f| pair(f)).collect::<Result<_, _>>()?;
         let digests = self.digests || self.format.as_deref().is_some_and(|format| format.contains(".Digest"));
         let query = ImagesQuery { reference: self.reference, filters, digests };
+        if self.tree {
+            let families = variants::families(context.engine()?, &query, self.all)?;
+            output::foreign(&images_tree::text(&families))?;
+            return Ok(ExitStatus::Success);
+        }
         let rows = images::images(context.engine()?, &query)?;
         let format = match self.format.as_deref() {
             Some(format) => format,

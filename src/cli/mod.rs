@@ -22,6 +22,7 @@ mod history;
 mod human;
 mod image_tree;
 mod images;
+mod images_tree;
 mod import;
 mod info;
 mod inspect;

@@ -100,7 +100,7 @@ static CONTAINER: &[Entry] = &[
 
 static IMAGE: &[Entry] = &[
     entry::<images::Images>("ls", &["list"]),
-    entry::<rmi::Rmi>("rm", &["remove"]),
+    entry::<rmi::Rmi>("rm", &["remove", "rmi"]),
     entry::<pull::Pull>("pull", &[]),
     entry::<push::Push>("push", &[]),
     entry::<search::Search>("search", &[]),

@@ -260,10 +260,8 @@ pub(super) static LOGS: &[Flag] = &["--details", "--color", "--latest", "-l", "-
 pub(super) static WAIT: &[Flag] =
     &["--condition", "--exit-first-match", "--ignore", "--interval", "-i", "--latest", "-l"];
 pub(super) static LATEST: &[Flag] = &["--latest", "-l"];
-pub(super) static IMAGES: &[Flag] = &["--tree", "--history", "--noheading", "--sort"];
-pub(super) static RMI: &[Flag] = &["--platform", "--all", "-a", "--ignore", "-i"];
+pub(super) static IMAGES: &[Flag] = &["--history", "--noheading", "--sort"];
 pub(super) static IMPORT: &[Flag] = &["--arch", "--os", "--variant", "--quiet", "-q"];
-pub(super) static HISTORY: &[Flag] = &["--platform"];
 pub(super) static PRUNE_IMAGES: &[Flag] = &["--external", "--build-cache"];
 pub(super) static PRUNE_SYSTEM: &[Flag] = &["--volumes", "--build", "--external"];
 pub(super) static LOGIN: &[Flag] = &[

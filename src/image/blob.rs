@@ -11,28 +11,35 @@ const CHUNK: usize = 256 << 10;
 /// Of what is compressed here: as fast as the disk.
 const ZSTD_LEVEL: i32 = 1;
 
-/// Stores a layer archive. gzip and zstd are stored as received; a plain tar, xz or bzip2 becomes zstd, so that the
-/// store does not hold every file twice at full length and every stored layer can be saved and pushed.
+/// Stores a layer archive, as [`pack_layer`] makes it.
 pub fn receive_layer(store: &Store, what: &str, source: impl Read + Send) -> Result<Descriptor> {
-    let (compression, source) = Compression::detect(what, source)?;
     let mut blob = store.blob_writer()?;
-    let received = Some(compression).filter(|c| matches!(c, Compression::Gzip | Compression::Zstd));
-    let media_type = match received.and_then(Compression::layer_media_type) {
-        Some(media_type) => {
-            copy(store, what, source, &mut blob)?;
-            media_type
-        }
-        None => {
-            let plain = compression.decoder(source).map_err(|e| read_failed(what, e))?;
-            let mut encoder = zstd::stream::write::Encoder::new(&mut blob, ZSTD_LEVEL)
-                .map_err(|e| write_failed(store, e))?;
-            copy(store, what, plain, &mut encoder)?;
-            encoder.finish().map_err(|e| write_failed(store, e))?;
-            crate::oci::media_type::LAYER_ZSTD
-        }
-    };
+    let media_type = pack_layer(store, what, source, &mut blob)?;
     let (digest, size) = blob.commit(None)?;
     Ok(Descriptor::new(media_type, parsed(&digest)?, size))
+}
+
+/// Writes a layer archive to a blob of `store` and gives the blob's media type. gzip and zstd go as received; a plain
+/// tar, xz or bzip2 becomes zstd, so that the store does not hold every file twice at full length and every stored layer
+/// can be saved and pushed.
+pub(super) fn pack_layer(
+    store: &Store,
+    what: &str,
+    source: impl Read + Send,
+    blob: &mut impl Write,
+) -> Result<&'static str> {
+    let (compression, source) = Compression::detect(what, source)?;
+    let received = Some(compression).filter(|c| matches!(c, Compression::Gzip | Compression::Zstd));
+    if let Some(media_type) = received.and_then(Compression::layer_media_type) {
+        copy(store, what, source, blob)?;
+        return Ok(media_type);
+    }
+    let plain = compression.decoder(source).map_err(|e| read_failed(what, e))?;
+    let mut encoder =
+        zstd::stream::write::Encoder::new(blob, ZSTD_LEVEL).map_err(|e| write_failed(store, e))?;
+    copy(store, what, plain, &mut encoder)?;
+    encoder.finish().map_err(|e| write_failed(store, e))?;
+    Ok(crate::oci::media_type::LAYER_ZSTD)
 }
 
 /// Stores a stream as it is, checked against `expected` when there is one. Gives digest and size.
@@ -48,7 +55,7 @@ pub fn receive(
     Ok((parsed(&digest)?, size))
 }
 
-fn parsed(digest: &str) -> Result<Digest> {
+pub(super) fn parsed(digest: &str) -> Result<Digest> {
     digest.parse().map_err(|e: crate::oci::InvalidDigest| Error::Archive(e.to_string()))
 }
 

@@ -18,18 +18,22 @@ use crate::sys::Context;
 #[derive(Debug)]
 pub struct Notice(OwnedFd);
 
-/// The reader's end: reads `size` bytes and no more, waiting for those that are not there yet.
+/// Added to the announcements when there will be no more. No file has so many bytes.
+const END: u64 = 1 << 62;
+
+/// The reader's end: reads up to the end and no further, waiting for what is not there yet.
 #[derive(Debug)]
 pub(super) struct Growing {
     file: File,
     told: OwnedFd,
     at: u64,
     there: u64,
-    size: u64,
+    /// In bytes; `None` until it is announced.
+    size: Option<u64>,
 }
 
-/// Two ends for the file, of which nothing is announced yet.
-pub(super) fn watch(file: &File, size: u64) -> Result<(Notice, Growing)> {
+/// Two ends for the file, of which nothing is announced yet. A `size` that is not known is announced at the end.
+pub(super) fn watch(file: &File, size: Option<u64>) -> Result<(Notice, Growing)> {
     let told = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).op("eventfd").map_err(store::Error::from)?;
     let ours = told.try_clone().op("dup").map_err(store::Error::from)?;
     let file = file.try_clone().op("dup").map_err(store::Error::from)?;
@@ -44,6 +48,11 @@ impl Notice {
         }
         Ok(())
     }
+
+    /// What is in the file is all of it.
+    pub fn end(&self) -> io::Result<()> {
+        self.more(END)
+    }
 }
 
 impl Growing {
@@ -51,6 +60,15 @@ impl Growing {
     pub(super) fn duplicate(&self) -> io::Result<Self> {
         let (file, told) = (self.file.try_clone()?, self.told.try_clone()?);
         Ok(Self { file, told, ..*self })
+    }
+
+    /// Takes in one announcement.
+    fn hear(&mut self, bytes: u64) {
+        let total = self.there.saturating_add(bytes % END);
+        if bytes >= END {
+            self.size.get_or_insert(total);
+        }
+        self.there = total.min(self.size.unwrap_or(u64::MAX));
     }
 
     /// What it needs open.
@@ -61,13 +79,13 @@ impl Growing {
 
 impl Read for Growing {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.size {
-            return Ok(0);
-        }
         while self.at >= self.there {
+            if self.size == Some(self.at) {
+                return Ok(0);
+            }
             let mut more = [0; 8];
             match rustix::io::read(&self.told, &mut more) {
-                Ok(_) => self.there = self.size.min(self.there.saturating_add(u64::from_ne_bytes(more))),
+                Ok(_) => self.hear(u64::from_ne_bytes(more)),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -91,7 +109,7 @@ mod tests {
     #[test]
     fn reads_what_is_announced_and_ends_at_the_size() {
         let mut file = tempfile::tempfile().unwrap();
-        let (notice, mut growing) = watch(&file, 10).unwrap();
+        let (notice, mut growing) = watch(&file, Some(10)).unwrap();
         let reader = std::thread::spawn(move || {
             let mut text = String::new();
             growing.read_to_string(&mut text).map(|_| text)
@@ -105,9 +123,28 @@ mod tests {
     }
 
     #[test]
+    fn ends_where_it_is_said() {
+        let mut file = tempfile::tempfile().unwrap();
+        let (notice, mut growing) = watch(&file, None).unwrap();
+        file.write_all(b"hello").unwrap();
+        notice.more(5).unwrap();
+        let mut first = [0; 3];
+        growing.read_exact(&mut first).unwrap();
+        file.write_all(b", you").unwrap();
+        notice.more(5).unwrap();
+        notice.end().unwrap();
+        let mut rest = String::new();
+        growing.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "lo, you");
+        let (notice, mut nothing) = watch(&file, None).unwrap();
+        notice.end().unwrap();
+        assert_eq!(nothing.read(&mut first).unwrap(), 0);
+    }
+
+    #[test]
     fn a_file_that_is_shorter_than_announced_is_an_error() {
         let file = tempfile::tempfile().unwrap();
-        let (notice, mut growing) = watch(&file, 10).unwrap();
+        let (notice, mut growing) = watch(&file, Some(10)).unwrap();
         notice.more(10).unwrap();
         assert!(growing.read(&mut [0; 4]).is_err());
     }

@@ -3,23 +3,25 @@
 //! In that child one thread reads, decompresses and hashes while the other writes to disk, a few chunks apart.
 
 use std::fs::File;
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::growing::{self, Notice};
 use super::unpack::{self, Limits};
-use super::{Compression, Error, Result};
+use super::{Compression, Error, Result, blob};
 use crate::error::chain;
-use crate::oci::{Digest, Hasher};
-use crate::store::content::LayerStage;
+use crate::oci::{Descriptor, Digest, Hasher};
+use crate::store::content::{BlobWriter, LayerStage};
 use crate::store::userns::Job;
 use crate::store::{Store, userns};
+use crate::sys::process;
 use crate::sys::userns::IdMap;
 
 const CHUNK: usize = 256 << 10;
@@ -37,19 +39,18 @@ pub struct Layer {
     pub size: u64,
 }
 
-/// Makes sure that the layer in `blob` is unpacked. With `expected`, a layer that is there already is taken, and
-/// content of another digest is refused. The calling process must have one thread.
-pub fn ensure(store: &Store, blob: &Digest, expected: Option<&Digest>) -> Result<Layer> {
-    let Some(stage) = store.stage_layer(expected.map(Digest::as_str))? else {
-        let diff_id = expected.expect("only a layer with a diff-id can be there already").clone();
-        let size = store.layer_size(diff_id.as_str())?;
-        return Ok(Layer { diff_id, size });
+/// Makes sure that the layer in `blob` is unpacked. One that is there already is taken, and content of another digest
+/// than `expected` is refused. The calling process must have one thread.
+pub fn ensure(store: &Store, blob: &Digest, expected: &Digest) -> Result<Layer> {
+    let Some(stage) = store.stage_layer(Some(expected.as_str()))? else {
+        let size = store.layer_size(expected.as_str())?;
+        return Ok(Layer { diff_id: expected.clone(), size });
     };
     let ids = userns::id_map(store)?;
     let file = store.open_blob(blob.as_str())?;
     let (dir, root) = (stage.path(), store.root());
     let layer = userns::run_inside(store, || Ok(unpack_into(file, dir, &ids, root)))?.done()?;
-    if let Some(expected) = expected.filter(|e| **e != layer.diff_id) {
+    if layer.diff_id != *expected {
         return Err(Error::DiffId { expected: expected.clone(), found: layer.diff_id });
     }
     stage.commit(layer.diff_id.as_str(), layer.size)?;
@@ -57,8 +58,14 @@ pub fn ensure(store: &Store, blob: &Digest, expected: Option<&Digest>) -> Result
 }
 
 /// Begins to unpack the blob in `file`, of which `size` bytes are going to be there and the first of them perhaps are,
-/// into `stage`. The child is told of more by what is given back beside it. The calling process must have one thread.
-pub fn begin(store: &Store, stage: &LayerStage<'_>, file: &File, size: u64) -> Result<(Job<Ended>, Notice)> {
+/// into `stage`. The child is told of more, and of the end where `size` is `None`, by what is given back beside it. The
+/// calling process must have one thread.
+pub fn begin(
+    store: &Store,
+    stage: &LayerStage<'_>,
+    file: &File,
+    size: Option<u64>,
+) -> Result<(Job<Ended>, Notice)> {
     let (notice, blob) = growing::watch(file, size)?;
     let ids = userns::id_map(store)?;
     let (dir, root) = (stage.path().to_owned(), store.root().to_owned());
@@ -67,6 +74,59 @@ pub fn begin(store: &Store, stage: &LayerStage<'_>, file: &File, size: u64) -> R
         Ok(unpack_into(blob, &dir, &ids, &root))
     })?;
     Ok((job, notice))
+}
+
+/// Stores and unpacks a layer archive whose digests nobody knows yet, in one pass: what comes is packed, hashed and
+/// written by this process, and read from there, hashed and unpacked by a child. The calling process must have one
+/// thread.
+pub fn receive(store: &Store, what: &str, source: impl Read + Send) -> Result<(Descriptor, Layer)> {
+    let stage = store.stage_layer(None)?.expect("only a layer with a diff-id can be there already");
+    let mut blob = store.blob_writer()?;
+    let (job, notice) = begin(store, &stage, blob.file(), None)?;
+    let packed =
+        blob::pack_layer(store, what, source, &mut Announced { blob: &mut blob, notice: &notice, job: &job });
+    let overtaken = packed.is_err() && has_ended(&job)?;
+    let media_type = match packed {
+        Err(e) if !overtaken => return Err(e),
+        // Why the child has ended is what was wrong.
+        Err(_) => "",
+        Ok(media_type) => media_type,
+    };
+    notice.end().map_err(|source| Error::Write { what: what.into(), source })?;
+    let layer = job.finish()?.done()?;
+    if overtaken {
+        return Err(Error::Archive("it ends before the blob does".into()));
+    }
+    // Syncs the file system as a whole, the blob with it.
+    stage.commit(layer.diff_id.as_str(), layer.size)?;
+    let (digest, size) = blob.commit(None)?;
+    Ok((Descriptor::new(media_type, blob::parsed(&digest)?, size), layer))
+}
+
+fn has_ended(job: &Job<Ended>) -> Result<bool> {
+    Ok(process::readable_within(job, Some(Duration::ZERO)).map_err(crate::store::Error::from)?)
+}
+
+/// A blob whose unpacker is told of every byte, and that takes no more when the unpacker has ended.
+struct Announced<'a, 's> {
+    blob: &'a mut BlobWriter<'s>,
+    notice: &'a Notice,
+    job: &'a Job<Ended>,
+}
+
+impl Write for Announced<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if has_ended(self.job).map_err(io::Error::other)? {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let n = self.blob.write(bytes)?;
+        self.notice.more(n as u64)?;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.blob.flush()
+    }
 }
 
 /// How the job of a child ends.

@@ -25,7 +25,7 @@ pub fn add(
     }
     let mut size = 0u64;
     for (descriptor, diff_id) in manifest.layers.iter().zip(&config.rootfs.diff_ids) {
-        size = size.saturating_add(layer::ensure(store, &descriptor.digest, Some(diff_id))?.size);
+        size = size.saturating_add(layer::ensure(store, &descriptor.digest, diff_id)?.size);
     }
     let record = ImageRecord {
         id: id.to_string(),

@@ -31,6 +31,20 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The chain-ids of an image's layers, lowest first, by the image format's rule: each names a layer together with
+    /// all below it.
+    pub fn chain(diff_ids: &[Self]) -> Vec<Self> {
+        let mut chain: Vec<Self> = Vec::new();
+        for diff_id in diff_ids {
+            let next = match chain.last() {
+                None => diff_id.clone(),
+                Some(below) => Self::of(format!("{below} {diff_id}").as_bytes()),
+            };
+            chain.push(next);
+        }
+        chain
+    }
+
     /// `sha256:…`.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -119,6 +133,23 @@ impl fmt::Debug for Hasher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What docker 20.10 printed of this image when it removed it.
+    #[test]
+    fn chains_as_docker_does() {
+        let diff_ids = [
+            "sha256:32d9c6534f53d534604075e2246b671b2e02aaaea13ef7cc1ad67a2da08b5ccf",
+            "sha256:010be31fdf977a2401d7ab14e90fd08a6dc2300c9799881b188e4d05fb7e753a",
+            "sha256:16676831d9690a413b0f0b8367d11cbc4762e0cffd5080abc345e181e9618cdb",
+        ];
+        let chain = Digest::chain(&diff_ids.map(|d| d.parse().unwrap()));
+        let expected = [
+            diff_ids[0],
+            "sha256:2c5c31416f678391c4bdf65331346c3436dadaf0154301911c544c4cd9f77345",
+            "sha256:51b2da41bbbff9e642269a42ca8d777dfe50801a84e0c618064515dad47e9713",
+        ];
+        assert_eq!(chain.iter().map(Digest::as_str).collect::<Vec<_>>(), expected);
+    }
 
     #[test]
     fn known_value_and_parts() {

@@ -1,5 +1,8 @@
 //! `WWW-Authenticate`: which proof a registry asks for.
 
+/// Bytes of one header. Looking for the next parameter takes as long as what is left: nobody may choose how long.
+const MAX_HEADER: usize = 16 << 10;
+
 /// One challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
@@ -7,9 +10,12 @@ pub(super) enum Challenge {
     Bearer { realm: String, service: Option<String>, scope: Option<String>, error: Option<String> },
 }
 
-/// The challenges of one header, unknown schemes left out.
+/// The challenges of one header, unknown schemes left out. None in one that is longer than any sensible.
 pub(super) fn parse(header: &str) -> Vec<Challenge> {
     let mut found = Vec::new();
+    if header.len() > MAX_HEADER {
+        return found;
+    }
     let mut rest = header.trim();
     while !rest.is_empty() {
         let end = rest.find(|c: char| c.is_whitespace() || c == ',').unwrap_or(rest.len());
@@ -112,5 +118,7 @@ mod tests {
             parse(text);
         }
         assert_eq!(parse("Bearer service=x"), []);
+        let long = "basic ".repeat(100_000);
+        assert_eq!(parse(&long), []);
     }
 }

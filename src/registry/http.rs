@@ -248,7 +248,7 @@ pub(super) async fn reason(response: Response) -> String {
     explanation(&bytes)
 }
 
-fn explanation(body: &[u8]) -> String {
+pub(super) fn explanation(body: &[u8]) -> String {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return String::new() };
     let text = |v: &serde_json::Value, key: &str| {
         v.get(key).and_then(|v| v.as_str()).unwrap_or_default().trim().to_owned()

@@ -8,6 +8,7 @@
 //! The one room of async below `api`, and the only one that names tokio: [`runtime`] runs futures on the calling thread,
 //! and starts no other, so that the caller may fork between and even during requests.
 
+pub mod answers;
 mod auth;
 mod blob;
 mod challenge;

@@ -40,7 +40,7 @@ pub(super) async fn read<T: DeserializeOwned>(
 }
 
 /// The target of `<URL>; rel="next"`.
-fn next_page(base: &Url, link: &str) -> Option<Url> {
+pub(super) fn next_page(base: &Url, link: &str) -> Option<Url> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then(|| base.join(target).ok())?
 }

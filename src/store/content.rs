@@ -64,6 +64,11 @@ impl Write for BlobWriter<'_> {
 }
 
 impl BlobWriter<'_> {
+    /// The file, to be read at offsets below what was written.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Verifies, syncs and records the blob; `expected` is the digest it must have (`sha256:…`). Gives its digest
     /// and its size in bytes. A blob that is there already is kept.
     pub fn commit(self, expected: Option<&str>) -> Result<(String, u64)> {
@@ -161,7 +166,7 @@ impl Store {
 
     pub fn blob_writer(&self) -> Result<BlobWriter<'_>> {
         let entry = self.layout().stage_scratch()?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file =
             fs::open(entry.object(), flags, Mode::RUSR | Mode::WUSR).op_on("create", entry.object())?;
         Ok(BlobWriter { store: self, entry, file: file.into(), hash: Sha256::new(), size: 0 })

@@ -50,7 +50,10 @@ impl Store {
             let bytes_kept = i64::try_from(bytes).unwrap_or(i64::MAX);
             let updated =
                 self.db.prepare_cached(sql).and_then(|mut s| s.execute((diff_id.as_str(), bytes_kept)));
-            self.sql("record a layer's size", updated)?;
+            // On a full disk it is measured again the next time.
+            if let Err(error) = self.sql("record a layer's size", updated) {
+                tracing::debug!(%error, "not recorded");
+            }
             known.insert(diff_id, bytes);
         }
         Ok(known)

@@ -13,6 +13,7 @@ mod sandbox;
 #[cfg(test)]
 mod selftest;
 mod terminal;
+mod usage;
 
 pub use command::{Job, Out};
 pub use fixtures::Release;

@@ -2,6 +2,7 @@
 //! nothing behind. Failures of a single option stand beside the option, in the other modules.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::harness::{Layer, Sandbox, needs_root};
@@ -158,6 +159,46 @@ fn a_full_disk_during_a_run() {
     s.ok("ps -a");
     s.ok("rm c1");
     s.ok("run --rm busybox true");
+}
+
+/// What makes room works where there is none.
+#[test]
+fn a_full_disk_is_no_obstacle_to_removing() {
+    let Some(s) = Sandbox::with_small_disk("size=64m") else {
+        return needs_root("a_full_disk_is_no_obstacle_to_removing");
+    };
+    let tar = s.busybox_tar();
+    for n in 1..4 {
+        s.ok(&format!("import -m {n} {} a:{n}", tar.display()));
+    }
+    s.ok("run --name c1 a:1 true");
+    let fill = || {
+        let path = s.home().join("fill");
+        let _ = fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .unwrap()
+            .write_all(&vec![1; 80 << 20]);
+    };
+    fill();
+    s.exits(1, "tag a:1 more:1").says("disk is full");
+    s.ok("system df");
+    s.ok("image prune -a --dry-run").has("untagged: a:3");
+    s.ok("system check");
+    // Each time to the brim again: what was set aside is less each time.
+    for line in ["rmi a:3", "rm c1", "untag a:2", "image prune -f"] {
+        fill();
+        s.ok(line);
+    }
+    s.ok("images --format '{{.Tag}}'").is("1");
+    fs::remove_file(s.home().join("fill")).unwrap();
+    s.ok(&format!("import {} a:4", tar.display()));
+    fill();
+    s.ok("system prune -af");
+    s.ok("images -q").is("");
+    fs::remove_file(s.home().join("fill")).unwrap();
+    s.ok("system check");
 }
 
 #[test]

@@ -60,6 +60,7 @@ fn docker_loads_what_is_saved_and_the_reverse() {
     let Some(others) = Others::beside(&s) else { return needs_root(test) };
     let Some(docker) = others.docker() else { return };
     let ids = |name: &str| s.ok(["image", "inspect", "-f", "{{.Id}}", name]).text().to_owned();
+    let mut deleted = String::new();
     for (options, file) in FORMS.iter().filter(|(options, _)| !options.contains("oci")) {
         s.ok(&format!("save {options} -o {file} image:1 zipped:1"));
         let path = s.work().join(file);
@@ -70,7 +71,7 @@ fn docker_loads_what_is_saved_and_the_reverse() {
         let theirs = docker.call("image inspect image:1").exits(0);
         let theirs: Value = serde_json::from_str(theirs.text()).unwrap();
         assert_eq!(effective(&theirs[0]["Config"]), config_of(&s, "image:1"), "{file}");
-        docker.call("rmi image:1 zipped:1").exits(0);
+        deleted = docker.call("rmi image:1 zipped:1").exits(0).stdout;
     }
     // And back: what docker itself writes.
     docker.call("load -i").args([s.work().join("docker.tar")]).exits(0);
@@ -79,7 +80,7 @@ fn docker_loads_what_is_saved_and_the_reverse() {
     s.give(&others.dir().join("back.tar"));
     let (id, zipped) = (ids("image:1"), ids("zipped:1"));
     let config = config_of(&s, "image:1");
-    s.ok("rmi image:1 zipped:1");
+    s.ok("rmi image:1 zipped:1").is(&deleted);
     let out = s.kelp("load -i").args([others.dir().join("back.tar")]).exits(0);
     out.has("Loaded image: image:1").has("Loaded image: image:2").has("Loaded image: zipped:1");
     assert_eq!((ids("image:2"), ids("zipped:1")), (id, zipped));

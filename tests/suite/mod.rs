@@ -26,3 +26,4 @@ mod security;
 mod single;
 mod terminal;
 mod user;
+mod variants;

@@ -56,6 +56,56 @@ fn an_image_goes_by_its_digest() {
 }
 
 #[test]
+fn all_go_at_once_and_what_is_missing_may_be() {
+    let s = Sandbox::new().busybox();
+    s.load(&Image::busybox().layer(Layer::default().file("x", 0o644, b"x")), "two:1");
+    s.ok("tag two:1 two:2 again:1");
+    s.ok("untag busybox");
+    s.exits(1, "rmi nothing two:2").says("no such image: nothing:latest").has("Untagged: two:2");
+    s.ok("rmi -i nothing").silent().is("");
+    s.ok("rmi -f nothing").says("no such image: nothing:latest").is("");
+    s.exits(125, "rmi -a two:1").says("--all");
+    s.exits(125, "rmi").says("IMAGE");
+    s.ok("run --name c1 two:1 true");
+    let out = s.exits(1, "rmi -a");
+    out.says("image is being used by stopped container").has("Deleted: sha256:").lacks("two:1");
+    s.ok("run -d --name c2 two:1 sleep 1000");
+    s.exits(1, "rmi -af").says("cannot be forced");
+    s.ok("rm -f c2");
+    let out = s.ok("rmi -af");
+    for name in ["two:1", "again:1"] {
+        out.has(&format!("Untagged: {name}\n"));
+    }
+    s.ok("rmi -a").is("");
+    s.ok("rm c1");
+    assert_eq!(content(&s), 0);
+}
+
+/// A layer is called by its chain-id, topmost first, after the image that stood on it.
+#[test]
+fn layers_go_under_docker_s_names() {
+    let s = Sandbox::new();
+    let layer = |name: &str| Layer::default().file(name, 0o644, b"x");
+    s.load(&Image::default().layer(layer("a")).layer(layer("b")), "two:1");
+    s.load(&Image::default().layer(layer("a")).layer(layer("c")), "other:1");
+    let names = |name: &str| -> Vec<String> {
+        let layers = s.json(["image", "inspect", "-f", "{{json .RootFS.Layers}}", name]);
+        let ids: Vec<_> = layers.as_array().unwrap().iter().map(|l| l.as_str().unwrap().to_owned()).collect();
+        let chain = crate::harness::digest(format!("{} {}", ids[0], ids[1]).as_bytes());
+        vec![id_of(&s, name), chain, ids[0].clone()]
+    };
+    let (two, other) = (names("two:1"), names("other:1"));
+    s.ok("rmi two:1").is(&format!("Untagged: two:1\nDeleted: {}\nDeleted: {}", two[0], two[1]));
+    let deleted = |word: &str| other.iter().map(|id| format!("{word}: {id}\n")).collect::<String>();
+    let dry = s.ok("image prune -a --dry-run");
+    dry.has(&format!("untagged: other:1\n{}\n", deleted("deleted")));
+    assert_eq!(
+        dry.stdout.replace("Images that would be deleted", "Deleted Images"),
+        s.ok("image prune -af").stdout
+    );
+}
+
+#[test]
 fn docker_s_conflicts_in_docker_s_words() {
     let s = Sandbox::new().busybox();
     let id = id_of(&s, "busybox");

@@ -23,6 +23,7 @@ pub struct RmOptions {
 /// Removes one container. Two at once: one does it, the other finds it gone. `false`: there was none, and `force`
 /// makes that no error.
 pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<bool> {
+    let _room = engine.store.make_room();
     let deadline = Instant::now() + PATIENCE;
     let mut seen = false;
     loop {

@@ -17,8 +17,9 @@ pub struct Step {
     pub comment: String,
 }
 
-pub fn history(engine: &Engine, name: &str) -> Result<Vec<Step>> {
-    let image = resolve::resolve(engine, name)?;
+/// With `platform` (`os/arch[/variant]`), of the image for it in the list that `name` came in.
+pub fn history(engine: &Engine, name: &str, platform: Option<&str>) -> Result<Vec<Step>> {
+    let image = resolve::resolve_variant(engine, name, platform)?;
     let config = resolve::config(&image)?;
     let sizes = engine.store.layer_sizes()?;
     let mut layers = image.layers.iter().map(|layer| sizes.get(layer).copied().unwrap_or_default());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::resolve;
 use crate::engine::{Engine, Error, Result};
-use crate::image::{Client, blob, layer, record, source};
+use crate::image::{Client, layer, record, source};
 use crate::oci::{
     Change, ContainerConfig, Descriptor, Digest, History, ImageConfig, Manifest, Platform, RootFs, media_type,
 };
@@ -56,8 +56,7 @@ pub fn import(engine: &Engine, request: &ImportRequest) -> Result<String> {
     let store = &engine.store;
     let image = super::adding(store, || {
         let (what, archive) = open(engine, &request.source)?;
-        let blob = blob::receive_layer(store, &what, archive)?;
-        let layer = layer::ensure(store, &blob.digest, None)?;
+        let (blob, layer) = layer::receive(store, &what, archive)?;
         let message = request.message.clone().unwrap_or_else(|| format!("Imported from {what}"));
         let config = image_config(config, platform, layer.diff_id, message).to_json();
         let id: Digest = digest(&store.put_blob(config.as_bytes())?)?;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::resolve;
-use super::rmi::{Removed, carry_out};
+use super::rmi::{Removed, carry_out, deleted_layers};
 use crate::engine::filter::Prune;
 use crate::engine::{Engine, Result};
 use crate::store::container::ContainerRecord;
@@ -43,6 +43,7 @@ pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Res
     let filter = Prune::parse(&request.filters, FILTERS)?;
     let all = filter.dangling.map_or(request.all, |dangling| !dangling);
     let store = &engine.store;
+    let _room = (!request.dry_run).then(|| store.make_room());
     let mut users = store.container_rows()?;
     users.retain(|row| !without.contains(&row.id.to_string()));
     let used: BTreeSet<&str> = users.iter().filter_map(|row| row.image_id.as_deref()).collect();
@@ -55,33 +56,52 @@ pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Res
         }
     }
     let (layers, blobs) = (store.layers_on_disk()?, store.blobs_on_disk()?);
-    let (mut images, gone) =
+    let (removed, gone) =
         if request.dry_run { pretend(engine, &candidates, &users)? } else { remove(engine, &candidates)? };
     let sum = |digests: &[String], sizes: &BTreeMap<String, u64>| -> u64 {
         digests.iter().filter_map(|digest| sizes.get(digest)).sum()
     };
     let interrupted = if request.dry_run { store.interrupted()? } else { store.forget_interrupted()? };
     let reclaimed = sum(&gone.layers, &layers) + sum(&gone.blobs, &blobs) + interrupted;
-    images.extend(gone.layers.into_iter().map(Removed::Deleted));
-    Ok(Pruned { images, reclaimed })
+    Ok(Pruned { images: told(removed, gone.layers), reclaimed })
 }
 
-/// Images and names that went, and the content that went with them.
-type Gone = (Vec<Removed>, Collected);
+/// Images that went, each with what there is to say of it, and the content that went with them.
+type Gone<'a> = (Vec<(&'a ImageRecord, Vec<Removed>)>, Collected);
 
-fn remove(engine: &Engine, candidates: &[ImageRecord]) -> Result<Gone> {
+/// One line for each thing that went: the layers after the image that stood on them, and once.
+fn told(removed: Vec<(&ImageRecord, Vec<Removed>)>, mut layers: Vec<String>) -> Vec<Removed> {
+    let mut lines = Vec::new();
+    let mut seen = BTreeSet::new();
+    for (image, of_image) in removed {
+        lines.extend(of_image);
+        let went = deleted_layers(image, &layers).into_iter();
+        lines.extend(went.filter(|line| seen.insert(line.to_string())));
+        seen.extend(image.layers.iter().cloned());
+    }
+    // Of an image that a killed command has removed, nobody knows which chain they stood in.
+    layers.retain(|layer| !seen.contains(layer));
+    lines.extend(layers.into_iter().map(Removed::Deleted));
+    lines
+}
+
+fn remove<'a>(engine: &Engine, candidates: &'a [ImageRecord]) -> Result<Gone<'a>> {
     let store = &engine.store;
     let mut removed = Vec::new();
     for image in candidates {
         // One that gained a name or a container meanwhile stays.
         let gone = carry_out(engine, image, &resolve::references(image), true, &[])?;
-        removed.extend(gone.unwrap_or_default());
+        removed.extend(gone.map(|lines| (image, lines)));
     }
     let content = store.remove_unreferenced(|path| store.delete_tree(path))?;
     Ok((removed, content))
 }
 
-fn pretend(engine: &Engine, candidates: &[ImageRecord], users: &[ContainerRecord]) -> Result<Gone> {
+fn pretend<'a>(
+    engine: &Engine,
+    candidates: &'a [ImageRecord],
+    users: &[ContainerRecord],
+) -> Result<Gone<'a>> {
     let store = &engine.store;
     let going: BTreeSet<&str> = candidates.iter().map(|image| image.id.as_str()).collect();
     let all = store.images()?;
@@ -91,8 +111,9 @@ fn pretend(engine: &Engine, candidates: &[ImageRecord], users: &[ContainerRecord
     let blobs: BTreeSet<&str> = staying.iter().flat_map(|image| image.all_blobs()).collect();
     let mut removed = Vec::new();
     for image in candidates {
-        removed.extend(resolve::references(image).iter().map(|r| Removed::Untagged(r.familiar())));
-        removed.push(Removed::Deleted(image.id.clone()));
+        let names = resolve::references(image);
+        let untagged = names.iter().map(|r| Removed::Untagged(r.familiar()));
+        removed.push((image, untagged.chain([Removed::Deleted(image.id.clone())]).collect()));
     }
     let gone: BTreeSet<_> = candidates.iter().flat_map(|image| &image.layers).collect();
     let gone_blobs: BTreeSet<_> = candidates.iter().flat_map(ImageRecord::all_blobs).collect();

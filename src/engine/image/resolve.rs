@@ -86,6 +86,39 @@ pub fn require_platform(image: &ImageRecord, name: &str, wanted: &str) -> Result
     Err(Error::Platform { image: name.into(), found: found.to_string(), wanted: wanted.to_string() })
 }
 
+/// The image that `name` means; with `wanted`, the one of that platform in the list that it came in.
+pub fn resolve_variant(engine: &Engine, name: &str, wanted: Option<&str>) -> Result<ImageRecord> {
+    let image = resolve(engine, name)?;
+    match wanted {
+        Some(wanted) => of_platform(engine, image, name, wanted),
+        None => Ok(image),
+    }
+}
+
+/// The image itself, or another that a registry called by the same digest.
+pub(super) fn of_platform(
+    engine: &Engine,
+    image: ImageRecord,
+    name: &str,
+    wanted: &str,
+) -> Result<ImageRecord> {
+    let Err(error) = require_platform(&image, name, wanted) else { return Ok(image) };
+    let mut others = siblings(engine, &image)?.into_iter();
+    others.find(|other| require_platform(other, name, wanted).is_ok()).ok_or(error)
+}
+
+/// The other images that a registry called by a digest of this one: they came in one list.
+pub(super) fn siblings(engine: &Engine, image: &ImageRecord) -> Result<Vec<ImageRecord>> {
+    let mut found: Vec<ImageRecord> = Vec::new();
+    for reference in image.references.iter().filter(|reference| reference.contains('@')) {
+        let same = engine.store.images_by_digest(reference)?;
+        found.extend(same.into_iter().filter(|other| other.id != image.id));
+    }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    found.dedup_by(|a, b| a.id == b.id);
+    Ok(found)
+}
+
 /// `--platform` as typed.
 pub(super) fn platform(text: &str) -> Result<Platform> {
     text.parse().map_err(|reason| Error::Invalid { what: "platform", value: text.into(), reason })

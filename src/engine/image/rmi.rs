@@ -6,7 +6,7 @@
 use super::resolve;
 use crate::engine::container::create::about_to_go;
 use crate::engine::{Engine, Error, Result};
-use crate::oci::Reference;
+use crate::oci::{Digest, Reference};
 use crate::store::container::{ContainerRecord, Status};
 use crate::store::events::Event;
 use crate::store::image::{ImageRecord, Removal};
@@ -14,10 +14,15 @@ use crate::store::image::{ImageRecord, Removal};
 /// Decisions that were overtaken before giving up.
 const TRIES: usize = 100;
 
+/// How `rmi` was asked to go about it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RmiOptions {
+pub struct RmiOptions<'a> {
     /// Also an image with several names, or one that stopped containers were made from.
     pub force: bool,
+    /// An image named by its id may have several names.
+    pub every_name: bool,
+    /// `os/arch[/variant]`: of the list that the image came in, the one for this platform.
+    pub platform: Option<&'a str>,
 }
 
 /// One line of `rmi`'s output. Displayed as docker words it.
@@ -25,7 +30,7 @@ pub struct RmiOptions {
 pub enum Removed {
     /// A familiar reference.
     Untagged(String),
-    /// `sha256:…` of an image or a layer.
+    /// `sha256:…`: the id of an image, or the chain-id of a layer.
     Deleted(String),
 }
 
@@ -38,23 +43,43 @@ impl std::fmt::Display for Removed {
     }
 }
 
+/// The ids of all images, for a removal of everything.
+pub fn all(engine: &Engine) -> Result<Vec<String>> {
+    Ok(engine.store.images()?.into_iter().map(|image| image.id).collect())
+}
+
 /// Removes a name; the image too when it was the last one, or when the image was named by its id.
-pub fn rmi(engine: &Engine, name: &str, options: RmiOptions) -> Result<Vec<Removed>> {
+pub fn rmi(engine: &Engine, name: &str, options: RmiOptions<'_>) -> Result<Vec<Removed>> {
+    let store = &engine.store;
+    let _room = store.make_room();
     for _ in 0..TRIES {
-        let image = resolve::resolve(engine, name)?;
+        let image = match resolve::resolve_variant(engine, name, options.platform) {
+            Err(e) if e.is_missing() => {
+                // It may have gone with a command that was killed before its layers were.
+                store.remove_unreferenced(|path| store.delete_tree(path))?;
+                return Err(e);
+            }
+            other => other?,
+        };
         let (untag, delete, users) = decide(engine, &image, name, options)?;
         let removed = carry_out(engine, &image, &untag, delete, &users)?;
         if let Some(mut removed) = removed {
             if delete {
-                let store = &engine.store;
                 let gone = store.remove_unreferenced(|path| store.delete_tree(path))?;
-                let layers = image.layers.iter().rev().filter(|layer| gone.layers.contains(layer));
-                removed.extend(layers.cloned().map(Removed::Deleted));
+                removed.extend(deleted_layers(&image, &gone.layers));
             }
             return Ok(removed);
         }
     }
     Err(Error::ImageConflict(format!("{name} is being changed by other commands all the time")))
+}
+
+/// The layers of a removed image that went, topmost first. docker calls a layer by its chain-id.
+pub(super) fn deleted_layers(image: &ImageRecord, gone: &[String]) -> Vec<Removed> {
+    let diff_ids: Vec<Digest> = image.layers.iter().filter_map(|layer| layer.parse().ok()).collect();
+    let chain = Digest::chain(&diff_ids).into_iter().zip(&diff_ids).rev();
+    let went = chain.filter(|(_, diff_id)| gone.iter().any(|layer| layer == diff_id.as_str()));
+    went.map(|(chain_id, _)| Removed::Deleted(chain_id.to_string())).collect()
 }
 
 /// Takes the names away and, with `delete`, the image; tells the events. `None` when it was overtaken.
@@ -99,14 +124,14 @@ fn decide(
     engine: &Engine,
     image: &ImageRecord,
     name: &str,
-    options: RmiOptions,
+    options: RmiOptions<'_>,
 ) -> Result<(Vec<Reference>, bool, Vec<ContainerRecord>)> {
     let references = resolve::references(image);
     let users = users(engine, image)?;
     let named = name.parse::<Reference>().ok().map(|r| r.pinned()).filter(|r| references.contains(r));
     let Some(named) = named else {
-        let whole = is_single(&references);
-        check_use(engine, image, &users, options.force, whole || references.is_empty())?;
+        let whole = is_single(&references) || references.is_empty() || options.every_name;
+        check_use(engine, image, &users, options.force, whole)?;
         return Ok((references, true, users));
     };
     if let (false, true, Some(user)) = (options.force, is_single(&references), users.first()) {

@@ -31,7 +31,7 @@ pub struct SaveRequest {
     pub output: Option<PathBuf>,
     pub format: ArchiveFormat,
     pub layers: LayerForm,
-    /// `os/arch[/variant]` that every image must be for.
+    /// `os/arch[/variant]` that every image must be for: itself, or another of the list that it came in.
     pub platform: Option<String>,
 }
 
@@ -66,9 +66,9 @@ pub fn save(engine: &Engine, request: &SaveRequest) -> Result<()> {
 fn chosen(engine: &Engine, request: &SaveRequest) -> Result<Vec<Named>> {
     let mut images: Vec<Named> = Vec::new();
     for name in &request.images {
-        for named in select(engine, name, request.platform.as_deref())? {
+        for mut named in select(engine, name, request.platform.as_deref())? {
             if let Some(wanted) = &request.platform {
-                resolve::require_platform(&named.image, name, wanted)?;
+                named.image = resolve::of_platform(engine, named.image, name, wanted)?;
             }
             match images.iter_mut().find(|known| known.image.id == named.image.id) {
                 Some(known) => {

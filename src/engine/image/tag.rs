@@ -31,6 +31,7 @@ fn target_name(text: &str) -> Result<Reference> {
 
 /// Takes names away from an image, all of them when none is given. An image without names stays, as podman's does.
 pub fn untag(engine: &Engine, image: &str, names: &[String]) -> Result<()> {
+    let _room = engine.store.make_room();
     let image = resolve::resolve(engine, image)?;
     let known = resolve::references(&image);
     let mut gone = Vec::new();

@@ -93,7 +93,7 @@ impl One<'_, '_> {
         self.tell(LayerState::Extracting);
         let file = store.open_blob(self.wanted.blob.digest.as_str())?;
         let size = file.metadata().map_err(|e| self.unreadable(e))?.len();
-        let (job, notice) = layer::begin(store, &stage, &file, size)?;
+        let (job, notice) = layer::begin(store, &stage, &file, Some(size))?;
         notice.more(size).map_err(|e| self.unreadable(e))?;
         let layer = self.finished(job).await?;
         Ok(stage.commit(layer.diff_id.as_str(), layer.size)?)
@@ -107,7 +107,8 @@ impl One<'_, '_> {
         }
         let mut doubtful = !partial.is_empty();
         let layer = loop {
-            let job = stage.as_ref().map(|s| layer::begin(store, s, partial.file(), self.wanted.blob.size));
+            let size = Some(self.wanted.blob.size);
+            let job = stage.as_ref().map(|s| layer::begin(store, s, partial.file(), size));
             let (job, notice) = job.transpose()?.unzip();
             let arriving = Arriving::new(*self, &mut partial, notice);
             match self.transfer(arriving, job).await {

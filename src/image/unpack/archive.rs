@@ -16,6 +16,8 @@ const MAP_GOES_ON: usize = 482;
 const MAP_GOES_ON_AGAIN: usize = 504;
 /// Of a GNU header: map, whether more of it follows, and the real size.
 const SPARSE_FIELDS: std::ops::Range<usize> = 386..495;
+/// Of a ustar header: what goes before the name.
+const PREFIX_FIELD: std::ops::Range<usize> = 345..500;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,12 +219,7 @@ impl<R: BufRead> Reader<R> {
         if kind != Kind::File && size != 0 {
             return Err(refused(format!("it has {size} bytes of content, which only a file can have")));
         }
-        if header.as_gnu().is_some()
-            && header.entry_type() != EntryType::GNUSparse
-            && header.as_bytes()[SPARSE_FIELDS].iter().any(|&b| b != 0)
-        {
-            return Err(refused("it has the map of a sparse file and is none".into()));
-        }
+        check_leftovers(header).map_err(refused)?;
         let raw_link = || header.link_name_bytes().map(|l| l.into_owned()).unwrap_or_default();
         let link = match kind {
             Kind::HardLink | Kind::Symlink => {
@@ -356,6 +353,18 @@ impl<R: BufRead> Reader<R> {
         }
         Ok(())
     }
+}
+
+/// Fields that the header's format does not have, or that its kind has no use for: some readers look at them all the same.
+fn check_leftovers(header: &Header) -> Result<(), String> {
+    let holds = |field: std::ops::Range<usize>| header.as_bytes()[field].iter().any(|&b| b != 0);
+    if header.as_gnu().is_some() && header.entry_type() != EntryType::GNUSparse && holds(SPARSE_FIELDS) {
+        return Err("it has the map of a sparse file and is none".into());
+    }
+    if header.as_gnu().is_none() && header.as_ustar().is_none() && holds(PREFIX_FIELD) {
+        return Err("it has the beginning of a long name in a format without such".into());
+    }
+    Ok(())
 }
 
 /// `name` is the entry's, `raw_name` what its own header says. Or why it is refused.

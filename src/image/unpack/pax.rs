@@ -77,14 +77,16 @@ impl Extended {
         if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
             return self.set_xattr(name, value);
         }
+        if key.iter().any(u8::is_ascii_control) {
+            return Err(malformed("a keyword that cannot be printed"));
+        }
         if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
             return self.sparse.set(name, value);
         }
-        // An empty value takes a record back.
-        if value.is_empty() {
-            return Ok(());
-        }
         match key {
+            // It takes back what a global header has said, and no such is accepted. Others make an empty name of it.
+            b"path" | b"linkpath" | b"size" if value.is_empty() => return Err(malformed("an empty record")),
+            _ if value.is_empty() => {}
             b"path" => self.path = Some(value.to_vec()),
             b"linkpath" => self.link = Some(value.to_vec()),
             b"size" => self.size = Some(number()?),
