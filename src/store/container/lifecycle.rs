@@ -8,7 +8,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, params};
 
-use super::row::{COLUMNS, REQUEST, nanos, record, to_json};
+use super::row::{COLUMNS, REQUEST, SHORT, nanos, record, to_json};
 use super::{ContainerRecord, Exit};
 use crate::store::events::Event;
 use crate::store::id::{ContainerId, Name};
@@ -137,20 +137,30 @@ impl Store {
 
     /// All containers, newest first.
     pub fn containers(&self) -> Result<Vec<ContainerRecord>> {
-        self.list(&format!("SELECT {COLUMNS}, {REQUEST} FROM containers ORDER BY created DESC, seq DESC"), [])
+        self.newest_first(&format!("SELECT {COLUMNS}, {REQUEST} FROM containers"))
     }
 
-    /// As [`Store::containers`], without `request`: what a table of a thousand needs.
+    /// As [`Store::containers`], without `request`.
     pub fn container_rows(&self) -> Result<Vec<ContainerRecord>> {
-        self.list(&format!("SELECT {COLUMNS}, '' FROM containers ORDER BY created DESC, seq DESC"), [])
+        self.newest_first(&format!("SELECT {COLUMNS}, '' FROM containers"))
     }
 
-    /// Those of [`Store::container_rows`] that may be running.
+    /// As [`Store::container_rows`], without `layers`: what a table of a thousand needs.
+    pub fn short_rows(&self) -> Result<Vec<ContainerRecord>> {
+        self.newest_first(&format!("SELECT {SHORT}, '' FROM containers"))
+    }
+
+    /// Those of [`Store::short_rows`] that may be running.
     pub fn launched_rows(&self) -> Result<Vec<ContainerRecord>> {
-        let sql = format!(
-            "SELECT {COLUMNS}, '' FROM containers WHERE phase = 'launched' ORDER BY created DESC, seq DESC"
-        );
-        self.list(&sql, [])
+        self.newest_first(&format!("SELECT {SHORT}, '' FROM containers WHERE phase = 'launched'"))
+    }
+
+    /// The order of the tables is nearly that of creation: so little is left to sort that SQLite, which would put
+    /// whole rows aside for it, is not asked to.
+    fn newest_first(&self, select: &str) -> Result<Vec<ContainerRecord>> {
+        let mut rows = self.list(&format!("{select} ORDER BY seq DESC"), [])?;
+        rows.sort_by_key(|row| std::cmp::Reverse(row.created));
+        Ok(rows)
     }
 
     /// The containers that were made from an image, without `request`.

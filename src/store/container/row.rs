@@ -12,6 +12,10 @@ use super::{ContainerRecord, Phase};
 pub(super) const COLUMNS: &str = "id, name, created, started, finished, phase, exit_code, oom_killed, error, \
                                   auto_remove, image, image_id, command, layers, labels";
 
+/// As [`COLUMNS`], with no layers.
+pub(super) const SHORT: &str = "id, name, created, started, finished, phase, exit_code, oom_killed, error, \
+                                auto_remove, image, image_id, command, '[]', labels";
+
 /// The request of a row of `containers`, for a query that needs it.
 pub(super) const REQUEST: &str = "(SELECT request FROM requests WHERE requests.seq = containers.seq)";
 

@@ -65,22 +65,24 @@ pub struct Size {
 /// Newest first.
 pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
     let running_only = !query.all && query.last.is_none() && query.filters.is_empty();
+    let by_layers = query.filters.iter().any(|(key, _)| key == "ancestor");
     let rows = match (query.details, running_only) {
         (true, _) => engine.store.containers()?,
         (false, true) => engine.store.launched_rows()?,
-        (false, false) => engine.store.container_rows()?,
+        (false, false) if by_layers => engine.store.container_rows()?,
+        (false, false) => engine.store.short_rows()?,
     };
     let filters = Filters::parse(engine, &query.filters, &rows)?;
     let all = query.all || query.last.is_some() || !filters.status.is_empty();
     let mut found = Vec::new();
-    for row in &rows {
+    for row in rows {
         if query.last.is_some_and(|last| found.len() >= last) {
             break;
         }
-        if !all && row.phase != Phase::Launched || !filters.match_row(row) {
+        if !all && row.phase != Phase::Launched || !filters.match_row(&row) {
             continue;
         }
-        let seen = match engine.store.observe(row) {
+        let seen = match engine.store.observe(&row) {
             Err(store::Error::NoSuchContainer(_)) => continue,
             other => other?,
         };
@@ -88,22 +90,23 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
         if !all && !runs || !filters.match_status(seen.status, seen.exit_code) {
             continue;
         }
-        let (mounts, network) = if query.details { details(row)? } else { Default::default() };
+        let (mounts, network) = if query.details { details(&row)? } else { Default::default() };
+        let size = if query.size { Some(super::inspect::size(engine, &row)?) } else { None };
         found.push(Summary {
-            id: row.id.clone(),
-            name: row.name.clone(),
-            image: row.image.clone(),
-            image_id: row.image_id.clone(),
-            command: row.command.clone(),
+            id: row.id,
+            name: row.name,
+            image: row.image,
+            image_id: row.image_id,
+            command: row.command,
             created: row.created,
             status: seen.status,
             started: seen.started,
             finished: seen.finished,
             exit_code: seen.exit_code,
-            labels: row.labels.clone(),
+            labels: row.labels,
             mounts,
             network,
-            size: if query.size { Some(super::inspect::size(engine, row)?) } else { None },
+            size,
         });
     }
     Ok(found)
