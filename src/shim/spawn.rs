@@ -20,9 +20,9 @@ use super::{ROLE, Result};
 use crate::error::{Hint, chain};
 use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
-use crate::store::userns::{self, Entered};
+use crate::store::userns::{self, Entered, Patience};
 use crate::store::{self, Layout};
-use crate::sys::process::{self, Child};
+use crate::sys::process::{self, Child, Fork};
 use crate::sys::{self, Context};
 
 /// The numbers under which a shim finds what it inherits.
@@ -50,14 +50,66 @@ pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Wai
         // Out of the way of the numbers that are laid out for the shim: what fails after that is told as well.
         let client = rustix::io::fcntl_dupfd_cloexec(&theirs, OUT_OF_THE_WAY);
         let client = client.as_ref().unwrap_or(&theirs);
-        let failure = match become_shim(layout, id, own_network, client) {
-            Ok(never) => never,
-            Err(failure) => failure,
-        };
-        let _ = protocol::send_reply(client.as_fd(), &Reply::Failed(failure));
-        125
+        let own = Newborn { layout, id, own_network, client };
+        match own.become_shim(Patience::None) {
+            Ok(NoShim::WouldWait) => own.wait_elsewhere(),
+            Err(failure) => own.fail(failure),
+        }
     })?;
     Ok(Waiting(ours))
+}
+
+/// A process that is to be a shim.
+struct Newborn<'a> {
+    layout: &'a Layout,
+    id: &'a ContainerId,
+    own_network: bool,
+    client: &'a OwnedFd,
+}
+
+/// Why there is no shim yet.
+enum NoShim {
+    /// Another process is making the user's namespace.
+    WouldWait,
+}
+
+impl Newborn<'_> {
+    /// In a process that has its memory to itself: the command does not wait for anybody's namespace.
+    fn wait_elsewhere(&self) -> u8 {
+        match process::fork(0) {
+            Ok(Fork::Parent(_)) => 0,
+            Ok(Fork::Child) => match self.become_shim(Patience::Endless) {
+                Ok(NoShim::WouldWait) => process::exit_now(125),
+                Err(failure) => process::exit_now(self.fail(failure)),
+            },
+            Err(e) => self.fail(refused("fork", &e)),
+        }
+    }
+
+    fn fail(&self, failure: Failure) -> u8 {
+        let _ = protocol::send_reply(self.client.as_fd(), &Reply::Failed(failure));
+        125
+    }
+
+    /// Returns only when there is no shim.
+    fn become_shim(&self, patience: Patience) -> std::result::Result<NoShim, Failure> {
+        let Self { layout, id, own_network, client } = self;
+        process::leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
+        let entered = userns::enter_shared(layout.root(), patience).map_err(|e| refused_by_store(&e))?;
+        let (writers, lock) = match entered {
+            None => return Ok(NoShim::WouldWait),
+            Some(Entered::Joined) => (Vec::new(), None),
+            Some(Entered::Created(pending)) => (pending.writers, pending.lock),
+        };
+        process::unshare(libc::CLONE_NEWNS).map_err(|e| refused("make a mount namespace", &e))?;
+        if !writers.is_empty() {
+            keep_capabilities_across_exec().map_err(|e| refused("keep capabilities", &e))?;
+        }
+        let program = sys::program::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
+        let args = arguments(layout, id, *own_network, &writers)?;
+        let program = lay_out(&program, client, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
+        Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))
+    }
 }
 
 impl Waiting {
@@ -73,29 +125,6 @@ impl Waiting {
             Err(e) => Err(e),
         }
     }
-}
-
-/// Returns only with the reason why there is no shim.
-fn become_shim(
-    layout: &Layout,
-    id: &ContainerId,
-    own_network: bool,
-    client: &OwnedFd,
-) -> std::result::Result<Failure, Failure> {
-    process::leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
-    let entered = userns::enter_shared(layout.root()).map_err(|e| refused_by_store(&e))?;
-    let (writers, lock) = match entered {
-        Entered::Joined => (Vec::new(), None),
-        Entered::Created(pending) => (pending.writers, pending.lock),
-    };
-    process::unshare(libc::CLONE_NEWNS).map_err(|e| refused("make a mount namespace", &e))?;
-    if !writers.is_empty() {
-        keep_capabilities_across_exec().map_err(|e| refused("keep capabilities", &e))?;
-    }
-    let program = sys::program::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
-    let args = arguments(layout, id, own_network, &writers)?;
-    let program = lay_out(&program, client, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
-    Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))
 }
 
 /// Inheritable and ambient: what a program without any claim of its own keeps, capabilities(7).

@@ -5,7 +5,6 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::life::{Shim, explain_namespace};
 use super::protocol::{self, Failure, Reply, Request};
@@ -13,12 +12,9 @@ use super::spawn::{self, refused, refused_by_store};
 use crate::store::Layout;
 use crate::store::container::boot_id;
 use crate::store::id::ContainerId;
-use crate::store::userns::{self, Pending};
+use crate::store::userns::Pending;
 use crate::sys::link::{self, NewNamespace};
 use crate::sys::{self, process, signal};
-
-/// A command that has nothing to wait for itself hands its container over before this.
-const SOON: Duration = Duration::from_millis(50);
 
 /// What a shim knows from birth.
 #[derive(Debug)]
@@ -74,7 +70,6 @@ impl Newborn {
             .and_then(|network| self.settle().and_then(|()| ready(network)));
         match made {
             Ok(ready) => {
-                self.stand_by();
                 if let Some((shim, bundle)) = self.receive(ready) {
                     shim.run(bundle);
                 }
@@ -97,19 +92,6 @@ impl Newborn {
         let pending = Pending { writers: self.writers.clone(), lock: Some(lock) };
         pending.finish(self.layout.root()).map_err(|e| refused_by_store(&e))?;
         spawn::settle_capabilities().map_err(|e| refused("settle capabilities", &e))
-    }
-
-    /// Waits until the command has something to say. A pull takes long enough for whoever holds the namespace to be
-    /// gone, and a shim without a container is found by nobody who looks for another holder.
-    fn stand_by(&self) {
-        if !matches!(process::readable_within(&self.client, Some(SOON)), Ok(false)) {
-            return;
-        }
-        while let Ok(Some(holder)) = userns::uphold(self.layout.root()) {
-            if !matches!(process::first_readable(&self.client, &holder), Ok(false)) {
-                return;
-            }
-        }
     }
 
     /// The container's life and settings. `None` when there is nothing to start after all.

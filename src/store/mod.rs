@@ -14,6 +14,7 @@ pub mod content;
 mod crash;
 mod error;
 pub mod events;
+mod holders;
 pub mod id;
 pub mod image;
 mod layout;

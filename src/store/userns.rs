@@ -1,9 +1,7 @@
 //! The one user namespace that all of a user's containers and storage jobs share.
 //!
-//! There is no process whose job it is to keep it: any live shim does. `userns` in the store names one of them;
-//! when that one is gone, any shim that still holds its life lock will do, and when there is none, a fresh
-//! namespace is made under `userns.lock`. A name is believed only if pid, start time and the namespace's inode
-//! all agree, so a recycled pid leads nowhere.
+//! There is no process whose job it is to keep it: any live shim does, and [`super::holders`] knows them. When there is
+//! none, a fresh namespace is made.
 //!
 //! Storage jobs join what is there, and otherwise run in a namespace of their own with the same map, which they
 //! do not publish: it would end with them.
@@ -13,26 +11,24 @@ use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Layout, Result, Store};
+use super::holders::{self, Hold};
+use super::{Error, Result, Store};
 use crate::error::Hint;
 use crate::sys::process::{self, Fork};
 pub use crate::sys::userns::IdMap;
 use crate::sys::userns::{self, MapKind, Wanted, WhyNoRange, Writers};
 use crate::sys::{self, Context};
 
-const HINT: &str = "userns";
-const LOCK: &str = "userns.lock";
 /// What a storage job may hand back, in bytes of JSON.
 const MAX_RESULT: u64 = 64 << 20;
 
 /// How the calling process came into the namespace.
 #[derive(Debug)]
 pub enum Entered {
-    /// Another process of this user holds it; nothing is pending.
+    /// Others of this user hold it as well; nothing is pending.
     Joined,
     /// It is new. The maps are being written; until [`Pending::finish`] ids cannot be changed.
     Created(Pending),
@@ -54,49 +50,38 @@ impl Pending {
             Writers::finish(*pid).map_err(|e| map_failed(e, userns::wanted().ok()))?;
         }
         if self.lock.is_some() {
-            publish(root)?;
+            holders::begin(root)?;
         }
         Ok(())
     }
 }
 
-/// Makes the calling process root of the user's shared namespace, for a shim: a new one will be published.
-pub fn enter_shared(root: &Path) -> Result<Entered> {
-    if join_named(root)? {
-        return Ok(Entered::Joined);
+/// Whether somebody who makes a namespace may be waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    None,
+    Endless,
+}
+
+/// Makes the calling process root of the user's shared namespace, for a shim, which holds it from then on. `None`: it
+/// would have to wait.
+pub fn enter_shared(root: &Path, patience: Patience) -> Result<Option<Entered>> {
+    let Some(shared) = holders::lock(root, Hold::Shared, patience)? else { return Ok(None) };
+    if holders::join(root) {
+        return holders::enlist(root, shared).map(|()| Some(Entered::Joined));
     }
-    let lock = lock(root)?;
-    if join_named(root)? || join_any(root)? {
-        return Ok(Entered::Joined);
+    drop(shared);
+    let Some(alone) = holders::lock(root, Hold::Alone, patience)? else { return Ok(None) };
+    // Somebody may have made one meanwhile.
+    if holders::join(root) {
+        return holders::enlist(root, alone).map(|()| Some(Entered::Joined));
     }
-    create(Some(lock))
+    create(Some(alone)).map(Some)
 }
 
 /// The same for a short job: what is there is joined, otherwise the namespace is private to the job.
 fn enter_for_job(root: &Path) -> Result<Entered> {
-    if join_named(root)? || join_any(root)? { Ok(Entered::Joined) } else { create(None) }
-}
-
-/// For a process that has joined the namespace and that [`join_any`] would not find: where the one that is named has
-/// ended, it is named instead. Gives the pidfd of the one that is named now, which may be itself.
-pub fn uphold(root: &Path) -> Result<Option<OwnedFd>> {
-    let named = || read_hint(root).and_then(|h| h.watch());
-    if let Some(holder) = named() {
-        return Ok(Some(holder));
-    }
-    let _lock = lock(root)?;
-    match named() {
-        Some(holder) => Ok(Some(holder)),
-        None => publish(root).map(|()| named()),
-    }
-}
-
-fn lock(root: &Path) -> Result<OwnedFd> {
-    let path = root.join(LOCK);
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let lock = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).op_on("open", &path)?;
-    rustix::fs::flock(&lock, FlockOperation::LockExclusive).op_on("lock", &path)?;
-    Ok(lock)
+    if holders::join(root) { Ok(Entered::Joined) } else { create(None) }
 }
 
 fn create(lock: Option<OwnedFd>) -> Result<Entered> {
@@ -112,98 +97,9 @@ fn map_failed(source: sys::Error, wanted: Option<Wanted>) -> Error {
     Error::IdMap { source, helpers }
 }
 
-/// Joins the namespace that the hint names, if it is still that one.
-fn join_named(root: &Path) -> Result<bool> {
-    Ok(match read_hint(root).and_then(|h| h.open()) {
-        Some(fd) => process::enter(fd, libc::CLONE_NEWUSER).is_ok(),
-        None => false,
-    })
-}
-
-/// Joins that of any live shim, and names that shim in the hint.
-fn join_any(root: &Path) -> Result<bool> {
-    let Ok(dirs) = std::fs::read_dir(Layout::new(root).containers_dir()) else { return Ok(false) };
-    let layout = Layout::new(root);
-    for dir in dirs.flatten() {
-        let Some(hint) = live_shim(&layout, &dir.file_name()) else { continue };
-        let Some(fd) = hint.open() else { continue };
-        if process::enter(fd, libc::CLONE_NEWUSER).is_ok() {
-            hint.write(root)?;
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// The shim of a container whose life lock is held.
-fn live_shim(layout: &Layout, id: &std::ffi::OsStr) -> Option<Holder> {
-    let id = id.to_str()?.parse().ok()?;
-    if !layout.life_lock_held(&id).ok()? {
-        return None;
-    }
-    let state = layout.read_state(&id).ok()??;
-    let namespace = process::namespace(state.shim_pid, "user").ok()?;
-    let inode = rustix::fs::fstat(&namespace).ok()?.st_ino;
-    let own = rustix::fs::stat("/proc/self/ns/user").ok()?.st_ino;
-    (inode != own).then_some(Holder { pid: state.shim_pid, start: state.shim_start, inode })
-}
-
-/// A process that holds the namespace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Holder {
-    pid: u32,
-    start: u64,
-    inode: u64,
-}
-
-impl Holder {
-    /// The namespace, if the process is still the one that was named.
-    fn open(&self) -> Option<OwnedFd> {
-        let namespace = process::namespace(self.pid, "user").ok()?;
-        let inode = rustix::fs::fstat(&namespace).ok()?.st_ino;
-        (inode == self.inode && process::start_time(self.pid) == Some(self.start)).then_some(namespace)
-    }
-
-    /// Its pidfd, if it is still the process that was named, of whatever namespace.
-    fn watch(&self) -> Option<OwnedFd> {
-        let pidfd = process::open_pid(self.pid).ok()?;
-        (process::start_time(self.pid) == Some(self.start)).then_some(pidfd)
-    }
-
-    fn write(&self, root: &Path) -> Result<()> {
-        let temporary = root.join(format!("{HINT}.{}", std::process::id()));
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fd =
-            rustix::fs::open(&temporary, flags, Mode::from_raw_mode(0o600)).op_on("create", &temporary)?;
-        let text = format!("{} {} {}\n", self.pid, self.start, self.inode);
-        std::fs::File::from(fd).write_all(text.as_bytes()).op_on("write", &temporary)?;
-        rustix::fs::rename(&temporary, root.join(HINT)).op_on("rename", &temporary)?;
-        Ok(())
-    }
-}
-
-fn read_hint(root: &Path) -> Option<Holder> {
-    let mut text = String::new();
-    std::fs::File::open(root.join(HINT)).ok()?.take(128).read_to_string(&mut text).ok()?;
-    let mut numbers = text.split_whitespace();
-    Some(Holder {
-        pid: numbers.next()?.parse().ok()?,
-        start: numbers.next()?.parse().ok()?,
-        inode: numbers.next()?.parse().ok()?,
-    })
-}
-
-/// Names the calling process as a holder.
-fn publish(root: &Path) -> Result<()> {
-    let pid = std::process::id();
-    let inode = rustix::fs::stat("/proc/self/ns/user").op("stat own user namespace")?.st_ino;
-    let start = process::start_time(pid).unwrap_or_default();
-    Holder { pid, start, inode }.write(root)
-}
-
 /// The map that the namespace has, or would have, and why it has no range.
 pub fn id_map(store: &Store) -> Result<IdMap> {
-    match read_hint(store.root()).filter(|h| h.open().is_some()) {
+    match holders::living(store.root()) {
         Some(holder) => Ok(IdMap::of_process(holder.pid)?),
         None => Ok(userns::wanted()?.map),
     }

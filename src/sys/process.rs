@@ -315,14 +315,6 @@ pub fn readable_within(fd: impl AsFd, patience: Option<Duration>) -> Result<bool
     }
 }
 
-/// Waits until one of the two becomes readable: `true` when it is the first, or both.
-pub fn first_readable(first: impl AsFd, second: impl AsFd) -> Result<bool> {
-    use rustix::event::{PollFd, PollFlags};
-    let mut fds = [PollFd::new(&first, PollFlags::IN), PollFd::new(&second, PollFlags::IN)];
-    rustix::io::retry_on_intr(|| rustix::event::poll(&mut fds, None)).op("poll")?;
-    Ok(!fds[0].revents().is_empty())
-}
-
 /// Marks every descriptor from `first` on close-on-exec.
 pub fn cloexec_from(first: u32) -> Result<()> {
     // SAFETY: close_range(2) with CLOSE_RANGE_CLOEXEC closes nothing.
