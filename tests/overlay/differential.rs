@@ -40,9 +40,9 @@ fn run(base: &Path, seed: u64) {
     let lowers = ["lower1", "lower2", "lower3"];
     let ours = Dirs::new(base, "ours", &lowers);
     let theirs = Dirs::new(base, "theirs", &lowers);
-    for (depth, lower) in ours.lowers.iter().enumerate() {
-        populate(&mut random, lower, 0, depth < 2);
-    }
+    populate(&mut random, &ours.lowers[2], None, 0);
+    populate(&mut random, &ours.lowers[1], Some(&ours.lowers[2]), 0);
+    populate(&mut random, &ours.lowers[0], Some(&ours.lowers[1]), 0);
     {
         let (a, b) = (theirs.kernel(), ours.fuse());
         assert_same(&format!("seed {seed}: before"), &describe(&a.at), &describe(&b.at));
@@ -87,8 +87,9 @@ fn describe_after(
     (read(theirs), read(ours))
 }
 
-/// Makes a layer: files, directories, links, fifos; whiteouts and opaque directories where there is something below.
-fn populate(random: &mut Random, dir: &Path, depth: u32, hides: bool) {
+/// Makes a layer: files, directories, links, fifos; whiteouts and opaque directories where the layer under it, `below`,
+/// has the directory. (Elsewhere the kernel lists whiteouts as if they were names.)
+fn populate(random: &mut Random, dir: &Path, below: Option<&Path>, depth: u32) {
     for name in NAMES {
         let path = dir.join(name);
         match random.below(10) {
@@ -102,13 +103,15 @@ fn populate(random: &mut Random, dir: &Path, depth: u32, hides: bool) {
             }
             3..=5 if depth < 2 => {
                 fs::create_dir(&path).unwrap();
-                populate(random, &path, depth + 1, hides);
-                if hides && random.chance(20) {
+                let under = below.map(|b| b.join(name)).filter(|b| b.is_dir() && !b.is_symlink());
+                let opaque = under.is_some() && random.chance(20);
+                populate(random, &path, under.filter(|_| !opaque).as_deref(), depth + 1);
+                if opaque {
                     rustix::fs::setxattr(&path, "user.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
                 }
             }
             6 => symlink(random.pick(NAMES), &path).unwrap(),
-            7 if hides => mknod(&path, FileType::CharacterDevice).unwrap(),
+            7 if below.is_some() => mknod(&path, FileType::CharacterDevice).unwrap(),
             8 if random.chance(30) => mknod(&path, FileType::Fifo).unwrap(),
             _ => continue,
         }
@@ -144,8 +147,8 @@ struct Held {
 enum Op {
     Mkdir(String, u32),
     Create(String, u32),
-    Write(String, u64, Vec<u8>),
-    Append(String, Vec<u8>),
+    Write(String, u64, Bytes),
+    Append(String, Bytes),
     Truncate(String, u64),
     Punch(String, u64, u64),
     Unlink(String),
@@ -158,19 +161,32 @@ enum Op {
     Chmod(String, u32),
     Chown(String, u32, u32),
     Times(String, u64),
-    SetXattr(String, &'static str, Vec<u8>, bool),
+    SetXattr(String, &'static str, Bytes, bool),
     RemoveXattr(String, &'static str),
     GetXattr(String, &'static str),
     Stat(String),
     List(String),
     Read(String),
     Hold(String, u64),
-    WriteHeld(u64, u64, Vec<u8>),
+    WriteHeld(u64, u64, Bytes),
     ReadHeld(u64),
     Release(u64),
     RemoveAll(String),
     Copy(String, String),
     Acl(String),
+}
+
+/// Content that prints short.
+#[derive(Debug, Clone, Copy)]
+struct Bytes {
+    length: usize,
+    seed: u64,
+}
+
+impl Bytes {
+    fn get(self) -> Vec<u8> {
+        Random::new(self.seed).bytes(self.length)
+    }
 }
 
 fn path(random: &mut Random) -> String {
@@ -182,10 +198,7 @@ impl Op {
     fn random(r: &mut Random) -> Self {
         const XATTRS: &[&str] = &["user.x", "user.y", "user.overlay.opaque", "user.overlay.x"];
         let mode = *r.pick(&[0o644u32, 0o755, 0o600, 0o4755, 0o2755, 0o1777, 0o2775]);
-        let bytes = |r: &mut Random| {
-            let n = usize::try_from(r.below(6000)).unwrap();
-            r.bytes(n)
-        };
+        let bytes = |r: &mut Random| Bytes { length: usize::try_from(r.below(6000)).unwrap(), seed: r.next() };
         match r.below(46) {
             0..=2 => Self::Mkdir(path(r), mode),
             3..=6 => Self::Create(path(r), mode),
@@ -203,7 +216,7 @@ impl Op {
             30..=31 => Self::Chmod(path(r), mode),
             32 => Self::Chown(path(r), u32::try_from(r.below(2000)).unwrap(), u32::try_from(r.below(2000)).unwrap()),
             33 => Self::Times(path(r), r.below(900_000_000)),
-            34 => Self::SetXattr(path(r), *r.pick::<&str>(XATTRS), r.bytes(20), r.chance(20)),
+            34 => Self::SetXattr(path(r), *r.pick::<&str>(XATTRS), Bytes { length: 20, seed: r.next() }, r.chance(20)),
             35 => Self::RemoveXattr(path(r), *r.pick::<&str>(XATTRS)),
             36 => Self::GetXattr(path(r), *r.pick::<&str>(XATTRS)),
             37 => Self::Stat(path(r)),
@@ -225,10 +238,10 @@ impl Op {
         match self {
             Self::Mkdir(p, mode) => rustix::fs::mkdir(at(p), Mode::from_raw_mode(*mode)).map(done).map_err(raw),
             Self::Create(p, mode) => plain(OpenOptions::new().write(true).create_new(true).mode(*mode).open(at(p)).map(|_| ())),
-            Self::Write(p, offset, bytes) => plain(write(&at(p)).and_then(|f| f.write_all_at(bytes, *offset))),
+            Self::Write(p, offset, bytes) => plain(write(&at(p)).and_then(|f| f.write_all_at(&bytes.get(), *offset))),
             Self::Append(p, bytes) => {
                 let file = OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(at(p));
-                plain(file.and_then(|mut f| io::Write::write_all(&mut f, bytes)))
+                plain(file.and_then(|mut f| io::Write::write_all(&mut f, &bytes.get())))
             }
             Self::Truncate(p, size) => plain(write(&at(p)).and_then(|f| f.set_len(*size))),
             Self::Punch(p, offset, length) => {
@@ -254,7 +267,7 @@ impl Op {
             Self::Times(p, seconds) => old_times(&at(p), *seconds).map(done).map_err(raw),
             Self::SetXattr(p, name, value, only_new) => {
                 let flags = if *only_new { XattrFlags::CREATE } else { XattrFlags::empty() };
-                rustix::fs::lsetxattr(at(p), *name, value, flags).map(done).map_err(raw)
+                rustix::fs::lsetxattr(at(p), *name, &value.get(), flags).map(done).map_err(raw)
             }
             Self::RemoveXattr(p, name) => rustix::fs::lremovexattr(at(p), *name).map(done).map_err(raw),
             Self::GetXattr(p, name) => {
@@ -263,7 +276,8 @@ impl Op {
             }
             Self::Stat(p) => {
                 let stat = rustix::fs::statat(CWD, at(p), AtFlags::SYMLINK_NOFOLLOW).map_err(raw)?;
-                Ok(format!("{:o} {} {}", stat.st_mode, stat.st_nlink, stat.st_uid))
+                let links = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { 0 } else { stat.st_nlink };
+                Ok(format!("{:o} {links} {}", stat.st_mode, stat.st_uid))
             }
             Self::List(p) => {
                 let mut names: Vec<_> = fs::read_dir(at(p)).map_err(errno)?.map(|e| e.unwrap().file_name()).collect();
@@ -281,7 +295,7 @@ impl Op {
             }
             Self::WriteHeld(slot, offset, bytes) => {
                 let Some(file) = held.get(slot) else { return Ok(String::new()) };
-                plain(file.write_all_at(bytes, *offset))?;
+                plain(file.write_all_at(&bytes.get(), *offset))?;
                 let meta = file.metadata().map_err(errno)?;
                 Ok(format!("{} {}", meta.len(), std::os::unix::fs::MetadataExt::nlink(&meta)))
             }

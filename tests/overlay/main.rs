@@ -48,7 +48,7 @@ fn outside(args: &[String]) -> ExitCode {
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--map-auto", "--mount", "--kill-child", "--"]);
     command.arg(&program).arg("--inside").arg(&base).args(args);
-    command.current_dir(&base).env("HOME", &base);
+    command.current_dir(&base).env("HOME", &base).env("RUST_BACKTRACE", "0");
     if rustix::process::geteuid().is_root() {
         command.uid(account.uid).gid(account.gid);
     }

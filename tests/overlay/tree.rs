@@ -24,7 +24,11 @@ fn walk(root: &Path, path: &Path, lines: &mut BTreeMap<String, String>) {
         }
     };
     let kind = FileType::from_raw_mode(stat.st_mode);
-    let mut line = format!("{:o} {}:{} n{}", stat.st_mode, stat.st_uid, stat.st_gid, stat.st_nlink);
+    let mut line = format!("{:o} {}:{}", stat.st_mode, stat.st_uid, stat.st_gid);
+    // Of directories the kernel's overlay shows 1 as soon as they are merged, ours when somebody asks after that.
+    if kind != FileType::Directory {
+        line += &format!(" n{}", stat.st_nlink);
+    }
     // Times that nobody set are those of the run.
     if kind != FileType::Directory && stat.st_mtime < 1_000_000_000 {
         line += &format!(" m{}.{}", stat.st_mtime, stat.st_mtime_nsec);
