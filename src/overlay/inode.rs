@@ -210,7 +210,12 @@ impl Table {
             self.rename(id, parent, name);
             if let Some(rest) = self.nodes.get_mut(&id).and_then(|n| n.rest.as_mut()) {
                 rest.pinned = None;
+                rest.aliases.retain(|(p, n)| !(*p == parent && **n == *name));
             }
+            return;
+        }
+        if node.layer == 0 {
+            // Any of its names does, and each is told when it is looked for.
             return;
         }
         let aliases = &mut node.rest.get_or_insert_default().aliases;
@@ -305,12 +310,14 @@ impl Table {
         node.key = key;
     }
 
-    /// Further names of a lower file, which are to be links of what it becomes.
+    /// Further names of a lower file, which are to be links of what it becomes. Those that the kernel forgot are
+    /// linked when it asks for them again.
     pub(super) fn take_aliases(&mut self, id: u64) -> Vec<(u64, Box<[u8]>)> {
         let rest = self.nodes.get_mut(&id).and_then(|n| n.rest.as_mut());
-        rest.map(|r| std::mem::take(&mut r.aliases)).unwrap_or_default()
+        let mut aliases = rest.map(|r| std::mem::take(&mut r.aliases)).unwrap_or_default();
+        aliases.retain(|(parent, _)| self.nodes.contains_key(parent));
+        aliases
     }
-
 
     pub(super) fn rename(&mut self, id: u64, parent: u64, name: &[u8]) {
         let Some(node) = self.nodes.get_mut(&id) else { return };
@@ -334,9 +341,10 @@ impl Table {
         if !at {
             return;
         }
-        match rest.aliases.pop() {
-            Some((parent, name)) => self.rename(id, parent, &name),
-            None => rest.pinned = Some(fd),
+        rest.pinned = Some(fd);
+        let aliases = rest.aliases.clone();
+        if let Some((parent, name)) = aliases.iter().find(|(parent, _)| self.nodes.contains_key(parent)) {
+            self.another_name(id, *parent, name);
         }
     }
 
