@@ -26,6 +26,7 @@ use super::create::{Kind, Maker};
 use super::readdir::FIRST;
 use super::rename::{At, Target};
 use super::{Overlay, Result};
+use crate::sys::flags;
 
 /// How long the kernel may believe what it was told: nobody else changes the layers.
 const FOR_EVER: Duration = Duration::from_secs(1 << 31);
@@ -479,6 +480,11 @@ impl Filesystem for Adapter {
             (SET_FLAGS, Some(flags)) => {
                 overlay.set_flags(ino.0, u32::from_ne_bytes(*flags)).map(|()| Vec::new())
             }
+            (flags::GET_EXTENDED, _) => overlay.flags_extended(ino.0).map(|flags| flags.to_vec()),
+            (flags::SET_EXTENDED, _) => match in_data.first_chunk() {
+                Some(value) => overlay.set_flags_extended(ino.0, value).map(|()| Vec::new()),
+                None => Err(Errno::INVAL),
+            },
             _ => Err(Errno::NOTTY),
         };
         reply!(result, reply, out => reply.ioctl(0, &out));

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::attr::Attr;
 use super::copy_up::discard;
 use super::file::Data;
-use super::inode::Found;
+use super::inode::{Found, Key};
 use super::owner::Kept;
 use super::place::Place;
 use super::whiteout::{is_whiteout, magic};
@@ -75,12 +75,12 @@ impl Overlay {
             Err(Errno::EXIST) => self.make_over_whiteout(&home, name, kind, plain, maker)?,
             other => {
                 let made = other?;
-                self.hides.unhide(&home.dir, name)?;
                 let place = Place::Name { dir: home.dir.clone(), name: Box::from(name) };
-                let finished = self.finish(&home, &place, kind, plain, maker, home.inherits);
+                let finished = self
+                    .finish(&home, &place, kind, plain, maker, home.inherits)
+                    .and_then(|()| self.take_mark(&home, &place, name, kind));
                 if let Err(e) = finished {
-                    let flags = removal_of(kind);
-                    let _ = rustix::fs::unlinkat(&home.dir, name, flags);
+                    let _ = rustix::fs::unlinkat(&home.dir, name, removal_of(kind));
                     return Err(e);
                 }
                 made
@@ -93,9 +93,20 @@ impl Overlay {
         self.changed(parent);
         let attr = self.enter(parent, name, Found { layer: 0, stat, below: Vec::new() })?;
         if let Some(fd) = made {
-            self.keep_open(attr.id, Data { fd, writable: true });
+            let _ = self.keep_open(attr.id, Key::of(&stat), Data { fd, writable: true });
         }
         Ok(attr)
+    }
+
+    /// Where a dotted mark hid the name, it goes; a directory hides by itself what the mark did.
+    fn take_mark(&self, home: &Home, place: &Place, name: &[u8], kind: Kind<'_>) -> Result<()> {
+        if !self.hides.has_mark(&home.dir, name)? {
+            return Ok(());
+        }
+        if matches!(kind, Kind::Directory) {
+            self.hides.make_opaque(place.pin()?)?;
+        }
+        self.hides.unhide(&home.dir, name)
     }
 
     fn usable<'a>(&self, name: &'a [u8]) -> Result<&'a [u8]> {
@@ -116,9 +127,7 @@ impl Overlay {
         let inherits = match known {
             Some(inherits) => inherits,
             None => {
-                let mut none = [0u8; 0];
-                let asked =
-                    rustix::fs::getxattr(magic(&dir).as_str(), "system.posix_acl_default", &mut none);
+                let asked = rustix::fs::getxattr_query(magic(&dir).as_str(), "system.posix_acl_default");
                 lock(&self.table).set_inherits(parent, Some(asked.is_ok()));
                 asked.is_ok()
             }

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 
 use super::inode::{Key, Where};
 use super::{Overlay, Result, lock};
+use crate::sys::{self, flags};
 
 /// A file open for work on its content.
 #[derive(Debug)]
@@ -120,9 +121,23 @@ impl Overlay {
     }
 
     pub(super) fn set_flags(&self, id: u64, flags: u32) -> Result<()> {
+        rustix::fs::ioctl_setflags(self.flags_target(id)?, IFlags::from_bits_retain(flags))
+    }
+
+    /// The same and what XFS added to them.
+    pub(super) fn flags_extended(&self, id: u64) -> Result<flags::Extended> {
+        let (_, place, _) = self.reach(id)?;
+        flags::get_extended(place.open(OFlags::RDONLY)?).map_err(errno)
+    }
+
+    pub(super) fn set_flags_extended(&self, id: u64, value: &flags::Extended) -> Result<()> {
+        flags::set_extended(self.flags_target(id)?, value).map_err(errno)
+    }
+
+    fn flags_target(&self, id: u64) -> Result<OwnedFd> {
         self.copy_up(id)?;
         let (_, place, _) = self.reach(id)?;
-        rustix::fs::ioctl_setflags(place.open(OFlags::RDONLY)?, IFlags::from_bits_retain(flags))
+        place.open(OFlags::RDONLY)
     }
 
     /// The file open for work on its content; for writing it is brought up first.
@@ -150,18 +165,26 @@ impl Overlay {
             if Key::of(&rustix::fs::fstat(&opened.fd)?) != node.key {
                 continue;
             }
-            return Ok(self.keep_open(id, opened));
+            if let Some(data) = self.keep_open(id, node.key, opened) {
+                return Ok(data);
+            }
         }
         Err(Errno::STALE)
     }
 
-    pub(super) fn keep_open(&self, id: u64, data: Data) -> Arc<Data> {
+    /// Remembers the open file. `None`: it was forgotten or brought up meanwhile, and the descriptor is worth nothing.
+    pub(super) fn keep_open(&self, id: u64, key: Key, data: Data) -> Option<Arc<Data>> {
         let data = Arc::new(data);
         lock(&self.files).put(id, Arc::clone(&data));
-        // Forgotten meanwhile: nobody would close it.
-        if !lock(&self.table).knows(id) {
-            lock(&self.files).remove(id);
+        // Looked at after it is there: whoever brings the file up takes it away after telling the table.
+        if lock(&self.table).get(id).is_ok_and(|node| node.key == key) {
+            return Some(data);
         }
-        data
+        lock(&self.files).remove(id);
+        None
     }
+}
+
+fn errno(e: sys::Error) -> Errno {
+    Errno::from_raw_os_error(e.errno())
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -355,7 +355,7 @@ impl Op {
                 let Some(file) = held.get(slot) else { return Ok(String::new()) };
                 plain(file.write_all_at(&bytes.get(), *offset))?;
                 let meta = file.metadata().map_err(errno)?;
-                Ok(format!("{} {}", meta.len(), std::os::unix::fs::MetadataExt::nlink(&meta)))
+                Ok(format!("{} {}", meta.len(), meta.nlink()))
             }
             Self::ReadHeld(slot) => held.get(slot).map_or(Ok(String::new()), contents),
             Self::Release(slot) => {
@@ -389,6 +389,10 @@ fn contents(file: &File) -> Result<String, i32> {
 
 fn copy_range(from: &Path, to: &PathBuf) -> Result<String, i32> {
     let source = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(from).map_err(errno)?;
+    if source.metadata().map_err(errno)?.nlink() > 1 {
+        // The kernel's overlay copies as much as the file had when it was last written to under this name.
+        return Ok(String::new());
+    }
     let target = write(to).map_err(errno)?;
     let (mut input, mut output) = (10, 20);
     let n = rustix::fs::copy_file_range(&source, Some(&mut input), &target, Some(&mut output), 3000);
