@@ -46,11 +46,8 @@ impl Overlay {
         if node.pinned.is_some() {
             // A lower file keeps the name that is hidden.
             let hidden = u64::from(self.has_upper() && node.layer > 0);
-            stat.st_nlink = if node.kind == FileType::Directory {
-                0
-            } else {
-                stat.st_nlink.saturating_sub(hidden as _)
-            };
+            stat.st_nlink =
+                if node.kind == FileType::Directory { 0 } else { stat.st_nlink.saturating_sub(hidden as _) };
         }
         self.attr(node.id, stat, node.merged, || self.kept_of(place))
     }
@@ -63,7 +60,9 @@ impl Overlay {
         merged: bool,
         kept: impl FnOnce() -> Option<Kept>,
     ) -> Result<Attr> {
-        if self.owners.are_kept() && let Some(kept) = kept() {
+        if self.owners.are_kept()
+            && let Some(kept) = kept()
+        {
             kept.apply(&mut stat);
         }
         stat.st_uid = self.owners.shown_uid(stat.st_uid);

@@ -7,7 +7,8 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, SeekFrom, Stat, Timespec, Timestamps, Uid, XattrFlags,
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
+    XattrFlags,
 };
 use rustix::io::Errno;
 
@@ -23,6 +24,13 @@ pub(super) enum Content {
     Kept,
     /// It is about to be cut to nothing.
     Dropped,
+}
+
+/// What is copied.
+struct Original<'a> {
+    node: &'a Where,
+    place: &'a Place,
+    stat: &'a Stat,
 }
 
 impl Overlay {
@@ -63,7 +71,8 @@ impl Overlay {
         }
         let work = self.work()?;
         let temporary = self.temporary_name();
-        let made = self.copy_to(work, &temporary, &node, &place, &stat, content);
+        let original = Original { node: &node, place: &place, stat: &stat };
+        let made = self.copy_to(work, &temporary, &original, content);
         let named = made.and_then(|fd| self.give_name(work, &temporary, &node, fd));
         let key = match named {
             Ok(key) => key,
@@ -127,11 +136,10 @@ impl Overlay {
         &self,
         work: &OwnedFd,
         name: &str,
-        node: &Where,
-        place: &Place,
-        stat: &Stat,
+        original: &Original<'_>,
         content: Content,
     ) -> Result<OwnedFd> {
+        let Original { node, place, stat } = *original;
         let source = place.pin()?;
         match node.kind {
             FileType::RegularFile => {

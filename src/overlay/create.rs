@@ -34,6 +34,15 @@ pub(super) enum Kind<'a> {
     Special(FileType),
 }
 
+/// What is made, with its mode after the umask, and for whom.
+#[derive(Clone, Copy)]
+struct New<'a> {
+    name: &'a [u8],
+    kind: Kind<'a>,
+    mode: u32,
+    maker: Maker,
+}
+
 /// The directory in which something is made, as it is above.
 struct Home {
     dir: std::sync::Arc<OwnedFd>,
@@ -71,13 +80,14 @@ impl Overlay {
         let name = self.usable(name)?;
         let home = self.home(parent)?;
         let plain = if home.inherits { mode } else { mode & !maker.umask } & 0o7777;
-        let made = match self.make_at(&home.dir, name, kind, plain) {
-            Err(Errno::EXIST) => self.make_over_whiteout(&home, name, kind, plain, maker)?,
+        let new = New { name, kind, mode: plain, maker };
+        let made = match self.make_at(&home.dir, name, new) {
+            Err(Errno::EXIST) => self.make_over_whiteout(&home, new)?,
             other => {
                 let made = other?;
                 let place = Place::Name { dir: home.dir.clone(), name: Box::from(name) };
                 let finished = self
-                    .finish(&home, &place, kind, plain, maker, home.inherits)
+                    .finish(&home, &place, new, home.inherits)
                     .and_then(|()| self.take_mark(&home, &place, name, kind));
                 if let Err(e) = finished {
                     let _ = rustix::fs::unlinkat(&home.dir, name, removal_of(kind));
@@ -136,9 +146,9 @@ impl Overlay {
     }
 
     /// The bare object; of a file its descriptor.
-    fn make_at(&self, dir: impl AsFd, name: &[u8], kind: Kind<'_>, mode: u32) -> Result<Option<OwnedFd>> {
-        let mode = Mode::from_raw_mode(mode & 0o777);
-        match kind {
+    fn make_at(&self, dir: impl AsFd, name: &[u8], new: New<'_>) -> Result<Option<OwnedFd>> {
+        let mode = Mode::from_raw_mode(new.mode & 0o777);
+        match new.kind {
             Kind::File => {
                 let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 rustix::fs::openat(dir, name, flags, mode).map(Some)
@@ -150,18 +160,10 @@ impl Overlay {
     }
 
     /// Gives the new object its owner and its mode, as far as it did not come with them.
-    fn finish(
-        &self,
-        home: &Home,
-        place: &Place,
-        kind: Kind<'_>,
-        mode: u32,
-        maker: Maker,
-        mode_is_right: bool,
-    ) -> Result<()> {
+    fn finish(&self, home: &Home, place: &Place, new: New<'_>, mode_is_right: bool) -> Result<()> {
         let stat = place.stat()?;
         let setgid = home.stat.st_mode & 0o2000 != 0;
-        let mut mode = mode;
+        let New { kind, mut mode, maker, .. } = new;
         if setgid && matches!(kind, Kind::Directory) {
             mode |= 0o2000;
         }
@@ -186,14 +188,8 @@ impl Overlay {
     }
 
     /// The name is taken above, which can only be by a whiteout.
-    fn make_over_whiteout(
-        &self,
-        home: &Home,
-        name: &[u8],
-        kind: Kind<'_>,
-        mode: u32,
-        maker: Maker,
-    ) -> Result<Option<OwnedFd>> {
+    fn make_over_whiteout(&self, home: &Home, new: New<'_>) -> Result<Option<OwnedFd>> {
+        let New { name, kind, .. } = new;
         let stat = rustix::fs::statat(&home.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if !is_whiteout(&stat) {
             return Err(Errno::EXIST);
@@ -201,42 +197,32 @@ impl Overlay {
         if home.inherits {
             // Only what is made in the directory itself inherits.
             rustix::fs::unlinkat(&home.dir, name, AtFlags::empty())?;
-            let made = self.make_at(&home.dir, name, kind, mode)?;
+            let made = self.make_at(&home.dir, name, new)?;
             let place = Place::Name { dir: home.dir.clone(), name: Box::from(name) };
             if matches!(kind, Kind::Directory) && home.merged {
                 self.hides.make_opaque(place.pin()?)?;
             }
-            self.finish(home, &place, kind, mode, maker, true)?;
+            self.finish(home, &place, new, true)?;
             return Ok(made);
         }
         let (work, temporary) = (self.work()?, self.temporary_name());
-        let made = self.make_at(work, temporary.as_bytes(), kind, mode)?;
-        let done = self.finish_in_work(home, &temporary, name, kind, mode, maker);
+        let made = self.make_at(work, temporary.as_bytes(), new)?;
+        let done = self.finish_in_work(home, &temporary, new);
         if done.is_err() {
             let _ = rustix::fs::unlinkat(work, temporary.as_str(), removal_of(kind));
         }
         done.map(|()| made)
     }
 
-    fn finish_in_work(
-        &self,
-        home: &Home,
-        temporary: &str,
-        name: &[u8],
-        kind: Kind<'_>,
-        mode: u32,
-        maker: Maker,
-    ) -> Result<()> {
+    /// Makes what is in the work directory complete, and gives it its name.
+    fn finish_in_work(&self, home: &Home, temporary: &str, new: New<'_>) -> Result<()> {
         let work = self.work()?;
-        let pin = rustix::fs::openat(
-            work,
-            temporary,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let pin = rustix::fs::openat(work, temporary, flags, Mode::empty())?;
         let place = Place::Open(std::sync::Arc::new(pin));
-        self.finish(home, &place, kind, mode, maker, false)?;
-        if matches!(kind, Kind::Directory) {
+        self.finish(home, &place, new, false)?;
+        let name = new.name;
+        if matches!(new.kind, Kind::Directory) {
             self.hides.make_opaque(place.pin()?)?;
             // A directory takes no other object's place, but it can change places with one.
             rustix::fs::renameat_with(work, temporary, &home.dir, name, RenameFlags::EXCHANGE)?;

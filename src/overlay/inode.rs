@@ -195,8 +195,7 @@ impl Table {
         }
         self.nodes.get_mut(&parent).ok_or(Errno::STALE)?.children += 1;
         let below = &found.below;
-        let rest =
-            (!below.is_empty()).then(|| Box::new(Rest { below: below.clone(), ..Rest::default() }));
+        let rest = (!below.is_empty()).then(|| Box::new(Rest { below: below.clone(), ..Rest::default() }));
         let (layer, kind, name) = (found.layer, found.kind(), Box::from(name));
         self.nodes.insert(id, Node { lookups: 1, children: 0, layer, kind, parent, name, key, rest });
         Ok(Entered::As(id))
@@ -361,11 +360,6 @@ impl Table {
         if let Some(node) = self.nodes.get_mut(&id).filter(|n| n.kind == FileType::Directory) {
             node.rest.get_or_insert_default().inherits = inherits;
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.nodes.len()
     }
 }
 

@@ -130,7 +130,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// A name as requests bring it. Refuses what could leave the directory.
 fn checked(name: &[u8]) -> Result<&[u8]> {
-    let plain = !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|b| matches!(b, b'/' | 0));
+    let plain =
+        !name.is_empty() && name != b"." && name != b".." && !name.iter().any(|b| matches!(b, b'/' | 0));
     match plain {
         false => Err(Errno::INVAL),
         true if name.len() > 255 => Err(Errno::NAMETOOLONG),

@@ -20,7 +20,10 @@ const PATIENCE: usize = 8;
 /// Where an object is reached.
 #[derive(Debug, Clone)]
 pub(super) enum Place {
-    Name { dir: Arc<OwnedFd>, name: Box<[u8]> },
+    Name {
+        dir: Arc<OwnedFd>,
+        name: Box<[u8]>,
+    },
     /// Perhaps open as `O_PATH`.
     Open(Arc<OwnedFd>),
 }
@@ -75,9 +78,7 @@ impl Place {
 
     pub(super) fn set_times(&self, times: &Timestamps) -> Result<()> {
         match self {
-            Self::Name { dir, name } => {
-                rustix::fs::utimensat(dir, &**name, times, AtFlags::SYMLINK_NOFOLLOW)
-            }
+            Self::Name { dir, name } => rustix::fs::utimensat(dir, &**name, times, AtFlags::SYMLINK_NOFOLLOW),
             Self::Open(fd) => rustix::fs::utimensat(CWD, magic(fd).as_str(), times, AtFlags::empty()),
         }
     }

@@ -53,9 +53,7 @@ impl Form {
     /// Hides `name`, which is not in `dir`.
     pub(super) fn hide(self, dir: impl AsFd, name: &[u8]) -> Result<()> {
         match self {
-            Self::Device => {
-                rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0)
-            }
+            Self::Device => rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0),
             Self::Dotted => {
                 let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 rustix::fs::openat(dir, dotted(name).as_slice(), flags, Mode::empty()).map(|_| ())

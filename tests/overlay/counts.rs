@@ -117,7 +117,7 @@ fn counts(base: &Path) {
     meter.check("untar", OBJECTS, 8.8);
     let meter = Meter::start(&mount);
     at("chmod -R g+w new");
-    meter.check("chmod -R", DIRS * (1 + FILES), 2.2);
+    meter.check("chmod -R", DIRS * (1 + FILES), 1.5);
     let meter = Meter::start(&mount);
     at("rm -r new");
     meter.check("rm -r", OBJECTS, 3.2);

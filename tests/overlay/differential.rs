@@ -8,7 +8,9 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, RenameFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
 
 use super::Case;
 use super::mounts::Dirs;
@@ -57,6 +59,9 @@ fn run(base: &Path, seed: u64, results: &mut HashMap<String, (u32, u32)>) {
         for step in 0..STEPS {
             paths.look(&a.at);
             let op = Op::random(&mut paths);
+            if matches!(&op, Op::Link(from, _) if !is_new(&theirs.upper.join(from))) {
+                continue;
+            }
             let expected = op.apply(&a.at, &mut held.theirs);
             let got = op.apply(&b.at, &mut held.ours);
             if expected == Err(libc::ESTALE) {
@@ -139,6 +144,14 @@ fn populate(random: &mut Random, dir: &Path, below: Option<&Path>, depth: u32) {
             old_times(&path, random.below(900_000_000)).unwrap();
         }
     }
+}
+
+/// Whether the file was made above. To links of others the kernel's overlay has an inode for each name, and goes by a
+/// mode and a size that the other name has changed since.
+fn is_new(above: &Path) -> bool {
+    let origin = rustix::fs::lgetxattr(above, "user.overlay.origin", [0u8; 256].as_mut_slice());
+    // Only files carry the mark of where they came from.
+    above.symlink_metadata().is_ok_and(|m| m.is_file()) && origin == Err(rustix::io::Errno::NODATA)
 }
 
 fn mknod(path: &Path, kind: FileType) -> rustix::io::Result<()> {
@@ -255,7 +268,8 @@ impl Op {
     fn random(paths: &mut Paths) -> Self {
         const XATTRS: &[&str] = &["user.x", "user.y", "user.overlay.opaque", "user.overlay.x"];
         let mode = *paths.random.pick(&[0o644u32, 0o755, 0o600, 0o4755, 0o2755, 0o1777, 0o2775]);
-        let bytes = |r: &mut Random| Bytes { length: usize::try_from(r.below(6000)).unwrap(), seed: r.next() };
+        let bytes =
+            |r: &mut Random| Bytes { length: usize::try_from(r.below(6000)).unwrap(), seed: r.next() };
         match paths.random.below(46) {
             0..=2 => Self::Mkdir(paths.fresh(), mode),
             3..=6 => Self::Create(paths.fresh(), mode),
@@ -271,18 +285,33 @@ impl Op {
             28 => Self::Fifo(paths.fresh()),
             29 => Self::Device(paths.fresh()),
             30..=31 => Self::Chmod(paths.path(), mode),
-            32 => Self::Chown(paths.path(), u32::try_from(paths.random.below(2000)).unwrap(), u32::try_from(paths.random.below(2000)).unwrap()),
+            32 => Self::Chown(
+                paths.path(),
+                u32::try_from(paths.random.below(2000)).unwrap(),
+                u32::try_from(paths.random.below(2000)).unwrap(),
+            ),
             33 => Self::Times(paths.path(), paths.random.below(900_000_000)),
-            34 => Self::SetXattr(paths.path(), *paths.random.pick::<&str>(XATTRS), Bytes { length: 20, seed: paths.random.next() }, paths.random.chance(20)),
-            35 => Self::RemoveXattr(paths.path(), *paths.random.pick::<&str>(XATTRS)),
-            36 => Self::GetXattr(paths.path(), *paths.random.pick::<&str>(XATTRS)),
+            34 => Self::SetXattr(
+                paths.path(),
+                paths.random.pick::<&str>(XATTRS),
+                Bytes { length: 20, seed: paths.random.next() },
+                paths.random.chance(20),
+            ),
+            35 => Self::RemoveXattr(paths.path(), paths.random.pick::<&str>(XATTRS)),
+            36 => Self::GetXattr(paths.path(), paths.random.pick::<&str>(XATTRS)),
             37 => Self::Stat(paths.path()),
             38 => Self::List(paths.path()),
             39 => Self::Read(paths.path()),
             40 => Self::Hold(paths.path(), paths.random.below(4)),
             41 => Self::WriteHeld(paths.random.below(4), paths.random.below(3000), bytes(&mut paths.random)),
             42 => Self::ReadHeld(paths.random.below(4)),
-            43 => if paths.random.chance(50) { Self::Release(paths.random.below(4)) } else { Self::Acl(paths.path()) },
+            43 => {
+                if paths.random.chance(50) {
+                    Self::Release(paths.random.below(4))
+                } else {
+                    Self::Acl(paths.path())
+                }
+            }
             44 => Self::Copy(paths.path(), paths.path()),
             _ if paths.random.chance(50) => Self::RemoveAll(paths.path()),
             _ => Self::Mkdir(paths.fresh(), mode),
@@ -294,11 +323,18 @@ impl Op {
         let done = |()| String::new();
         let raw = |e: rustix::io::Errno| e.raw_os_error();
         match self {
-            Self::Mkdir(p, mode) => rustix::fs::mkdir(at(p), Mode::from_raw_mode(*mode)).map(done).map_err(raw),
-            Self::Create(p, mode) => plain(OpenOptions::new().write(true).create_new(true).mode(*mode).open(at(p)).map(|_| ())),
-            Self::Write(p, offset, bytes) => plain(write(&at(p)).and_then(|f| f.write_all_at(&bytes.get(), *offset))),
+            Self::Mkdir(p, mode) => {
+                rustix::fs::mkdir(at(p), Mode::from_raw_mode(*mode)).map(done).map_err(raw)
+            }
+            Self::Create(p, mode) => {
+                plain(OpenOptions::new().write(true).create_new(true).mode(*mode).open(at(p)).map(|_| ()))
+            }
+            Self::Write(p, offset, bytes) => {
+                plain(write(&at(p)).and_then(|f| f.write_all_at(&bytes.get(), *offset)))
+            }
             Self::Append(p, bytes) => {
-                let file = OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(at(p));
+                let file =
+                    OpenOptions::new().append(true).create(true).custom_flags(libc::O_NONBLOCK).open(at(p));
                 plain(file.and_then(|mut f| io::Write::write_all(&mut f, &bytes.get())))
             }
             Self::Truncate(p, size) => plain(write(&at(p)).and_then(|f| f.set_len(*size))),
@@ -313,11 +349,15 @@ impl Op {
                 let flags = RenameFlags::from_bits_retain(*flags);
                 rustix::fs::renameat_with(CWD, at(from), CWD, at(to), flags).map(done).map_err(raw)
             }
-            Self::Link(from, to) => rustix::fs::linkat(CWD, at(from), CWD, at(to), AtFlags::empty()).map(done).map_err(raw),
+            Self::Link(from, to) => {
+                rustix::fs::linkat(CWD, at(from), CWD, at(to), AtFlags::empty()).map(done).map_err(raw)
+            }
             Self::Symlink(target, p) => plain(symlink(target, at(p))),
             Self::Fifo(p) => mknod(&at(p), FileType::Fifo).map(done).map_err(raw),
             Self::Device(p) => mknod(&at(p), FileType::CharacterDevice).map(done).map_err(raw),
-            Self::Chmod(p, mode) => rustix::fs::chmod(at(p), Mode::from_raw_mode(*mode)).map(done).map_err(raw),
+            Self::Chmod(p, mode) => {
+                rustix::fs::chmod(at(p), Mode::from_raw_mode(*mode)).map(done).map_err(raw)
+            }
             Self::Chown(p, uid, gid) => {
                 let (uid, gid) = (Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)));
                 rustix::fs::chownat(CWD, at(p), uid, gid, AtFlags::SYMLINK_NOFOLLOW).map(done).map_err(raw)
@@ -334,16 +374,25 @@ impl Op {
             }
             Self::Stat(p) => {
                 let stat = rustix::fs::statat(CWD, at(p), AtFlags::SYMLINK_NOFOLLOW).map_err(raw)?;
-                let links = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory { 0 } else { stat.st_nlink };
+                let links = if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                    0
+                } else {
+                    stat.st_nlink
+                };
                 Ok(format!("{:o} {links} {}", stat.st_mode, stat.st_uid))
             }
             Self::List(p) => {
-                let mut names: Vec<_> = fs::read_dir(at(p)).map_err(errno)?.map(|e| e.unwrap().file_name()).collect();
+                let mut names: Vec<_> =
+                    fs::read_dir(at(p)).map_err(errno)?.map(|e| e.unwrap().file_name()).collect();
                 names.sort();
                 Ok(format!("{names:?}"))
             }
             Self::Read(p) => {
-                let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(at(p)).map_err(errno)?;
+                let file = OpenOptions::new()
+                    .read(true)
+                    .custom_flags(libc::O_NONBLOCK)
+                    .open(at(p))
+                    .map_err(errno)?;
                 contents(&file)
             }
             Self::Hold(p, slot) => {
@@ -389,10 +438,6 @@ fn contents(file: &File) -> Result<String, i32> {
 
 fn copy_range(from: &Path, to: &PathBuf) -> Result<String, i32> {
     let source = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(from).map_err(errno)?;
-    if source.metadata().map_err(errno)?.nlink() > 1 {
-        // The kernel's overlay copies as much as the file had when it was last written to under this name.
-        return Ok(String::new());
-    }
     let target = write(to).map_err(errno)?;
     let (mut input, mut output) = (10, 20);
     let n = rustix::fs::copy_file_range(&source, Some(&mut input), &target, Some(&mut output), 3000);

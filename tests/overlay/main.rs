@@ -4,7 +4,10 @@
 //! its other threads use. Arguments are parts of names of the tests to run.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets the unexpected has to fail, and says where")]
-#![allow(clippy::disallowed_methods, reason = "the fences of src/ keep the binary's rooms apart, not its tests")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the fences of src/ keep the binary's rooms apart, not its tests"
+)]
 #![allow(clippy::print_stdout, reason = "a test runner tells its results")]
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 #![allow(dead_code, reason = "the accounts have uses in other test binaries that they do not have here")]

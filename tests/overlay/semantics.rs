@@ -10,7 +10,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kelp::overlay::{IdMap, IdRange, Layers, Options, Owners};
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::Case;
@@ -52,7 +54,8 @@ fn write(path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
 
 #[track_caller]
 fn shell(dir: &Path, script: &str) -> String {
-    let out = Command::new("sh").arg("-ec").arg(script).current_dir(dir).stderr(Stdio::inherit()).output().unwrap();
+    let out =
+        Command::new("sh").arg("-ec").arg(script).current_dir(dir).stderr(Stdio::inherit()).output().unwrap();
     assert!(out.status.success(), "{script}: {}", out.status);
     String::from_utf8(out.stdout).unwrap()
 }
@@ -118,7 +121,8 @@ fn removed_files_stay_open(base: &Path) {
     let mount = dirs.fuse();
     for name in ["low", "new"] {
         let path = mount.at.join(name);
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
         fs::remove_file(&path).unwrap();
         // Another file may have the name by now.
         write(&path, "another");
@@ -152,7 +156,13 @@ fn removed_files_stay_open(base: &Path) {
         assert_eq!(open.metadata().unwrap().nlink(), 0);
         let made = rustix::fs::openat(&open, "x", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU);
         assert_eq!(made.unwrap_err(), Errno::NOENT);
-        assert_eq!(rustix::fs::Dir::read_from(&open).unwrap().filter(|e| e.as_ref().unwrap().file_name().to_bytes().len() > 2).count(), 0);
+        assert_eq!(
+            rustix::fs::Dir::read_from(&open)
+                .unwrap()
+                .filter(|e| e.as_ref().unwrap().file_name().to_bytes().len() > 2)
+                .count(),
+            0
+        );
     }
 }
 
@@ -239,7 +249,12 @@ fn full_disk_leaves_the_original(base: &Path) {
         let file = OpenOptions::new().append(true).open(mount.at.join("big")).unwrap();
         let refused = (&file).write_all(b"x").and_then(|()| file.sync_all()).unwrap_err();
         assert_eq!(refused.raw_os_error(), Some(libc::ENOSPC));
-        assert_eq!(fs::set_permissions(mount.at.join("big"), fs::Permissions::from_mode(0o600)).unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+        assert_eq!(
+            fs::set_permissions(mount.at.join("big"), fs::Permissions::from_mode(0o600))
+                .unwrap_err()
+                .raw_os_error(),
+            Some(libc::ENOSPC)
+        );
         assert_eq!(fs::read_dir(&dirs.upper).unwrap().count(), 0);
         assert_eq!(fs::read_dir(dirs.work.join("work")).unwrap().count(), 0, "nothing half done is left");
         drop(file);
@@ -264,7 +279,8 @@ fn large_directories(base: &Path) {
     }
     let mount = dirs.fuse();
     let begin = std::time::Instant::now();
-    let names: std::collections::HashSet<_> = fs::read_dir(mount.at.join("d")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: std::collections::HashSet<_> =
+        fs::read_dir(mount.at.join("d")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 100_000);
     assert!(begin.elapsed().as_secs() < 20, "{:?}", begin.elapsed());
 }
@@ -338,7 +354,10 @@ fn own_attributes_are_hidden(base: &Path) {
     // What an overlay inside writes is kept out of the way of ours.
     set_xattr(&path, "user.overlay.opaque", b"y").unwrap();
     assert!(path.join("f").exists());
-    assert_eq!(rustix::fs::getxattr(dirs.upper.join("d"), "user.overlay.opaque", &mut value), Err(Errno::NODATA));
+    assert_eq!(
+        rustix::fs::getxattr(dirs.upper.join("d"), "user.overlay.opaque", &mut value),
+        Err(Errno::NODATA)
+    );
     assert_eq!(rustix::fs::getxattr(dirs.upper.join("d"), "user.overlay.overlay.opaque", &mut value), Ok(1));
     drop(mount);
     let kernel = dirs.kernel();
@@ -357,7 +376,10 @@ fn attribute_sizes(base: &Path) {
     assert_eq!(rustix::fs::getxattr_query(&path, "user.long"), Ok(3000));
     let mut room = vec![0u8; 4000];
     assert_eq!(rustix::fs::getxattr(&path, "user.long", &mut room), Ok(3000));
-    assert!(matches!(set_xattr(&path, "user.huge", &vec![7; 65536]), Err(Errno::NOSPC | Errno::TOOBIG | Errno::RANGE)));
+    assert!(matches!(
+        set_xattr(&path, "user.huge", &vec![7; 65536]),
+        Err(Errno::NOSPC | Errno::TOOBIG | Errno::RANGE)
+    ));
     assert_eq!(set_xattr(&path, "system.unheard", b"x"), Err(Errno::NOTSUP));
     symlink("f", mount.at.join("link")).unwrap();
     assert_eq!(set_xattr(&mount.at.join("link"), "user.x", b"x"), Err(Errno::PERM));
@@ -427,7 +449,9 @@ fn inherited_modes(base: &Path) {
     let mount = dirs.fuse();
     let at = mount.at.join("shared");
     shell(&at, "umask 027; touch file; mkdir dir; mkfifo pipe; umask 0; touch open; rm old; mkdir old");
-    let of = |name: &str| fs::symlink_metadata(at.join(name)).map(|m| (m.mode() & 0o7777, m.uid(), m.gid())).unwrap();
+    let of = |name: &str| {
+        fs::symlink_metadata(at.join(name)).map(|m| (m.mode() & 0o7777, m.uid(), m.gid())).unwrap()
+    };
     assert_eq!(of("file"), (0o640, 0, 500));
     assert_eq!(of("dir"), (0o2750, 0, 500));
     assert_eq!(of("pipe"), (0o640, 0, 500));
@@ -466,7 +490,9 @@ fn times(base: &Path) {
     let mount = dirs.fuse();
     let path = mount.at.join("f");
     write(&path, "x");
-    for (seconds, nanoseconds) in [(1, 1), (0, 999_999_999), (-1, 250_000_000), (-1000, 0), (4_000_000_000, 5)] {
+    for (seconds, nanoseconds) in
+        [(1, 1), (0, 999_999_999), (-1, 250_000_000), (-1000, 0), (4_000_000_000, 5)]
+    {
         let at = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
         let times = Timestamps { last_access: at, last_modification: at };
         rustix::fs::utimensat(CWD, &path, &times, AtFlags::empty()).unwrap();
@@ -503,7 +529,8 @@ fn numbers(base: &Path) {
         write(dirs.lowers[n % 2].join(format!("d/f{n}")), "x");
     }
     let mount = dirs.fuse();
-    let read = || shell(&mount.at, "find . -printf '%i %p\\n' | sort; find . -printf '%D\\n' | sort -u | wc -l");
+    let read =
+        || shell(&mount.at, "find . -printf '%i %p\\n' | sort; find . -printf '%D\\n' | sort -u | wc -l");
     let before = read();
     assert!(before.ends_with("\n1\n"), "one device");
     shell(&mount.at, "chmod 700 d/e d/f1 d; echo y > d/f2");
@@ -568,7 +595,8 @@ fn shifted_ids(base: &Path) {
     chown(&dirs.lowers[0].join("f"), 5);
     write(dirs.lowers[0].join("outside"), "x");
     chown(&dirs.lowers[0].join("outside"), 2000);
-    let ids = vec![IdRange { shown: 0, stored: 100, count: 1000 }, IdRange { shown: 1000, stored: 5, count: 1 }];
+    let ids =
+        vec![IdRange { shown: 0, stored: 100, count: 1000 }, IdRange { shown: 1000, stored: 5, count: 1 }];
     let owners = Owners::Shifted(IdMap { uids: ids.clone(), gids: ids });
     let mount = dirs.fuse_with(Options { owners, ..Options::default() });
     let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid())).unwrap();
@@ -600,7 +628,8 @@ fn kept_owners(base: &Path) {
     assert_eq!(mode(&path), 0);
     let kept = |name: &str| {
         let mut value = [0u8; 100];
-        let n = rustix::fs::getxattr(dirs.upper.join(name), "user.containers.override_stat", &mut value).unwrap();
+        let n =
+            rustix::fs::getxattr(dirs.upper.join(name), "user.containers.override_stat", &mut value).unwrap();
         String::from_utf8(value[..n].to_vec()).unwrap()
     };
     assert_eq!(kept("f"), "33:33:00");
@@ -677,7 +706,10 @@ fn hostile_layers(base: &Path) {
     assert_eq!(fs::read_dir(at.join("dir")).unwrap().count(), 0);
     assert_eq!(fs::read_link(at.join("up")).unwrap(), Path::new("../outside"));
     assert_eq!(File::open(at.join("loop")).unwrap_err().raw_os_error(), Some(libc::ELOOP));
-    shell(at, "test -p pipe; test -S sock; find . >/dev/null; chmod 600 pipe sock; chmod 700 dir deep; rm -rf ./*; test -z \"$(ls -A)\"");
+    shell(
+        at,
+        "test -p pipe; test -S sock; find . >/dev/null; chmod 600 pipe sock; chmod 700 dir deep; rm -rf ./*; test -z \"$(ls -A)\"",
+    );
     assert_eq!(fs::read(base.join("outside")).unwrap(), b"never");
     assert!(low.join("pipe").symlink_metadata().is_ok());
 }
@@ -697,7 +729,9 @@ fn eight_at_once(base: &Path) {
                     let path = at.join(format!("d{}/f{n}", n % 10));
                     match worker % 4 {
                         0 => drop(fs::set_permissions(&path, fs::Permissions::from_mode(0o600))),
-                        1 => drop(OpenOptions::new().append(true).open(&path).and_then(|mut f| f.write_all(b"y"))),
+                        1 => drop(
+                            OpenOptions::new().append(true).open(&path).and_then(|mut f| f.write_all(b"y")),
+                        ),
                         2 => drop(fs::read(&path)),
                         _ => {
                             let own = at.join(format!("d{}/own{worker}-{n}", n % 10));
