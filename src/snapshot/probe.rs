@@ -8,58 +8,51 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Result, Snapshotter};
 use crate::store::container::boot_id;
-use crate::store::{Store, userns};
+use crate::store::{self, Store, userns};
 use crate::sys::mount::FsContext;
 use crate::sys::{self, Context, process};
-
-/// The file in the cache that remembers.
-const REMEMBERED: &str = "snapshotter";
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Verdict {
     boot_id: String,
-    store: std::path::PathBuf,
     snapshotter: Snapshotter,
 }
 
-/// The driver for this store: the kernel's where it works, ours where it does not. `cache` may be empty or gone. The
-/// calling process must have one thread.
-pub fn choose(store: &Store, cache: &Path) -> Result<Snapshotter> {
-    let boot_id = boot_id().map_err(|e| Error::Probe(crate::error::chain(&e)))?;
-    let file = cache.join(REMEMBERED);
-    if let Some(verdict) = remembered(&file)
-        && verdict.boot_id == boot_id
-        && verdict.store == store.root()
-    {
+/// The driver for this store: the kernel's where it works, ours where it does not. The calling process must have one
+/// thread.
+pub fn choose(store: &Store) -> Result<Snapshotter> {
+    let boot_id = boot_id().map_err(failed)?;
+    let file = store.layout().snapshotter();
+    let remembered = std::fs::read(&file).ok().and_then(|text| serde_json::from_slice::<Verdict>(&text).ok());
+    if let Some(verdict) = remembered.filter(|verdict| verdict.boot_id == boot_id) {
         return Ok(verdict.snapshotter);
     }
-    let dir = store.root().join("staging").join(format!("probe-{}", std::process::id()));
-    let made = rustix::fs::mkdir(&dir, Mode::RWXU).op_on("mkdir", &dir);
-    made?;
-    let probed = userns::run_inside(store, || Ok(kernel_overlay(&dir).map_err(|e| e.to_string())));
-    let _ = store.delete_tree(&dir);
-    let snapshotter = match probed.map_err(|e| Error::Probe(crate::error::chain(&e)))? {
+    let scratch = store.scratch().map_err(failed)?;
+    let dir = scratch.path();
+    let tried = userns::run_inside(store, || {
+        let tried = kernel_overlay(dir).map_err(|e| e.to_string());
+        for name in ["lower", "upper", "work"] {
+            let _ = sys::tree::remove_tree(CWD, &dir.join(name));
+        }
+        Ok(tried)
+    });
+    let snapshotter = match tried.map_err(failed)? {
         Ok(()) => Snapshotter::Overlay,
         Err(why) => {
             tracing::debug!("the kernel's overlay does not work here: {why}");
             Snapshotter::Fuse
         }
     };
-    remember(&file, &Verdict { boot_id, store: store.root().to_path_buf(), snapshotter });
+    // One that cannot be written costs the next start a probe.
+    if let Ok(text) = serde_json::to_vec(&Verdict { boot_id, snapshotter }) {
+        let _ = store::atomic::write(&file, &text);
+    }
     Ok(snapshotter)
 }
 
-fn remembered(file: &Path) -> Option<Verdict> {
-    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
-}
-
-/// A cache that cannot be written costs the next start a probe.
-fn remember(file: &Path, verdict: &Verdict) {
-    let Ok(text) = serde_json::to_vec(verdict) else { return };
-    if let Some(dir) = file.parent() {
-        let _ = std::fs::create_dir_all(dir);
-    }
-    let _ = crate::store::atomic::write_cache(file, &text);
+fn failed(error: store::Error) -> Error {
+    use crate::error::Hint;
+    Error::Probe { message: crate::error::chain(&error), hint: error.hint() }
 }
 
 /// Mounts an overlay and does what every container does. In the user namespace, as its root.

@@ -20,6 +20,7 @@ impl Fixture {
             cache: dir.path().join("cache"),
             detach_keys: String::new(),
             stop_timeout: 10,
+            snapshotter: crate::config::Snapshotter::Auto,
             registries: BTreeMap::new(),
             certificates: Vec::new(),
             credentials: Default::default(),
