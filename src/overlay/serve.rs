@@ -69,7 +69,11 @@ impl Server {
         config.acl = SessionACL::All;
         config.n_threads = Some(workers);
         config.clone_fd = workers > 1;
-        Session::from_fd(Adapter::new(overlay, counts), device, SessionACL::All, config)?.run()
+        match Session::from_fd(Adapter::new(overlay, counts), device, SessionACL::All, config) {
+            // Nobody wanted it after all.
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
+            session => session?.run(),
+        }
     }
 }
 

@@ -104,7 +104,18 @@ impl Sandbox {
         sandbox.make_dir(&sandbox.base);
         sandbox.make_dir(&sandbox.home());
         sandbox.make_dir(&sandbox.work());
+        sandbox.choose_snapshotter();
         sandbox
+    }
+
+    /// The whole suite runs under another driver with `KELP_TEST_SNAPSHOTTER=fuse`.
+    fn choose_snapshotter(&self) {
+        let Ok(name) = std::env::var("KELP_TEST_SNAPSHOTTER") else { return };
+        self.make_dir(&self.home().join(".config"));
+        self.make_dir(&self.home().join(".config/kelp"));
+        let config = self.home().join(".config/kelp/config.toml");
+        fs::write(&config, format!("snapshotter = \"{name}\"\n")).unwrap();
+        self.give(&config);
     }
 
     fn make_dir(&self, dir: &Path) {
