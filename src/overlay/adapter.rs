@@ -9,22 +9,22 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, FileType, Filesystem, Generation,
-    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyBmap,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, FileType, Filesystem, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyBmap,
     ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
     ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use rustix::fs::{Stat, Timespec};
 use rustix::io::Errno;
 
-use super::attr::{Attr, Change, Time};
-use super::create::{Kind, Maker};
+use super::attr::{Attr, Change};
+use super::counts::{Counts, Operation};
+use super::create::Kind;
 use super::readdir::FIRST;
 use super::rename::{At, Target};
+use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked};
 use super::{Overlay, Result};
 use crate::sys::flags;
 
@@ -34,68 +34,6 @@ const FOR_EVER: Duration = Duration::from_secs(1 << 31);
 const MAX_WRITE: u32 = 1 << 20;
 const FIRST_GENERATION: Generation = Generation(0);
 const NO_HANDLE: FileHandle = FileHandle(0);
-
-/// Kinds of requests, as [`Counts`] tells them apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(usize)]
-pub enum Operation {
-    Lookup,
-    Forget,
-    GetAttr,
-    SetAttr,
-    ReadLink,
-    MkNod,
-    MkDir,
-    Unlink,
-    RmDir,
-    Symlink,
-    Rename,
-    Link,
-    Open,
-    Read,
-    Write,
-    Flush,
-    Fsync,
-    OpenDir,
-    ReadDir,
-    ReadDirPlus,
-    FsyncDir,
-    StatFs,
-    SetXattr,
-    GetXattr,
-    ListXattr,
-    RemoveXattr,
-    Create,
-    Ioctl,
-    Fallocate,
-    Seek,
-    CopyRange,
-    Other,
-}
-
-const OPERATIONS: usize = Operation::Other as usize + 1;
-
-/// Requests since the beginning, by kind.
-#[derive(Debug, Default)]
-pub struct Counts([AtomicU64; OPERATIONS]);
-
-impl Counts {
-    pub fn of(&self, operation: Operation) -> u64 {
-        self.0.get(operation as usize).map_or(0, |n| n.load(Ordering::Relaxed))
-    }
-
-    /// All that the caller waited for: everything but forgets, which have no reply.
-    pub fn round_trips(&self) -> u64 {
-        let all: u64 = self.0.iter().map(|n| n.load(Ordering::Relaxed)).sum();
-        all - self.of(Operation::Forget)
-    }
-
-    fn count(&self, operation: Operation) {
-        if let Some(n) = self.0.get(operation as usize) {
-            n.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
 
 /// The logic as `fuser` wants it.
 pub(super) struct Adapter {
@@ -572,94 +510,4 @@ impl Overlay {
         }
         Ok(())
     }
-}
-
-fn maker(req: &Request, umask: u32) -> Maker {
-    Maker { uid: req.uid(), gid: req.gid(), umask }
-}
-
-fn kind_of(kind: rustix::fs::FileType) -> FileType {
-    match kind {
-        rustix::fs::FileType::Directory => FileType::Directory,
-        rustix::fs::FileType::Symlink => FileType::Symlink,
-        rustix::fs::FileType::Fifo => FileType::NamedPipe,
-        rustix::fs::FileType::Socket => FileType::Socket,
-        rustix::fs::FileType::CharacterDevice => FileType::CharDevice,
-        rustix::fs::FileType::BlockDevice => FileType::BlockDevice,
-        _ => FileType::RegularFile,
-    }
-}
-
-fn file_attr(attr: &Attr) -> FileAttr {
-    let stat: &Stat = &attr.stat;
-    let time = |seconds: i64, nanoseconds: u64| {
-        let nanoseconds = Duration::from_nanos(nanoseconds);
-        match u64::try_from(seconds) {
-            Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds) + nanoseconds,
-            Err(_) => UNIX_EPOCH - Duration::from_secs(seconds.unsigned_abs()) + nanoseconds,
-        }
-    };
-    FileAttr {
-        ino: INodeNo(attr.id),
-        size: u64::try_from(stat.st_size).unwrap_or_default(),
-        blocks: u64::try_from(stat.st_blocks).unwrap_or_default(),
-        atime: time(stat.st_atime, stat.st_atime_nsec),
-        mtime: time(stat.st_mtime, stat.st_mtime_nsec),
-        ctime: time(stat.st_ctime, stat.st_ctime_nsec),
-        crtime: UNIX_EPOCH,
-        kind: kind_of(rustix::fs::FileType::from_raw_mode(stat.st_mode)),
-        perm: u16::try_from(stat.st_mode & 0o7777).unwrap_or_default(),
-        nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        rdev: kernel_device(stat.st_rdev),
-        blksize: u32::try_from(stat.st_blksize).unwrap_or(4096),
-        flags: 0,
-    }
-}
-
-/// A device number as the kernel encodes it in 32 bits.
-fn kernel_device(device: u64) -> u32 {
-    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
-    (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & !0xff) << 12)
-}
-
-/// What stands for "no such name".
-fn nothing() -> FileAttr {
-    FileAttr { ino: INodeNo(0), ..directory(0) }
-}
-
-/// As much as the kernel reads of `.` and `..`.
-fn directory(id: u64) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(id),
-        size: 0,
-        blocks: 0,
-        atime: UNIX_EPOCH,
-        mtime: UNIX_EPOCH,
-        ctime: UNIX_EPOCH,
-        crtime: UNIX_EPOCH,
-        kind: FileType::Directory,
-        perm: 0o755,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: 4096,
-        flags: 0,
-    }
-}
-
-/// `fuser` reads a time before 1970 as if its nanoseconds, too, went backwards; this undoes it.
-fn time_asked(time: TimeOrNow) -> Time {
-    let TimeOrNow::SpecificTime(time) = time else { return Time::Now };
-    let (negative, distance) = match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => (false, after),
-        Err(before) => (true, before.duration()),
-    };
-    let seconds = i64::try_from(distance.as_secs()).unwrap_or(i64::MAX);
-    Time::At(Timespec {
-        tv_sec: if negative { -seconds } else { seconds },
-        tv_nsec: i64::from(distance.subsec_nanos()),
-    })
 }

@@ -18,6 +18,7 @@
 mod adapter;
 mod attr;
 mod copy_up;
+mod counts;
 mod create;
 mod file;
 mod inode;
@@ -30,6 +31,7 @@ mod remove;
 mod rename;
 mod serve;
 mod whiteout;
+mod wire;
 mod xattr;
 
 use std::os::fd::OwnedFd;
@@ -38,7 +40,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-pub use adapter::{Counts, Operation};
+pub use counts::{Counts, Operation};
 pub use owner::{IdMap, IdRange, Owners};
 pub use serve::{Mounted, Server, mount};
 

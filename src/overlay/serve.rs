@@ -10,7 +10,8 @@ use fuser::{Config, Session, SessionACL};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::adapter::{Adapter, Counts};
+use super::adapter::Adapter;
+use super::counts::Counts;
 use super::inode::{Found, Table};
 use super::lru::Lru;
 use super::whiteout::Form;

@@ -14,11 +14,15 @@
 
 #[path = "../harness/account.rs"]
 mod account;
+mod content;
 mod counts;
 mod differential;
+mod directories;
+mod hand;
+mod layers;
 mod mounts;
 mod random;
-mod semantics;
+mod rights;
 mod tree;
 
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -65,7 +69,15 @@ fn inside(args: &[String]) -> ExitCode {
     let base = PathBuf::from(base);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut failed = 0;
-    let cases = [semantics::CASES, counts::CASES, differential::CASES].concat();
+    let cases = [
+        layers::CASES,
+        content::CASES,
+        directories::CASES,
+        rights::CASES,
+        counts::CASES,
+        differential::CASES,
+    ]
+    .concat();
     for (name, case) in cases {
         if !filters.is_empty() && !filters.iter().any(|f| name.contains(f.trim_start_matches('-'))) {
             continue;
