@@ -109,7 +109,6 @@ impl Filesystem for Adapter {
             InitFlags::FUSE_POSIX_ACL,
             InitFlags::FUSE_DONT_MASK,
             InitFlags::FUSE_HAS_IOCTL_DIR,
-            InitFlags::FUSE_SPLICE_READ,
         ] {
             let _ = config.add_capabilities(wish);
         }

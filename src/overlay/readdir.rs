@@ -17,6 +17,9 @@ use super::inode::{Found, Key};
 use super::whiteout::is_whiteout;
 use super::{LayerIndex, Overlay, Result, lock};
 
+/// Entries beyond which a listing is long: of those only a few are remembered.
+const LONG: usize = 10_000;
+const LONG_ONES: usize = 4;
 /// The offset behind `..`; those of entries follow.
 pub(super) const FIRST: u64 = 2;
 
@@ -69,7 +72,13 @@ impl Overlay {
         }
         // Marked before it is read: what changes meanwhile makes the next reader look again.
         let fresh = Arc::new(number(self.merge(&dirs)?, known.as_deref()));
-        lock(&self.listings).put(id, Arc::clone(&fresh));
+        {
+            let mut listings = lock(&self.listings);
+            if fresh.items.len() > LONG {
+                listings.shrink(LONG_ONES);
+            }
+            listings.put(id, Arc::clone(&fresh));
+        }
         if !lock(&self.table).knows(id) {
             lock(&self.listings).remove(id);
         }

@@ -78,7 +78,7 @@ fn refused(text: &[u8]) -> sys::Error {
 }
 
 fn serve(tree: &Tree<'_>, socket: OwnedFd) -> u8 {
-    let _ = rustix::thread::set_name(c"kelp-files");
+    let _ = process::retitle(c"kelp-files");
     // What is made gets the mode that its maker wants, without another thought.
     rustix::process::umask(Mode::empty());
     if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {

@@ -108,9 +108,17 @@ impl Sandbox {
         sandbox
     }
 
+    /// Who makes root file systems in this run of the tests.
+    pub fn snapshotter() -> String {
+        std::env::var("KELP_TEST_SNAPSHOTTER").unwrap_or_else(|_| "overlay".into())
+    }
+
     /// The whole suite runs under another driver with `KELP_TEST_SNAPSHOTTER=fuse`.
     fn choose_snapshotter(&self) {
-        let Ok(name) = std::env::var("KELP_TEST_SNAPSHOTTER") else { return };
+        let name = Self::snapshotter();
+        if name == "overlay" {
+            return;
+        }
         self.make_dir(&self.home().join(".config"));
         self.make_dir(&self.home().join(".config/kelp"));
         let config = self.home().join(".config/kelp/config.toml");

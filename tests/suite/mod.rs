@@ -24,5 +24,6 @@ mod run;
 mod search;
 mod security;
 mod single;
+mod snapshotters;
 mod terminal;
 mod user;
