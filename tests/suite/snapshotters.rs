@@ -29,8 +29,8 @@ fn it_is_shown_and_chosen() {
     let s = Sandbox::new().busybox();
     s.ok("create --name over --snapshotter overlay busybox true");
     s.ok("create --name fuse --snapshotter fuse busybox true");
-    assert_eq!(s.field("over", "{{.Driver}}"), "overlay");
-    assert_eq!(s.field("fuse", "{{.Driver}}"), "fuse");
+    assert_eq!(s.field("over", ".Driver"), "overlay");
+    assert_eq!(s.field("fuse", ".Driver"), "fuse");
     s.exits(125, "run --rm --snapshotter btrfs busybox true").says("btrfs");
     let config = s.home().join(".config/kelp/config.toml");
     fs::create_dir_all(config.parent().unwrap()).unwrap();
@@ -48,7 +48,7 @@ fn what_was_written_stays() {
     s.ok("run --name c1 --snapshotter fuse busybox sh -c 'echo kept > /etc/file; dd if=/dev/zero of=/big bs=64k count=99 2>/dev/null'");
     assert!(within(Duration::from_secs(10), || file_server(&s).is_none()), "the file server stays");
     s.ok("start -a c1");
-    let upper = s.store().join("containers").join(s.field("c1", "{{.Id}}")).join("upper");
+    let upper = s.store().join("containers").join(s.field("c1", ".Id")).join("upper");
     assert_eq!(fs::metadata(upper.join("big")).unwrap().len(), 99 << 16);
     assert_eq!(fs::read(upper.join("etc/file")).unwrap(), b"kept\n");
 }
@@ -69,7 +69,7 @@ fn without_its_file_server_a_container_ends() {
     let pid = Pid::from_raw(file_server(&s).expect("a file server runs")).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     assert!(s.becomes("web", "exited"), "the container goes on");
-    assert_eq!(s.field("web", "{{.State.ExitCode}}"), "137");
+    assert_eq!(s.field("web", ".State.ExitCode"), "137");
     s.ok("start web");
     s.ok("exec web true");
 }
