@@ -21,6 +21,7 @@ mod directories;
 mod hand;
 mod layers;
 mod mounts;
+mod pjdfstest;
 mod random;
 mod rights;
 mod tree;
@@ -52,6 +53,10 @@ fn outside(args: &[String]) -> ExitCode {
     let program = base.join("test");
     std::fs::copy("/proc/self/exe", &program).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let suite = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/bin/pjdfstest");
+    if suite.exists() {
+        std::fs::copy(suite, base.join("pjdfstest.program")).unwrap();
+    }
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--map-auto", "--mount", "--kill-child", "--"]);
     command.arg(&program).arg("--inside").arg(&base).args(args);
@@ -76,6 +81,7 @@ fn inside(args: &[String]) -> ExitCode {
         rights::CASES,
         counts::CASES,
         differential::CASES,
+        pjdfstest::CASES,
     ]
     .concat();
     for (name, case) in cases {
