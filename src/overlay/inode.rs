@@ -368,3 +368,78 @@ impl Node {
         self.parent == parent && *self.name == *name
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(layer: LayerIndex, kind: FileType, inode: u64) -> Found {
+        let mut stat = rustix::fs::stat("/").unwrap();
+        (stat.st_dev, stat.st_ino, stat.st_mode) = (7, inode, kind.as_raw_mode());
+        Found { layer, stat, below: Vec::new() }
+    }
+
+    fn entered(table: &mut Table, parent: u64, name: &[u8], found: &Found) -> u64 {
+        match table.enter(parent, name, found).unwrap() {
+            Entered::As(id) => id,
+            Entered::LinkTo(id) => panic!("is to be linked to {id}"),
+        }
+    }
+
+    fn table() -> Table {
+        Table::new(&found(0, FileType::Directory, 2))
+    }
+
+    #[test]
+    fn what_is_forgotten_comes_back_under_its_number() {
+        let mut table = table();
+        let dir = entered(&mut table, ROOT, b"d", &found(1, FileType::Directory, 10));
+        let file = entered(&mut table, dir, b"f", &found(1, FileType::RegularFile, 11));
+        assert_eq!(entered(&mut table, dir, b"f", &found(1, FileType::RegularFile, 11)), file);
+        assert!(table.forget(dir, 1).is_empty(), "a child keeps its directory");
+        assert!(table.forget(file, 1).is_empty(), "it was told twice");
+        assert_eq!(table.forget(file, 1).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [file, dir]);
+        assert_eq!(table.get(file).unwrap_err(), Errno::STALE);
+        let dir = entered(&mut table, ROOT, b"d", &found(1, FileType::Directory, 10));
+        assert_eq!(entered(&mut table, dir, b"f", &found(1, FileType::RegularFile, 11)), file);
+    }
+
+    #[test]
+    fn what_was_brought_up_keeps_its_number() {
+        let mut table = table();
+        let file = entered(&mut table, ROOT, b"f", &found(1, FileType::RegularFile, 11));
+        table.brought_up(file, Key::new(7, 99));
+        table.forget(file, 1);
+        assert_eq!(entered(&mut table, ROOT, b"f", &found(0, FileType::RegularFile, 99)), file);
+        // A lower name of the same file belongs to it.
+        let other = table.enter(ROOT, b"g", &found(1, FileType::RegularFile, 11)).unwrap();
+        assert_eq!(other, Entered::LinkTo(file));
+    }
+
+    #[test]
+    fn a_directory_seen_twice_is_two() {
+        let mut table = table();
+        let a = entered(&mut table, ROOT, b"a", &found(1, FileType::Directory, 10));
+        let b = entered(&mut table, ROOT, b"b", &found(1, FileType::Directory, 10));
+        assert_ne!(a, b);
+        assert_eq!(entered(&mut table, ROOT, b"b", &found(1, FileType::Directory, 10)), b);
+    }
+
+    #[test]
+    fn numbers_are_never_the_roots() {
+        let mut table = table();
+        for inode in [0, 1, u64::MAX, 1 << 48] {
+            assert!(
+                entered(&mut table, ROOT, &inode.to_ne_bytes(), &found(1, FileType::RegularFile, inode))
+                    > ROOT
+            );
+        }
+        assert_ne!(table.number(Key::new(7, 50)), table.number(Key::new(8, 50)));
+    }
+
+    #[test]
+    fn a_node_is_small() {
+        // Beside it the table keeps its number; names are on the heap.
+        assert!(size_of::<Node>() + size_of::<u64>() < 120, "{}", size_of::<Node>());
+    }
+}
