@@ -24,17 +24,13 @@ pub(super) struct Data {
 impl Overlay {
     pub(super) fn read(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let data = self.data(id, false)?;
-        let mut done = 0;
-        while done < buffer.len() {
-            match rustix::io::pread(&data.fd, &mut buffer[done..], offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
+        loop {
+            match rustix::io::pread(&data.fd, &mut *buffer, offset) {
                 Err(Errno::INTR) => {}
-                Err(e) if done == 0 => return Err(e),
-                Err(_) => break,
+                // Less than was asked for is the end of the file.
+                other => return other,
             }
         }
-        Ok(done)
     }
 
     /// `unprivileged`: the writer has no power over the file, which loses setuid and setgid.
@@ -150,17 +146,27 @@ impl Overlay {
             self.copy_up(id)?;
         }
         for _ in 0..8 {
-            let (node, place, _) = self.reach(id)?;
+            let node = self.where_is(id)?;
             match node.kind {
                 FileType::RegularFile => {}
                 FileType::Directory => return Err(Errno::ISDIR),
                 _ => return Err(Errno::INVAL),
             }
+            let place = match self.place_of(&node) {
+                Err(Errno::STALE) => continue,
+                other => other?,
+            };
             let upper = node.layer == 0 && self.has_upper();
-            let opened = match upper.then(|| place.open(OFlags::RDWR)) {
+            let writable = upper.then(|| place.open(OFlags::RDWR));
+            let opened = match writable {
                 Some(Ok(fd)) => Data { fd, writable: true },
+                // Renamed since.
+                Some(Err(Errno::NOENT | Errno::LOOP)) => continue,
                 Some(Err(e)) if write => return Err(e),
-                _ => Data { fd: place.open(OFlags::RDONLY)?, writable: false },
+                _ => match place.open(OFlags::RDONLY) {
+                    Err(Errno::NOENT | Errno::LOOP) => continue,
+                    fd => Data { fd: fd?, writable: false },
+                },
             };
             if Key::of(&rustix::fs::fstat(&opened.fd)?) != node.key {
                 continue;
