@@ -8,7 +8,8 @@
 //! 4. [`image`] knows content: references to digests, archives to layers, unpacked once by diff-id;
 //!    [`registry`] is its way to the network, [`oci`] the vocabulary of foreign formats.
 //! 5. [`store`] makes the container exist: a row in the database, a directory, a lock.
-//! 6. [`snapshot`] says how layers and a fresh writable layer become a root file system.
+//! 6. [`snapshot`] says how layers and a fresh writable layer become a root file system; where the kernel cannot
+//!    make one of them, [`overlay`] does.
 //! 7. [`shim`], one per container, was forked at the mere sight of the command and has got ready meanwhile; it is
 //!    handed the container, outlives the command, and owns the container until it is gone.
 //! 8. [`runtime`] executes the plan in the container's first process: namespaces, mounts, pivot,
@@ -23,6 +24,7 @@ pub mod engine;
 pub mod error;
 pub mod image;
 pub mod oci;
+pub mod overlay;
 pub mod registry;
 pub mod runtime;
 pub mod shim;

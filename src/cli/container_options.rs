@@ -10,6 +10,7 @@ use super::complete;
 use super::context::Context;
 use super::failure::Failure;
 use super::pull;
+use crate::config::Snapshotter;
 use crate::engine::image::pull::PullPolicy;
 use crate::engine::request::{CreateRequest, RootfsSource};
 use crate::engine::{self, options};
@@ -119,6 +120,9 @@ pub(super) struct ContainerOptions {
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES")]
     shm_size: Option<String>,
+    /// Who makes the root file system: the kernel (overlay), kelp (fuse), or whichever works (auto)
+    #[arg(long, value_name = "NAME", hide_possible_values = true)]
+    snapshotter: Option<Snapshots>,
     /// Signal that `stop` sends
     #[arg(long, value_name = "SIGNAL", add = complete::signals())]
     stop_signal: Option<String>,
@@ -171,6 +175,24 @@ enum PullWhen {
     Missing,
     Never,
     Newer,
+}
+
+/// `--snapshotter`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Snapshots {
+    Auto,
+    Overlay,
+    Fuse,
+}
+
+impl From<Snapshots> for Snapshotter {
+    fn from(asked: Snapshots) -> Self {
+        match asked {
+            Snapshots::Auto => Self::Auto,
+            Snapshots::Overlay => Self::Overlay,
+            Snapshots::Fuse => Self::Fuse,
+        }
+    }
 }
 
 impl ContainerOptions {
@@ -251,6 +273,7 @@ impl ContainerOptions {
             userns: option(given(&self.userns), options::userns)?,
             stop_signal: given(&self.stop_signal).map(options::stop_signal).transpose()?,
             stop_timeout: self.stop_timeout,
+            snapshotter: self.snapshotter.map(Snapshotter::from),
             platform: given(&self.platform).map(options::platform).transpose()?,
             add_hosts: all(&self.add_host, options::add_host)?,
             dns: all(&self.dns, options::dns)?,

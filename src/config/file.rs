@@ -16,8 +16,22 @@ pub struct File {
     pub store: Option<String>,
     pub detach_keys: String,
     pub stop_timeout: i64,
+    pub snapshotter: Snapshotter,
     /// By `HOST[:PORT]`.
     pub registries: BTreeMap<String, RegistryTable>,
+}
+
+/// Who makes root file systems of layers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Snapshotter {
+    /// The kernel where it can, else kelp.
+    #[default]
+    Auto,
+    /// The kernel's overlay.
+    Overlay,
+    /// kelp's own overlay, over FUSE.
+    Fuse,
 }
 
 impl Default for File {
@@ -26,6 +40,7 @@ impl Default for File {
             store: None,
             detach_keys: "ctrl-p,ctrl-q".into(),
             stop_timeout: 10,
+            snapshotter: Snapshotter::Auto,
             registries: BTreeMap::new(),
         }
     }
@@ -33,7 +48,8 @@ impl Default for File {
 
 impl File {
     /// The keys that a file can set, as it spells them.
-    pub const KEYS: &'static [&'static str] = &["store", "detach-keys", "stop-timeout", "registries"];
+    pub const KEYS: &'static [&'static str] =
+        &["store", "detach-keys", "stop-timeout", "snapshotter", "registries"];
 
     /// A file that does not exist is a file that sets nothing.
     pub fn read(path: &Path) -> Result<Self> {

@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use error::{Error, Result};
-pub use file::File;
+pub use file::{File, Snapshotter};
 pub use registries::{ClientCertificate, HostSettings, RegistryTable};
 
 /// Everything that can be set, resolved.
@@ -28,6 +28,7 @@ pub struct Config {
     pub detach_keys: String,
     /// Seconds that `stop` waits unless the container says otherwise; negative waits for ever.
     pub stop_timeout: i64,
+    pub snapshotter: Snapshotter,
     /// Tables of the file, by `HOST[:PORT]`.
     pub registries: BTreeMap<String, RegistryTable>,
     /// The `certs.d` directories, the user's own first.
@@ -64,6 +65,7 @@ impl Config {
             cache: home.base("XDG_CACHE_HOME", ".cache")?.join("kelp"),
             detach_keys: file.detach_keys,
             stop_timeout: file.stop_timeout,
+            snapshotter: file.snapshotter,
         })
     }
 

@@ -37,6 +37,8 @@ pub enum Error {
     Image(#[from] crate::image::Error),
     #[error(transparent)]
     Store(#[from] crate::store::Error),
+    #[error(transparent)]
+    Snapshot(#[from] crate::snapshot::Error),
     /// A shim could not do what it was asked, or does not answer.
     #[error(transparent)]
     Shim(#[from] crate::shim::Error),
@@ -100,6 +102,7 @@ impl Hint for Error {
             Self::Image(e) => e.hint(),
             Self::Credentials(e) => e.hint(),
             Self::Store(e) => e.hint(),
+            Self::Snapshot(e) => e.hint(),
             Self::Shim(e) => e.hint(),
             _ => None,
         }

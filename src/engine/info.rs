@@ -52,13 +52,20 @@ pub fn info(engine: &Engine) -> Result<Info> {
             "unavailable".into()
         }
     };
+    let driver = match engine.snapshotter(None) {
+        Ok(snapshotter) => snapshotter.name(),
+        Err(e) => {
+            warnings.push(crate::error::chain(&e));
+            "unavailable"
+        }
+    };
     Ok(Info {
         containers: rows.len(),
         containers_running: count(|s| s == Status::Running),
         containers_paused: count(|s| s == Status::Paused),
         containers_stopped: count(|s| !matches!(s, Status::Running | Status::Paused)),
         images: engine.store.images()?.len(),
-        driver: "overlay",
+        driver,
         docker_root_dir: engine.config.store.display().to_string(),
         user_namespace,
         security_options: security_options(),

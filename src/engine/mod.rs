@@ -18,7 +18,8 @@ pub mod version;
 
 pub use error::{Error, Result};
 
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::snapshot::{self, Snapshotter};
 use crate::store::{Layout, Store};
 
 /// One opened store and the settings that the verbs obey.
@@ -39,6 +40,15 @@ impl Engine {
     pub fn open_located(config: Config, layout: Layout) -> Result<Self> {
         let store = Store::open_located(layout)?;
         Ok(Self { config, store })
+    }
+
+    /// Who makes roots, as it was asked for, else as the config says.
+    pub fn snapshotter(&self, asked: Option<config::Snapshotter>) -> Result<Snapshotter> {
+        match asked.unwrap_or(self.config.snapshotter) {
+            config::Snapshotter::Overlay => Ok(Snapshotter::Overlay),
+            config::Snapshotter::Fuse => Ok(Snapshotter::Fuse),
+            config::Snapshotter::Auto => Ok(snapshot::choose(&self.store)?),
+        }
     }
 
     /// The last word of a command: leaves to a process of its own what would make the next command slow.

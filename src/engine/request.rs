@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Snapshotter;
+
 /// What `create` and `run` were asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -50,6 +52,8 @@ pub struct CreateRequest {
     pub stop_signal: Option<String>,
     /// Seconds; negative waits for ever.
     pub stop_timeout: Option<i64>,
+    /// `None` leaves it to the config.
+    pub snapshotter: Option<Snapshotter>,
     /// `os/arch[/variant]`.
     pub platform: Option<String>,
     /// `NAME:IP` pairs for `/etc/hosts`.

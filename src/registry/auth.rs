@@ -228,6 +228,7 @@ mod tests {
             cache: "/nowhere".into(),
             detach_keys: String::new(),
             stop_timeout: 10,
+            snapshotter: crate::config::Snapshotter::Auto,
             registries: BTreeMap::from([(
                 "lan.example".into(),
                 crate::config::RegistryTable { plain_http: Some(true), ..Default::default() },

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
@@ -53,6 +53,8 @@ pub enum ProcessStdio {
 pub struct Surroundings {
     /// A directory of the host under which the root is attached in the container's mount namespace.
     pub attach: PathBuf,
+    /// The root, where the plan says that it is handed over.
+    pub root: Option<OwnedFd>,
     pub joins: Joins,
     pub stdio: ProcessStdio,
 }
@@ -91,7 +93,8 @@ fn clone_flags(plan: &Plan, joins: &Joins) -> u64 {
 
 fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     process::die_with_parent().step("prctl")?;
-    leave_shim(shim, &surroundings.stdio, surroundings.joins.all())?;
+    let others = surroundings.joins.all().chain(surroundings.root.as_ref().map(AsFd::as_fd));
+    leave_shim(shim, &surroundings.stdio, others)?;
     rustix::process::setsid().step("setsid")?;
     join(&surroundings.joins)?;
     if plan.namespaces.time == Namespace::New {
@@ -101,7 +104,9 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
     let texts = texts::prepare(plan, &surroundings.attach)?;
     let helpers = Helpers { shim, shm, texts };
-    let root = build_root(plan, &surroundings.attach, &helpers, surroundings.stdio)?;
+    let Surroundings { attach, root, stdio, .. } = surroundings;
+    let root = rootfs::assemble(&plan.rootfs, root, &attach)?;
+    let root = build_root(plan, root, &helpers, stdio)?;
     oom_score(plan.process.oom_score_adj)?;
     mount::set_propagation(&root, libc::MS_PRIVATE, false).step("make the root private")?;
     mount::pivot(&root).step("enter the root")?;
@@ -165,13 +170,13 @@ fn shared_memory(theirs: &OwnedFd) -> Result<OwnedFd, Failure> {
     tree.step(doing)
 }
 
+/// Furnishes the root.
 fn build_root(
     plan: &Plan,
-    attach: &Path,
+    root: OwnedFd,
     helpers: &Helpers<'_>,
     stdio: ProcessStdio,
 ) -> Result<OwnedFd, Failure> {
-    let root = rootfs::assemble(&plan.rootfs, attach)?;
     let mounted = mounts::all(plan, &root, helpers)?;
     protect::sysctls(&plan.sysctls, &plan.optional_sysctls, mounted.proc)?;
     take_stdio(stdio, &root, mounted.devpts.as_ref(), helpers.shim)?;

@@ -82,6 +82,9 @@ impl Clock {
 pub enum Rootfs {
     /// The kernel's overlay; `lowers` from the top layer down.
     Overlay { lowers: Vec<PathBuf>, upper: PathBuf, work: PathBuf, volatile: bool },
+    /// Mounted by the shim and handed over. `hidden`: directories below `source`, which the root shows, that the
+    /// container does not see.
+    HandedOver { source: PathBuf, hidden: Vec<PathBuf> },
     /// A directory of the host itself, written through.
     Directory { path: PathBuf },
     /// A directory that no single overlay can cover: an empty root with one entry for each of `entries`.

@@ -16,8 +16,12 @@ use crate::sys::path::{self, Make};
 use crate::sys::{self, Context};
 
 /// Mounts the root and attaches it to the directory `attach`. The descriptor is the root directory.
-pub(super) fn assemble(rootfs: &Rootfs, attach: &Path) -> Result<OwnedFd, Failure> {
+/// `handed`: the mount that goes with [`Rootfs::HandedOver`].
+pub(super) fn assemble(rootfs: &Rootfs, handed: Option<OwnedFd>, attach: &Path) -> Result<OwnedFd, Failure> {
     let mounted = match rootfs {
+        Rootfs::HandedOver { .. } => {
+            handed.ok_or_else(|| Failure::own("mount the root", "the shim handed over no root"))?
+        }
         Rootfs::Overlay { lowers, upper, work, volatile } => {
             overlay(lowers.iter().map(|p| p.as_path()), upper, work, *volatile).map_err(explain_overlay)?
         }
@@ -34,6 +38,9 @@ pub(super) fn assemble(rootfs: &Rootfs, attach: &Path) -> Result<OwnedFd, Failur
     mount::set_propagation(&mounted, libc::MS_PRIVATE, true).step("make the root private")?;
     // A recursive bind of what lies above `attach` must not bring the root into itself.
     mount::set_propagation(&mounted, libc::MS_UNBINDABLE, false).step("make the root unbindable")?;
+    if let Rootfs::HandedOver { source, hidden } = rootfs {
+        hidden.iter().try_for_each(|path| hide(&mounted, path, source))?;
+    }
     if let Rootfs::HostTree { source, entries, upper, work, hidden, volatile } = rootfs {
         let tree = Tree { root: &mounted, source, upper, work, volatile: *volatile };
         entries.iter().try_for_each(|entry| tree.entry(entry))?;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use oci_spec::runtime::Spec;
 
-use crate::snapshot::Recipe;
+use crate::snapshot::{Recipe, Snapshotter};
 
 /// All that a start needs, as a file in memory: it may be larger than a packet.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,6 +21,8 @@ pub struct Bundle {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Launch {
     pub recipe: Recipe,
+    #[serde(default)]
+    pub snapshotter: Snapshotter,
     pub terminal: bool,
     /// `-i`.
     pub stdin: bool,

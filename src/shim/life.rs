@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 
 use super::exec::{self, Execs};
+use super::files::{self, FileServer};
 use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::protocol::{self, Failure, Reply};
@@ -36,6 +37,8 @@ type Result<T> = std::result::Result<T, Failure>;
 
 /// How much a shim stands back when it clears up, see nice(2).
 const CLEARING_UP: i32 = 10;
+/// How long what a container wrote may take to reach the disk after its end.
+const FILES_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A shim and what it was given to start.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ pub(super) struct Shim {
 /// A container that runs.
 struct Started {
     child: Child,
+    /// Who serves its files, where they are not the kernel's business.
+    files: Option<Child>,
     /// Its mount namespace: held, so that whoever waits for its end does not wait for all the unmounting.
     mounts: Option<OwnedFd>,
     stdio: Stdio,
@@ -84,7 +89,8 @@ impl Shim {
 
     fn start_container(&mut self, bundle: Bundle) -> Result<Started> {
         let Bundle { start, launch, spec } = bundle;
-        let facts = Facts { rootfs: self.rootfs(&launch)?, tty_gid: self.ready.tty_gid, seccomp: None };
+        let mounts = self.mount_plan(&launch)?;
+        let facts = Facts { rootfs: rootfs_of(&mounts), tty_gid: self.ready.tty_gid, seccomp: None };
         let Planned { mut plan, mut warnings } =
             Plan::from_spec(&spec, facts).map_err(|e| refused("carry out the container's settings", &e))?;
         let filter = filter(&launch, plan.process.capabilities.permitted)?;
@@ -97,9 +103,14 @@ impl Shim {
         let network = network.map_err(|e| explain_namespace(&e))?;
         // It was made on a guess.
         let network = network.filter(|_| plan.namespaces.network == crate::runtime::plan::Namespace::New);
+        let (root, files) = files_of(&mounts)?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
-        let surroundings =
-            Surroundings { attach: self.layout.staging_dir(), joins: joins(&start, network)?, stdio: theirs };
+        let surroundings = Surroundings {
+            attach: self.layout.staging_dir(),
+            root,
+            joins: joins(&start, network)?,
+            stdio: theirs,
+        };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
         let state = self.write_started(&child)?;
         // What no mount waits for is done while the first process makes them.
@@ -122,6 +133,7 @@ impl Shim {
         let first = self.first_client(&start);
         Ok(Started {
             child,
+            files,
             mounts,
             stdio,
             first,
@@ -136,9 +148,10 @@ impl Shim {
         })
     }
 
-    fn rootfs(&self, launch: &Launch) -> Result<Rootfs> {
-        let plan = snapshot::plan(&self.layout, &launch.recipe, &self.dir, launch.auto_remove);
-        plan.map(rootfs_of).map_err(|e| {
+    fn mount_plan(&self, launch: &Launch) -> Result<MountPlan> {
+        let (recipe, snapshotter) = (&launch.recipe, launch.snapshotter);
+        let plan = snapshot::plan(&self.layout, recipe, &self.dir, snapshotter, launch.auto_remove);
+        plan.map_err(|e| {
             use crate::error::Hint;
             Failure { hint: e.hint(), ..refused("find the root file system", &e) }
         })
@@ -169,6 +182,7 @@ impl Shim {
     fn serve(self, started: Started) {
         let Started {
             child,
+            files,
             mounts,
             stdio,
             first,
@@ -187,7 +201,10 @@ impl Shim {
         drop(plan);
         let ended = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e)).and_then(|pidfd| {
             let stdin_once = launch.stdin_once;
-            let running = Running { pidfd, stdio, listener, first, log, handler: &mut execs, stdin_once };
+            let needs = files.as_ref().map(|f| f.pidfd.try_clone()).transpose();
+            let needs = needs.map_err(|e| refused("keep the pidfd", &e))?;
+            let running =
+                Running { pidfd, needs, stdio, listener, first, log, handler: &mut execs, stdin_once };
             server::serve(running).map_err(|e| refused("serve the container", &e))
         });
         if ended.is_err() {
@@ -196,7 +213,7 @@ impl Shim {
             let _ = process::wait_pid(child.pid);
         }
         let code = ended.as_ref().map_or(137, |ended| i32::from(ended.status.code()));
-        end_stragglers(&execs);
+        end_stragglers(&execs, files.as_ref());
         let exit = Exit {
             code,
             signal: ended.as_ref().ok().and_then(|e| e.status.signal()),
@@ -214,6 +231,9 @@ impl Shim {
             rustix::thread::sched_yield();
         }
         drop(mounts);
+        if let Some(files) = files {
+            end_of(&files);
+        }
         match (launch.auto_remove, told) {
             (true, true) => self.leave(),
             (auto_remove, _) => self.record_end(&exit, state.started, auto_remove),
@@ -327,11 +347,13 @@ enum OurStdio {
 }
 
 /// With the host's pid namespace the first process's end is not that of the others: they became our children.
-fn end_stragglers(execs: &Execs<'_>) {
+fn end_stragglers(execs: &Execs<'_>, files: Option<&Child>) {
     if execs.namespaces.pid != crate::runtime::plan::Namespace::Host {
         return;
     }
-    while let Ok(children) = process::children() {
+    while let Ok(mut children) = process::children() {
+        // It has still to write what the kernel has not handed over.
+        children.retain(|child| files.is_none_or(|f| f.pid != *child));
         for child in &children {
             let _ = process::kill(*child, libc::SIGKILL);
         }
@@ -371,10 +393,13 @@ pub(super) fn explain_namespace(error: &sys::Error) -> Failure {
     Failure { hint, ..refused("make the container's namespaces", error) }
 }
 
-fn rootfs_of(plan: MountPlan) -> Rootfs {
-    match plan {
+fn rootfs_of(plan: &MountPlan) -> Rootfs {
+    match plan.clone() {
         MountPlan::Overlay { lowers, upper, work, volatile } => {
             Rootfs::Overlay { lowers, upper, work, volatile }
+        }
+        MountPlan::Fuse { mut lowers, hidden, .. } => {
+            Rootfs::HandedOver { source: lowers.swap_remove(0), hidden }
         }
         MountPlan::Directory { path } => Rootfs::Directory { path },
         MountPlan::HostTree { source, entries, upper, work, hidden, volatile } => {
@@ -382,6 +407,26 @@ fn rootfs_of(plan: MountPlan) -> Rootfs {
             Rootfs::HostTree { source, entries: entries.collect(), upper, work, hidden, volatile }
         }
     }
+}
+
+/// The process that serves the root, where the plan wants one.
+fn files_of(plan: &MountPlan) -> Result<Option<FileServer>> {
+    let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
+    let started = files::start(&files::Tree { lowers, upper, work, volatile: *volatile });
+    started.map(Some).map_err(|e| Failure {
+        hint: (e.errno() == libc::ENOENT || e.errno() == libc::EACCES)
+            .then(|| "the fuse snapshotter needs /dev/fuse, readable and writable by you".to_owned()),
+        ..refused("mount the root file system", &e)
+    })
+}
+
+/// The last mount is gone, so it ends by itself; one that does not is in nobody's way.
+fn end_of(files: &Child) {
+    if !matches!(process::readable_within(&files.pidfd, Some(FILES_PATIENCE)), Ok(true)) {
+        let _ = process::signal(&files.pidfd, libc::SIGKILL);
+    }
+    // Perhaps reaped already, along with the container's stragglers.
+    let _ = process::wait_pid(files.pid);
 }
 
 fn entry_kind(kind: EntryKind) -> HostEntryKind {

@@ -4,6 +4,7 @@
 pub mod client;
 mod error;
 mod exec;
+mod files;
 pub mod launch;
 mod life;
 pub mod log;

@@ -70,6 +70,15 @@ pub(super) fn plan(path: &Path, layout: &Layout, writable: Writable) -> Result<M
     Ok(MountPlan::HostTree { source, entries, upper, work, hidden: vec![store], volatile })
 }
 
+/// One tree over all of it, whatever is mounted below; only the store is hidden.
+pub(super) fn plan_fuse(path: &Path, layout: &Layout, writable: Writable) -> Result<MountPlan> {
+    let Writable { upper, work, volatile } = writable;
+    let source = std::fs::canonicalize(path).op_on("resolve", path)?;
+    let store = std::fs::canonicalize(layout.root()).op_on("resolve", layout.root())?;
+    let hidden = if store.starts_with(&source) { vec![store] } else { Vec::new() };
+    Ok(MountPlan::Fuse { lowers: vec![source, layout.skeleton_dir()], upper, work, volatile, hidden })
+}
+
 /// `None`: left out (sockets, pipes, devices).
 fn kind_of(entry: &std::fs::DirEntry, splits: bool) -> Option<EntryKind> {
     let kind = entry.file_type().ok()?;

@@ -1,9 +1,11 @@
 //! From layers and a fresh writable layer to a [`MountPlan`]: what to mount, not the mounting.
 //!
-//! One driver so far, `overlay`: the kernel's overlay in the user namespace. Layers are directories in the
-//! kernel's own format, so that every driver reads what any of them wrote.
+//! Two drivers: `overlay`, the kernel's own in the user namespace, and `fuse`, the room of that name, where the
+//! kernel's does not work or the user says so. Layers are directories in the kernel's own format, so that either
+//! driver reads what the other wrote.
 
 mod host;
+mod probe;
 mod skeleton;
 
 use std::os::unix::fs::PermissionsExt;
@@ -17,6 +19,30 @@ use crate::store::Layout;
 use crate::sys::{self, Context};
 
 pub use host::{Entry, EntryKind};
+pub use probe::choose;
+
+/// The most lower layers that the kernel's overlay takes, fs/overlayfs/overlayfs.h.
+const KERNEL_LAYERS: usize = 500;
+
+/// How layers become a root.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Snapshotter {
+    /// The kernel's overlay.
+    #[default]
+    Overlay,
+    /// Our own, over FUSE.
+    Fuse,
+}
+
+impl Snapshotter {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Fuse => "fuse",
+        }
+    }
+}
 
 /// What a container's root is made of, as its directory keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +63,15 @@ pub enum MountPlan {
         upper: PathBuf,
         work: PathBuf,
         volatile: bool,
+    },
+    /// The same by the FUSE overlay. `hidden`: directories that the container does not see, below the lowest but one
+    /// of `lowers`, which is a directory of the host then.
+    Fuse {
+        lowers: Vec<PathBuf>,
+        upper: PathBuf,
+        work: PathBuf,
+        volatile: bool,
+        hidden: Vec<PathBuf>,
     },
     Directory {
         path: PathBuf,
@@ -64,6 +99,8 @@ pub enum Error {
     Unreadable { path: PathBuf, source: sys::Error },
     #[error("the machine's own root cannot be written through")]
     WriteThroughRoot,
+    #[error("cannot find out which snapshotter works here: {message}")]
+    Probe { message: String, hint: Option<String> },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -76,6 +113,7 @@ impl Hint for Error {
                 Some("leave out `:rw`; what is written goes to a throw-away layer".into())
             }
             Self::Unreadable { .. } => Some("choose a directory that you may read and enter".into()),
+            Self::Probe { hint, .. } => hint.clone(),
             _ => None,
         }
     }
@@ -116,7 +154,13 @@ fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
 }
 
 /// Decides what to mount for a start of the container whose directory is `container`.
-pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) -> Result<MountPlan> {
+pub fn plan(
+    layout: &Layout,
+    recipe: &Recipe,
+    container: &Path,
+    snapshotter: Snapshotter,
+    volatile: bool,
+) -> Result<MountPlan> {
     let (upper, work) = (container.join(UPPER), container.join(WORK));
     match recipe {
         Recipe::Layers(layers) => {
@@ -129,6 +173,9 @@ pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) 
                 }
             }
             lowers.push(layout.skeleton_dir());
+            if snapshotter == Snapshotter::Fuse || lowers.len() > KERNEL_LAYERS {
+                return Ok(MountPlan::Fuse { lowers, upper, work, volatile, hidden: Vec::new() });
+            }
             Ok(MountPlan::Overlay { lowers, upper, work, volatile })
         }
         Recipe::Directory { path, write_through } => {
@@ -136,7 +183,11 @@ pub fn plan(layout: &Layout, recipe: &Recipe, container: &Path, volatile: bool) 
             if *write_through {
                 return Ok(MountPlan::Directory { path: path.clone() });
             }
-            host::plan(path, layout, host::Writable { upper, work, volatile })
+            let writable = host::Writable { upper, work, volatile };
+            match snapshotter {
+                Snapshotter::Overlay => host::plan(path, layout, writable),
+                Snapshotter::Fuse => host::plan_fuse(path, layout, writable),
+            }
         }
     }
 }

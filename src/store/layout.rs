@@ -35,6 +35,11 @@ impl Layout {
         self.root.join("events.log")
     }
 
+    /// Which driver makes roots here, as it was found out in this boot.
+    pub fn snapshotter(&self) -> PathBuf {
+        self.root.join("snapshotter")
+    }
+
     pub fn staging_dir(&self) -> PathBuf {
         self.root.join("staging")
     }

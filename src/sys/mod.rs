@@ -5,6 +5,8 @@
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
 mod error;
+pub mod flags;
+pub mod fuse;
 pub mod limits;
 pub mod link;
 pub mod memory;

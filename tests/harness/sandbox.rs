@@ -104,7 +104,26 @@ impl Sandbox {
         sandbox.make_dir(&sandbox.base);
         sandbox.make_dir(&sandbox.home());
         sandbox.make_dir(&sandbox.work());
+        sandbox.choose_snapshotter();
         sandbox
+    }
+
+    /// Who makes root file systems in this run of the tests.
+    pub fn snapshotter() -> String {
+        std::env::var("KELP_TEST_SNAPSHOTTER").unwrap_or_else(|_| "overlay".into())
+    }
+
+    /// The whole suite runs under another driver with `KELP_TEST_SNAPSHOTTER=fuse`.
+    fn choose_snapshotter(&self) {
+        let name = Self::snapshotter();
+        if name == "overlay" {
+            return;
+        }
+        self.make_dir(&self.home().join(".config"));
+        self.make_dir(&self.home().join(".config/kelp"));
+        let config = self.home().join(".config/kelp/config.toml");
+        fs::write(&config, format!("snapshotter = \"{name}\"\n")).unwrap();
+        self.give(&config);
     }
 
     fn make_dir(&self, dir: &Path) {

@@ -392,7 +392,7 @@ fn version_and_info_answer() {
     s.ok("version").has(env!("CARGO_PKG_VERSION"));
     s.ok("version --format '{{.Client.Version}}'").is(env!("CARGO_PKG_VERSION"));
     s.json("info --format '{{json .}}'");
-    s.ok("info").has("overlay");
+    s.ok("info").has(&format!("Storage Driver: {}", Sandbox::snapshotter()));
     s.ok("--version").has(env!("CARGO_PKG_VERSION"));
 }
 

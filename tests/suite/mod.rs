@@ -24,6 +24,7 @@ mod run;
 mod search;
 mod security;
 mod single;
+mod snapshotters;
 mod terminal;
 mod user;
 mod variants;

@@ -16,6 +16,7 @@ fn config(s: &Sandbox) -> Config {
         cache: s.work(),
         detach_keys: String::new(),
         stop_timeout: 10,
+        snapshotter: kelp::config::Snapshotter::Auto,
         registries: Default::default(),
         certificates: Vec::new(),
         credentials: Default::default(),

@@ -236,6 +236,7 @@ fn launch_of(
     };
     Ok(Launch {
         recipe,
+        snapshotter: engine.snapshotter(request.snapshotter)?,
         terminal: request.tty,
         stdin: request.interactive,
         stdin_once: request.stdin_once,

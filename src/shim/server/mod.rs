@@ -98,6 +98,8 @@ pub trait Handler {
 pub struct Running<'a> {
     /// Of the container's first process, a child of this process, not yet reaped.
     pub pidfd: OwnedFd,
+    /// A process that the container cannot live without: when it ends, the first process is killed.
+    pub needs: Option<OwnedFd>,
     pub stdio: Stdio,
     /// From [`listen`].
     pub listener: OwnedFd,
@@ -184,6 +186,8 @@ struct Output {
 
 struct Server<'a> {
     pidfd: OwnedFd,
+    /// `None` when it has ended, too.
+    needs: Option<OwnedFd>,
     /// Set when the first process has been reaped.
     ended: Option<(WaitStatus, Instant)>,
     outputs: Vec<Output>,
@@ -209,6 +213,7 @@ struct Server<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Source {
     Pidfd,
+    Needs,
     Listener,
     Output(usize),
     Stdin,
@@ -218,7 +223,7 @@ enum Source {
 
 impl<'a> Server<'a> {
     fn new(running: Running<'a>) -> Result<Self> {
-        let Running { pidfd, stdio, listener, first, log, handler, stdin_once } = running;
+        let Running { pidfd, needs, stdio, listener, first, log, handler, stdin_once } = running;
         let output = |stream, fd| Output { stream, fd, asleep: false, ended: false };
         let (outputs, pty, stdin) = match stdio {
             Stdio::Pty { master, stdin } => {
@@ -241,6 +246,7 @@ impl<'a> Server<'a> {
         let first = first.map(|f| Client::new(0, f.socket, Role::Attached(f.attach)));
         Ok(Self {
             pidfd,
+            needs,
             ended: None,
             outputs,
             pty,
@@ -268,6 +274,10 @@ impl<'a> Server<'a> {
         for (source, events) in self.poll()? {
             match source {
                 Source::Pidfd => self.reap()?,
+                Source::Needs => {
+                    self.needs = None;
+                    let _ = process::signal(&self.pidfd, libc::SIGKILL);
+                }
                 Source::Listener => self.accept(),
                 Source::Output(at) => self.pump(at),
                 Source::Stdin => self.feed(),
@@ -286,6 +296,7 @@ impl<'a> Server<'a> {
         if self.ended.is_none() {
             list.push((Source::Pidfd, self.pidfd.as_fd(), PollFlags::IN));
         }
+        list.extend(self.needs.iter().map(|fd| (Source::Needs, fd.as_fd(), PollFlags::IN)));
         if !self.full {
             list.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         }

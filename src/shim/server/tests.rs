@@ -143,6 +143,7 @@ impl Container {
             let mut handler = Real { pidfd: pidfd.try_clone().unwrap(), stopped: Vec::new() };
             let ended = serve(Running {
                 pidfd,
+                needs: None,
                 stdio,
                 listener,
                 first: socket,

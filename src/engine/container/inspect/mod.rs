@@ -191,7 +191,7 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
         log_path: engine.store.container_dir(&row.id).join("log").display().to_string(),
         name: format!("/{}", row.name),
         restart_count: 0,
-        driver: "overlay",
+        driver: Stored::of(&row)?.launch()?.snapshotter.name(),
         platform: "linux",
         host_config: host_config(&request),
         size_rw: size.map(|s| s.writable),

@@ -20,6 +20,7 @@ impl Fixture {
             cache: dir.path().join("cache"),
             detach_keys: String::new(),
             stop_timeout: 10,
+            snapshotter: crate::config::Snapshotter::Auto,
             registries: BTreeMap::new(),
             certificates: Vec::new(),
             credentials: Default::default(),
@@ -44,6 +45,11 @@ impl Fixture {
             network: NetworkMode::Host,
             ..CreateRequest::default()
         };
+        let launch = serde_json::json!({
+            "recipe": { "layers": [] }, "terminal": false, "stdin": false, "stdin_once": false,
+            "auto_remove": false, "seccomp": "default", "stop_signal": 15, "stop_timeout": null, "image": "debian",
+            "labels": {}, "host_pids": false, "cache": "/c", "snapshotter": "fuse",
+        });
         let record = ContainerRecord {
             id: ContainerId::random().unwrap(),
             name: name.parse().unwrap(),
@@ -60,7 +66,7 @@ impl Fixture {
             command: vec!["true".into()],
             layers: vec![],
             labels: labels.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            request: serde_json::json!({ "request": request, "launch": null, "spec": null }).to_string(),
+            request: serde_json::json!({ "request": request, "launch": launch, "spec": null }).to_string(),
         };
         self.engine.store.create_container(&record, |_| Ok(())).unwrap();
         record.id
@@ -153,6 +159,7 @@ fn inspects_in_dockers_shape() {
     for (pointer, value) in [
         ("/Id", serde_json::json!(id.as_str())),
         ("/Name", "/one".into()),
+        ("/Driver", "fuse".into()),
         ("/Path", "true".into()),
         ("/State/Status", "exited".into()),
         ("/State/Running", false.into()),

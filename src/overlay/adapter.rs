@@ -1,0 +1,512 @@
+//! The one place that speaks FUSE: each request of crate `fuser` becomes a call of the logic, each result a reply.
+//!
+//! What the kernel is told to do by itself is here, too: what it may believe for ever, and which requests it need
+//! not send.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, FileType, Filesystem, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyBmap,
+    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use rustix::io::Errno;
+
+use super::attr::{Attr, Change};
+use super::counts::{Counts, Operation};
+use super::create::Kind;
+use super::readdir::FIRST;
+use super::rename::{At, Target};
+use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked};
+use super::{Overlay, Result};
+use crate::sys::flags;
+
+/// How long the kernel may believe what it was told: nobody else changes the layers.
+const FOR_EVER: Duration = Duration::from_secs(1 << 31);
+/// Most bytes in one write.
+const MAX_WRITE: u32 = 1 << 20;
+const FIRST_GENERATION: Generation = Generation(0);
+const NO_HANDLE: FileHandle = FileHandle(0);
+
+/// The logic as `fuser` wants it.
+pub(super) struct Adapter {
+    overlay: Overlay,
+    counts: Arc<Counts>,
+}
+
+thread_local! {
+    /// What a worker reads into before it replies.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Adapter {
+    pub(super) fn new(overlay: Overlay, counts: Arc<Counts>) -> Self {
+        Self { overlay, counts }
+    }
+
+    /// The logic, called for one request of this kind.
+    fn on(&self, operation: Operation) -> &Overlay {
+        self.counts.count(operation);
+        &self.overlay
+    }
+}
+
+fn refuse(e: Errno) -> fuser::Errno {
+    fuser::Errno::from_i32(e.raw_os_error())
+}
+
+macro_rules! reply {
+    ($result:expr, $reply:ident, $value:pat => $answer:expr) => {
+        match $result {
+            Ok($value) => $answer,
+            Err(e) => $reply.error(refuse(e)),
+        }
+    };
+}
+
+fn entry(result: Result<Attr>, reply: ReplyEntry) {
+    match result {
+        Ok(attr) => reply.entry(&FOR_EVER, &file_attr(&attr), FIRST_GENERATION),
+        Err(e) => reply.error(refuse(e)),
+    }
+}
+
+fn empty(result: Result<()>, reply: ReplyEmpty) {
+    match result {
+        Ok(()) => reply.ok(),
+        Err(e) => reply.error(refuse(e)),
+    }
+}
+
+fn xattr(result: Result<Vec<u8>>, size: u32, reply: ReplyXattr) {
+    match result {
+        Ok(value) if size == 0 => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        Ok(value) if value.len() > size as usize => reply.error(fuser::Errno::ERANGE),
+        Ok(value) => reply.data(&value),
+        Err(e) => reply.error(refuse(e)),
+    }
+}
+
+impl Filesystem for Adapter {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        // Each by itself: an older kernel lacks one and has the others.
+        for wish in [
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_WRITEBACK_CACHE,
+            InitFlags::FUSE_NO_OPEN_SUPPORT,
+            InitFlags::FUSE_NO_OPENDIR_SUPPORT,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_POSIX_ACL,
+            InitFlags::FUSE_DONT_MASK,
+            InitFlags::FUSE_HAS_IOCTL_DIR,
+        ] {
+            let _ = config.add_capabilities(wish);
+        }
+        let _ = config.set_max_write(MAX_WRITE);
+        let _ = config.set_max_background(64);
+        Ok(())
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.on(Operation::Lookup).lookup(parent.0, name.as_bytes()) {
+            // That there is nothing may be believed like everything else.
+            Err(Errno::NOENT) => reply.entry(&FOR_EVER, &nothing(), FIRST_GENERATION),
+            other => entry(other, reply),
+        }
+    }
+
+    fn forget(&self, _: &Request, ino: INodeNo, nlookup: u64) {
+        self.on(Operation::Forget).forget(ino.0, nlookup);
+    }
+
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let result = self.on(Operation::GetAttr).getattr(ino.0);
+        reply!(result, reply, attr => reply.attr(&FOR_EVER, &file_attr(&attr)));
+    }
+
+    fn setattr(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _fh: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let change =
+            Change { mode, uid, gid, size, atime: atime.map(time_asked), mtime: mtime.map(time_asked) };
+        let result = self.on(Operation::SetAttr).setattr(ino.0, &change, req.uid());
+        reply!(result, reply, attr => reply.attr(&FOR_EVER, &file_attr(&attr)));
+    }
+
+    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
+        let result = self.on(Operation::ReadLink).readlink(ino.0);
+        reply!(result, reply, target => reply.data(&target));
+    }
+
+    fn mknod(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let maker = maker(req, umask);
+        entry(self.on(Operation::MkNod).mknod(parent.0, name.as_bytes(), mode, maker), reply);
+    }
+
+    fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let maker = maker(req, umask);
+        let overlay = self.on(Operation::MkDir);
+        entry(overlay.make(parent.0, name.as_bytes(), Kind::Directory, mode, maker), reply);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.on(Operation::Unlink).unlink(parent.0, name.as_bytes()), reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.on(Operation::RmDir).rmdir(parent.0, name.as_bytes()), reply);
+    }
+
+    fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let kind = Kind::Symlink(target.as_os_str().as_bytes());
+        let overlay = self.on(Operation::Symlink);
+        entry(overlay.make(parent.0, name.as_bytes(), kind, 0o777, maker(req, 0)), reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        newparent: INodeNo,
+        newname: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let target = match flags.bits() {
+            0 => Ok(Target::Replace),
+            libc::RENAME_NOREPLACE => Ok(Target::Refuse),
+            libc::RENAME_EXCHANGE => Ok(Target::Exchange),
+            _ => Err(Errno::INVAL),
+        };
+        let from = At { dir: parent.0, name: name.as_bytes() };
+        let to = At { dir: newparent.0, name: newname.as_bytes() };
+        let overlay = self.on(Operation::Rename);
+        empty(target.and_then(|target| overlay.rename(from, to, target)), reply);
+    }
+
+    fn link(&self, _: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        entry(self.on(Operation::Link).link(ino.0, newparent.0, newname.as_bytes()), reply);
+    }
+
+    /// Never again, says this answer.
+    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.on(Operation::Open);
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn read(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        size: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let overlay = self.on(Operation::Read);
+        BUFFER.with_borrow_mut(|buffer| {
+            let size = size as usize;
+            if buffer.len() < size {
+                buffer.resize(size, 0);
+            }
+            match buffer.get_mut(..size).ok_or(Errno::INVAL).and_then(|b| overlay.read(ino.0, offset, b)) {
+                Ok(length) => reply.data(buffer.get(..length).unwrap_or_default()),
+                Err(e) => reply.error(refuse(e)),
+            }
+        });
+    }
+
+    fn write(
+        &self,
+        req: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        // The kernel asks whether the writer is root of the machine; root of the container has the power, too.
+        let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) && req.uid() != 0;
+        let result = self.on(Operation::Write).write(ino.0, offset, data, unprivileged);
+        reply!(result, reply, written => reply.written(u32::try_from(written).unwrap_or(u32::MAX)));
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        self.on(Operation::Flush);
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        empty(self.on(Operation::Fsync).sync(ino.0, datasync), reply);
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        self.on(Operation::OpenDir);
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        match self.on(Operation::ReadDir).list(ino.0, offset, |entry| {
+            let (id, kind) = match entry.what {
+                Seen::Dot(id) => (id, FileType::Directory),
+                Seen::Item(item) => (self.overlay.number_of(item), kind_of(item.kind)),
+            };
+            Ok(reply.add(INodeNo(id), entry.offset, kind, OsStr::from_bytes(entry.name)))
+        }) {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(refuse(e)),
+        }
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        match self.on(Operation::ReadDirPlus).list(ino.0, offset, |entry| {
+            let (attr, known) = match entry.what {
+                Seen::Dot(id) => (directory(id), None),
+                Seen::Item(item) => match self.overlay.look_at(ino.0, item) {
+                    Ok(Some(attr)) => (file_attr(&attr), Some(attr.id)),
+                    // Gone since the listing was made, or not to be looked at: whoever asks for it is told.
+                    Ok(None) | Err(_) => return Ok(false),
+                },
+            };
+            let name = OsStr::from_bytes(entry.name);
+            let full = reply.add(attr.ino, entry.offset, name, &FOR_EVER, &attr, FIRST_GENERATION);
+            if let Some(id) = known.filter(|_| full) {
+                self.overlay.forget(id, 1);
+            }
+            Ok(full)
+        }) {
+            Ok(()) => reply.ok(),
+            Err(e) => reply.error(refuse(e)),
+        }
+    }
+
+    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        empty(self.on(Operation::FsyncDir).sync(ino.0, datasync), reply);
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        reply!(self.on(Operation::StatFs).statfs(), reply, s => {
+            let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+            let (size, name, fragment) = (small(s.f_bsize), small(s.f_namemax), small(s.f_frsize));
+            reply.statfs(s.f_blocks, s.f_bfree, s.f_bavail, s.f_files, s.f_ffree, size, name, fragment);
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let overlay = self.on(Operation::SetXattr);
+        empty(overlay.setxattr(ino.0, name.as_bytes(), value, flags.cast_unsigned()), reply);
+    }
+
+    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        xattr(self.on(Operation::GetXattr).getxattr(ino.0, name.as_bytes()), size, reply);
+    }
+
+    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        xattr(self.on(Operation::ListXattr).listxattr(ino.0), size, reply);
+    }
+
+    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.on(Operation::RemoveXattr).removexattr(ino.0, name.as_bytes()), reply);
+    }
+
+    /// The kernel checks permissions itself.
+    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        self.on(Operation::Other);
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn create(
+        &self,
+        req: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        umask: u32,
+        _flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let result = self.on(Operation::Create).create(parent.0, name.as_bytes(), mode, maker(req, umask));
+        reply!(result, reply, attr => {
+            let flags = fuser::FopenFlags::FOPEN_KEEP_CACHE;
+            reply.created(&FOR_EVER, &file_attr(&attr), FIRST_GENERATION, NO_HANDLE, flags);
+        });
+    }
+
+    fn bmap(&self, _: &Request, _: INodeNo, _: u32, _: u64, reply: ReplyBmap) {
+        self.on(Operation::Other);
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        cmd: u32,
+        in_data: &[u8],
+        _out_size: u32,
+        reply: ReplyIoctl,
+    ) {
+        let overlay = self.on(Operation::Ioctl);
+        let result = match (cmd, in_data.first_chunk::<4>()) {
+            (GET_FLAGS, _) => overlay.flags(ino.0).map(|flags| flags.to_ne_bytes().to_vec()),
+            (SET_FLAGS, Some(flags)) => {
+                overlay.set_flags(ino.0, u32::from_ne_bytes(*flags)).map(|()| Vec::new())
+            }
+            (flags::GET_EXTENDED, _) => overlay.flags_extended(ino.0).map(|flags| flags.to_vec()),
+            (flags::SET_EXTENDED, _) => match in_data.first_chunk() {
+                Some(value) => overlay.set_flags_extended(ino.0, value).map(|()| Vec::new()),
+                None => Err(Errno::INVAL),
+            },
+            _ => Err(Errno::NOTTY),
+        };
+        reply!(result, reply, out => reply.ioctl(0, &out));
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: fuser::PollNotifier,
+        _: fuser::PollEvents,
+        _: fuser::PollFlags,
+        reply: ReplyPoll,
+    ) {
+        self.on(Operation::Other);
+        reply.error(fuser::Errno::ENOSYS);
+    }
+
+    fn fallocate(
+        &self,
+        _: &Request,
+        ino: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let overlay = self.on(Operation::Fallocate);
+        empty(overlay.fallocate(ino.0, offset, length, mode.cast_unsigned()), reply);
+    }
+
+    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let result = self.on(Operation::Seek).seek(ino.0, offset, whence);
+        reply!(result, reply, at => reply.offset(i64::try_from(at).unwrap_or(i64::MAX)));
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        ino_in: INodeNo,
+        _: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        _: FileHandle,
+        offset_out: u64,
+        len: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let overlay = self.on(Operation::CopyRange);
+        let result = overlay.copy_range((ino_in.0, offset_in), (ino_out.0, offset_out), len);
+        reply!(result, reply, copied => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)));
+    }
+}
+
+/// `FS_IOC_GETFLAGS` and `FS_IOC_SETFLAGS`, linux/fs.h.
+const GET_FLAGS: u32 = 0x8008_6601;
+const SET_FLAGS: u32 = 0x4008_6602;
+
+/// An entry of a listing on its way into a reply.
+struct Line<'a> {
+    name: &'a [u8],
+    /// Where the next read goes on.
+    offset: u64,
+    what: Seen<'a>,
+}
+
+enum Seen<'a> {
+    Dot(u64),
+    Item(&'a super::readdir::Item),
+}
+
+impl Overlay {
+    /// Hands over entries behind `offset` until `add` says that there is room for no more.
+    fn list(&self, id: u64, offset: u64, mut add: impl FnMut(Line<'_>) -> Result<bool>) -> Result<()> {
+        let listing = self.listing(id, offset)?;
+        if offset < 1 && add(Line { name: b".", offset: 1, what: Seen::Dot(id) })? {
+            return Ok(());
+        }
+        if offset < FIRST {
+            let above = Seen::Dot(self.parent_of(id)?);
+            if add(Line { name: b"..", offset: FIRST, what: above })? {
+                return Ok(());
+            }
+        }
+        for item in listing.after(offset) {
+            if add(Line { name: &item.name, offset: item.offset, what: Seen::Item(item) })? {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

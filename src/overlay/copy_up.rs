@@ -1,0 +1,284 @@
+//! Bringing an object up: what is about to be changed is copied from its lower layer to the upper one first.
+//!
+//! The copy is finished in the work directory and then renamed, so that nobody sees half of it, and a full disk
+//! leaves the lower file shown as it was. It keeps owner, mode, times, attributes, access control lists, holes,
+//! and the links that are known.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
+    XattrFlags,
+};
+use rustix::io::Errno;
+
+use super::inode::{Key, Where};
+use super::place::Place;
+use super::whiteout::{is_format_attribute, magic};
+use super::xattr::{list_raw, read_raw};
+use super::{Overlay, Result, lock};
+
+/// What becomes of a file's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Kept,
+    /// It is about to be cut to nothing.
+    Dropped,
+}
+
+/// What is copied.
+struct Original<'a> {
+    node: &'a Where,
+    place: &'a Place,
+    stat: &'a Stat,
+}
+
+impl Overlay {
+    pub(super) fn copy_up(&self, id: u64) -> Result<()> {
+        self.copy_up_as(id, Content::Kept)
+    }
+
+    /// Makes sure that the object and all directories above it are in the upper layer.
+    pub(super) fn copy_up_as(&self, id: u64, content: Content) -> Result<()> {
+        self.work()?;
+        let mut chain = Vec::new();
+        let mut at = id;
+        loop {
+            let node = self.where_is(at)?;
+            if node.layer == 0 {
+                break;
+            }
+            // What has no name any more has no place above either.
+            if node.pinned.is_some() {
+                chain.push(at);
+                break;
+            }
+            chain.push(at);
+            at = node.parent;
+        }
+        for step in chain.into_iter().rev() {
+            self.copy_up_one(step, content)?;
+        }
+        Ok(())
+    }
+
+    fn copy_up_one(&self, id: u64, content: Content) -> Result<()> {
+        let turn = usize::try_from(id).unwrap_or_default() % self.copying.len();
+        let _turn = self.copying.get(turn).map(lock);
+        let (node, place, stat) = self.reach(id)?;
+        if node.layer == 0 {
+            return Ok(());
+        }
+        let work = self.work()?;
+        let temporary = self.temporary_name();
+        let original = Original { node: &node, place: &place, stat: &stat };
+        let made = self.copy_to(work, &temporary, &original, content);
+        let named = made.and_then(|fd| self.give_name(work, &temporary, &node, fd));
+        let key = match named {
+            Ok(key) => key,
+            Err(e) => {
+                discard(work, &temporary, node.kind);
+                return Err(e);
+            }
+        };
+        lock(&self.table).brought_up(id, key);
+        lock(&self.files).remove(id);
+        if node.kind == FileType::Directory {
+            return Ok(());
+        }
+        let aliases = lock(&self.table).take_aliases(id);
+        aliases.iter().try_for_each(|(parent, name)| self.link_alias(id, *parent, name))
+    }
+
+    /// Gives the copy its name; an object without one stays reachable through its descriptor.
+    fn give_name(&self, work: &OwnedFd, temporary: &str, node: &Where, fd: OwnedFd) -> Result<Key> {
+        let stat = rustix::fs::statat(work, temporary, AtFlags::SYMLINK_NOFOLLOW)?;
+        let key = Key::of(&stat);
+        if node.pinned.is_some() {
+            rustix::fs::unlinkat(work, temporary, AtFlags::empty())?;
+            lock(&self.table).unlinked(node.id, node.parent, &node.name, fd.into());
+            return Ok(key);
+        }
+        let parent = self.dir(node.parent, 0)?;
+        let before = rustix::fs::fstat(&parent)?;
+        rustix::fs::renameat_with(work, temporary, &parent, &*node.name, RenameFlags::NOREPLACE)?;
+        // The directory above did not change, as far as anybody can see.
+        let _ = Place::Open(parent).set_times(&times_of(&before));
+        Ok(key)
+    }
+
+    /// A further name of a file that was brought up: it is a link of the same file above, too.
+    pub(super) fn link_alias(&self, id: u64, parent: u64, name: &[u8]) -> Result<()> {
+        let dir = self.upper_dir(parent)?;
+        let before = rustix::fs::fstat(&dir)?;
+        let (_, place, _) = self.reach(id)?;
+        match self.link_to(&place, &dir, name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e),
+        }
+        let _ = Place::Open(dir).set_times(&times_of(&before));
+        Ok(())
+    }
+
+    pub(super) fn link_to(&self, place: &Place, dir: &OwnedFd, name: impl rustix::path::Arg) -> Result<()> {
+        match place {
+            Place::Name { dir: from, name: old } => {
+                rustix::fs::linkat(from, &**old, dir, name, AtFlags::empty())
+            }
+            Place::Open(fd) => {
+                rustix::fs::linkat(rustix::fs::CWD, magic(fd).as_str(), dir, name, AtFlags::SYMLINK_FOLLOW)
+            }
+        }
+    }
+
+    /// Makes the whole copy under a name in the work directory; the descriptor names it.
+    fn copy_to(
+        &self,
+        work: &OwnedFd,
+        name: &str,
+        original: &Original<'_>,
+        content: Content,
+    ) -> Result<OwnedFd> {
+        let Original { node, place, stat } = *original;
+        let source = place.pin()?;
+        match node.kind {
+            FileType::RegularFile => {
+                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+                let to = rustix::fs::openat(work, name, flags, Mode::from_raw_mode(0o600))?;
+                if content == Content::Kept && stat.st_size > 0 {
+                    let from = place.open(OFlags::RDONLY)?;
+                    copy_content(&from, &to, u64::try_from(stat.st_size).unwrap_or_default())?;
+                    if !self.volatile {
+                        rustix::fs::fdatasync(&to)?;
+                    }
+                }
+            }
+            FileType::Directory => rustix::fs::mkdirat(work, name, Mode::RWXU)?,
+            FileType::Symlink => {
+                let target = match place {
+                    Place::Name { dir, name } => rustix::fs::readlinkat(dir, &**name, Vec::new())?,
+                    Place::Open(fd) => rustix::fs::readlinkat(fd, "", Vec::new())?,
+                };
+                rustix::fs::symlinkat(target, work, name)?;
+            }
+            kind => {
+                let device: Dev = stat.st_rdev;
+                rustix::fs::mknodat(work, name, kind, Mode::from_raw_mode(0o600), device)?;
+            }
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let copy = rustix::fs::openat(work, name, flags, Mode::empty())?;
+        self.copy_attributes(&source, &copy, node.kind, stat)?;
+        Ok(copy)
+    }
+
+    /// The owner first, which takes setuid away; the times last.
+    fn copy_attributes(&self, from: &OwnedFd, to: &OwnedFd, kind: FileType, stat: &Stat) -> Result<()> {
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        if !self.owners.are_kept() {
+            rustix::fs::chownat(to, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+        }
+        let path = magic(to);
+        copy_xattrs(from, to)?;
+        if kind != FileType::Symlink {
+            let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+            rustix::fs::chmodat(rustix::fs::CWD, path.as_str(), mode, AtFlags::empty())?;
+        }
+        rustix::fs::utimensat(rustix::fs::CWD, path.as_str(), &times_of(stat), AtFlags::empty())
+    }
+}
+
+/// Takes back what was begun.
+pub(super) fn discard(work: &OwnedFd, name: &str, kind: FileType) {
+    let flags = if kind == FileType::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    let _ = rustix::fs::unlinkat(work, name, flags);
+}
+
+pub(super) fn times_of(stat: &Stat) -> Timestamps {
+    let time = |seconds, nanoseconds: u64| Timespec {
+        tv_sec: seconds,
+        tv_nsec: i64::try_from(nanoseconds).unwrap_or_default(),
+    };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
+/// All but the overlay's own; what the file system above does not take is left out, except access control lists.
+fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
+    let (source, target) = (magic(from), magic(to));
+    for name in list_raw(&source)?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        if is_format_attribute(name) && !name.starts_with(b"user.overlay.overlay.") {
+            continue;
+        }
+        let value = match read_raw(&source, name) {
+            Err(Errno::NODATA | Errno::NOTSUP) => continue,
+            other => other?,
+        };
+        match rustix::fs::setxattr(target.as_str(), name, &value, XattrFlags::empty()) {
+            Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(b"system.posix_acl_") => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Shares the blocks where the file system can, else copies what is not a hole.
+fn copy_content(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(());
+    }
+    rustix::fs::ftruncate(to, size)?;
+    let mut at = 0;
+    while at < size {
+        let (start, end) = match rustix::fs::seek(from, SeekFrom::Data(at)) {
+            Ok(start) => (start, rustix::fs::seek(from, SeekFrom::Hole(start))?),
+            // Nothing but a hole to the end.
+            Err(Errno::NXIO) => break,
+            // A file system that knows no holes.
+            Err(Errno::INVAL) => (at, size),
+            Err(e) => return Err(e),
+        };
+        copy_range(from, to, start, end.min(size))?;
+        at = end;
+    }
+    Ok(())
+}
+
+fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
+    let (mut input, mut output) = (start, start);
+    while input < end {
+        let length = usize::try_from(end - input).unwrap_or(usize::MAX).min(1 << 30);
+        let at = input;
+        match rustix::fs::copy_file_range(from, Some(&mut input), to, Some(&mut output), length) {
+            // The file is shorter than it said.
+            Ok(0) => return Ok(()),
+            Ok(_) => {}
+            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::IO) => {
+                return copy_through(from, to, at, end);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+fn copy_through(from: impl AsFd, to: impl AsFd, start: u64, end: u64) -> Result<()> {
+    let mut buffer = vec![0u8; 1 << 17];
+    let mut at = start;
+    while at < end {
+        let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        let read = rustix::io::pread(&from, &mut buffer[..length], at)?;
+        if read == 0 {
+            break;
+        }
+        let mut rest = &buffer[..read];
+        while !rest.is_empty() {
+            let written = rustix::io::pwrite(&to, rest, at)?;
+            rest = &rest[written..];
+            at += written as u64;
+        }
+    }
+    Ok(())
+}

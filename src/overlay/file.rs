@@ -1,0 +1,196 @@
+//! Content: read, write, allocate, seek, copy, sync.
+//!
+//! The kernel tells of no opening and no closing (it would be two requests for each), so descriptors of content
+//! are kept by use, and opened again when they are needed again; a file without a name is opened through the
+//! descriptor that pins it. A file is brought up when the first byte of it is written.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use rustix::fs::{FallocateFlags, FileType, IFlags, OFlags, SeekFrom, StatVfs};
+use rustix::io::Errno;
+
+use super::inode::{Key, Where};
+use super::{Overlay, Result, lock};
+use crate::sys::{self, flags};
+
+/// A file open for work on its content.
+#[derive(Debug)]
+pub(super) struct Data {
+    pub fd: OwnedFd,
+    pub writable: bool,
+}
+
+impl Overlay {
+    pub(super) fn read(&self, id: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let data = self.data(id, false)?;
+        loop {
+            match rustix::io::pread(&data.fd, &mut *buffer, offset) {
+                Err(Errno::INTR) => {}
+                // Less than was asked for is the end of the file.
+                other => return other,
+            }
+        }
+    }
+
+    /// `unprivileged`: the writer has no power over the file, which loses setuid and setgid.
+    pub(super) fn write(&self, id: u64, offset: u64, bytes: &[u8], unprivileged: bool) -> Result<usize> {
+        let data = self.data(id, true)?;
+        if unprivileged {
+            let (_, place, stat) = self.reach(id)?;
+            self.drop_privileges(&place, &stat)?;
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            match rustix::io::pwrite(&data.fd, &bytes[done..], offset + done as u64) {
+                Ok(0) => return Err(Errno::IO),
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(e) if done == 0 => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(done)
+    }
+
+    pub(super) fn truncate(&self, node: &Where, size: u64) -> Result<()> {
+        match node.kind {
+            FileType::RegularFile => rustix::fs::ftruncate(&self.data(node.id, true)?.fd, size),
+            FileType::Directory => Err(Errno::ISDIR),
+            _ => Err(Errno::INVAL),
+        }
+    }
+
+    pub(super) fn fallocate(&self, id: u64, offset: u64, length: u64, mode: u32) -> Result<()> {
+        let data = self.data(id, true)?;
+        let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
+        rustix::fs::fallocate(&data.fd, mode, offset, length)
+    }
+
+    /// SEEK_DATA and SEEK_HOLE; the kernel does the others.
+    pub(super) fn seek(&self, id: u64, offset: i64, whence: i32) -> Result<u64> {
+        let offset = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
+        let whence = match whence {
+            libc::SEEK_DATA => SeekFrom::Data(offset),
+            libc::SEEK_HOLE => SeekFrom::Hole(offset),
+            _ => return Err(Errno::INVAL),
+        };
+        rustix::fs::seek(&self.data(id, false)?.fd, whence)
+    }
+
+    /// At most `length` bytes; how many.
+    pub(super) fn copy_range(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Result<usize> {
+        let target = self.data(to.0, true)?;
+        let source = self.data(from.0, false)?;
+        let (mut input, mut output) = (from.1, to.1);
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
+        rustix::fs::copy_file_range(&source.fd, Some(&mut input), &target.fd, Some(&mut output), length)
+    }
+
+    /// Makes what was written survive a crash of the machine, unless nothing is meant to.
+    pub(super) fn sync(&self, id: u64, data_only: bool) -> Result<()> {
+        let node = self.where_is(id)?;
+        if self.volatile || node.layer > 0 || !self.has_upper() {
+            return Ok(());
+        }
+        match node.kind {
+            FileType::RegularFile => {
+                let data = self.data(id, false)?;
+                if data_only { rustix::fs::fdatasync(&data.fd) } else { rustix::fs::fsync(&data.fd) }
+            }
+            FileType::Directory => {
+                let (_, place, _) = self.reach(id)?;
+                rustix::fs::fsync(place.open(OFlags::RDONLY | OFlags::DIRECTORY)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn statfs(&self) -> Result<StatVfs> {
+        rustix::fs::fstatvfs(self.layers.first().ok_or(Errno::STALE)?)
+    }
+
+    /// The flags of chattr(1).
+    pub(super) fn flags(&self, id: u64) -> Result<u32> {
+        let (_, place, _) = self.reach(id)?;
+        rustix::fs::ioctl_getflags(place.open(OFlags::RDONLY)?).map(|flags| flags.bits())
+    }
+
+    pub(super) fn set_flags(&self, id: u64, flags: u32) -> Result<()> {
+        rustix::fs::ioctl_setflags(self.flags_target(id)?, IFlags::from_bits_retain(flags))
+    }
+
+    /// The same and what XFS added to them.
+    pub(super) fn flags_extended(&self, id: u64) -> Result<flags::Extended> {
+        let (_, place, _) = self.reach(id)?;
+        flags::get_extended(place.open(OFlags::RDONLY)?).map_err(errno)
+    }
+
+    pub(super) fn set_flags_extended(&self, id: u64, value: &flags::Extended) -> Result<()> {
+        flags::set_extended(self.flags_target(id)?, value).map_err(errno)
+    }
+
+    fn flags_target(&self, id: u64) -> Result<OwnedFd> {
+        self.copy_up(id)?;
+        let (_, place, _) = self.reach(id)?;
+        place.open(OFlags::RDONLY)
+    }
+
+    /// The file open for work on its content; for writing it is brought up first.
+    pub(super) fn data(&self, id: u64, write: bool) -> Result<Arc<Data>> {
+        let kept = lock(&self.files).get(id).filter(|data| data.writable || !write);
+        if let Some(data) = kept {
+            return Ok(data);
+        }
+        if write {
+            self.copy_up(id)?;
+        }
+        for _ in 0..8 {
+            let node = self.where_is(id)?;
+            match node.kind {
+                FileType::RegularFile => {}
+                FileType::Directory => return Err(Errno::ISDIR),
+                _ => return Err(Errno::INVAL),
+            }
+            let place = match self.place_of(&node) {
+                Err(Errno::STALE) => continue,
+                other => other?,
+            };
+            let upper = node.layer == 0 && self.has_upper();
+            let writable = upper.then(|| place.open(OFlags::RDWR));
+            let opened = match writable {
+                Some(Ok(fd)) => Data { fd, writable: true },
+                // Renamed since.
+                Some(Err(Errno::NOENT | Errno::LOOP)) => continue,
+                Some(Err(e)) if write => return Err(e),
+                _ => match place.open(OFlags::RDONLY) {
+                    Err(Errno::NOENT | Errno::LOOP) => continue,
+                    fd => Data { fd: fd?, writable: false },
+                },
+            };
+            if Key::of(&rustix::fs::fstat(&opened.fd)?) != node.key {
+                continue;
+            }
+            if let Some(data) = self.keep_open(id, node.key, opened) {
+                return Ok(data);
+            }
+        }
+        Err(Errno::STALE)
+    }
+
+    /// Remembers the open file. `None`: it was forgotten or brought up meanwhile, and the descriptor is worth nothing.
+    pub(super) fn keep_open(&self, id: u64, key: Key, data: Data) -> Option<Arc<Data>> {
+        let data = Arc::new(data);
+        lock(&self.files).put(id, Arc::clone(&data));
+        // Looked at after it is there: whoever brings the file up takes it away after telling the table.
+        if lock(&self.table).get(id).is_ok_and(|node| node.key == key) {
+            return Some(data);
+        }
+        lock(&self.files).remove(id);
+        None
+    }
+}
+
+fn errno(e: sys::Error) -> Errno {
+    Errno::from_raw_os_error(e.errno())
+}

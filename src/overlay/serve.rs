@@ -1,0 +1,130 @@
+//! From layers to a mount that is served.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex};
+
+use fuser::{Config, Session, SessionACL};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::adapter::Adapter;
+use super::counts::Counts;
+use super::inode::{Found, Table};
+use super::lru::Lru;
+use super::whiteout::Form;
+use super::{LayerIndex, Layers, Options, Overlay, Result, Upper};
+use crate::sys::{self, Context};
+
+/// Descriptors of content that are kept at most.
+const FILES: u64 = 1024;
+/// Directories that are held open at most, each layer of a merged one counted.
+const DIRECTORIES: u64 = 8192;
+/// Listings that are remembered.
+const LISTINGS: usize = 64;
+
+/// A mount that is nowhere yet, and who answers for it.
+#[derive(Debug)]
+pub struct Mounted {
+    /// Detached; whoever touches it waits until the server runs.
+    pub mount: OwnedFd,
+    pub server: Server,
+}
+
+/// Answers the requests of one mount.
+pub struct Server {
+    overlay: Overlay,
+    device: OwnedFd,
+    workers: usize,
+    counts: Arc<Counts>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("overlay", &self.overlay).finish_non_exhaustive()
+    }
+}
+
+/// Mounts the layers as one tree. `name` is part of the type that is shown, `fuse.NAME`, `attributes` are `MOUNT_ATTR_*` bits.
+pub fn mount(layers: Layers, options: Options, name: &str, attributes: u64) -> sys::Result<Mounted> {
+    let workers = options.workers.max(1);
+    let overlay = Overlay::new(layers, options).op("read the layers")?;
+    let (mount, device) = sys::fuse::mount(name, attributes)?;
+    let server = Server { overlay, device, workers, counts: Arc::default() };
+    Ok(Mounted { mount, server })
+}
+
+impl Server {
+    /// How many requests of each kind there were.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.counts)
+    }
+
+    /// Answers requests until the last mount of the tree is gone. Returns then; an error is the end, too, and
+    /// whoever uses the tree gets `ENOTCONN` from there on.
+    pub fn serve(self) -> io::Result<()> {
+        let Self { overlay, device, workers, counts } = self;
+        let mut config = Config::default();
+        config.acl = SessionACL::All;
+        config.n_threads = Some(workers);
+        config.clone_fd = workers > 1;
+        match Session::from_fd(Adapter::new(overlay, counts), device, SessionACL::All, config) {
+            // Nobody wanted it after all.
+            Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
+            session => session?.run(),
+        }
+    }
+}
+
+impl Overlay {
+    fn new(layers: Layers, options: Options) -> Result<Self> {
+        let Layers { lowers, upper } = layers;
+        let mut all = Vec::with_capacity(lowers.len() + 1);
+        let mut work = None;
+        let mut hides = Form::Device;
+        if let Some(Upper { dir, work: outer }) = upper {
+            let inner = fresh_work(&outer)?;
+            hides = Form::probe(&inner)?;
+            all.push(dir);
+            work = Some(inner);
+        }
+        all.extend(lowers);
+        let top = all.first().ok_or(Errno::INVAL)?;
+        let stat = rustix::fs::fstat(top)?;
+        let mut below = Vec::new();
+        for index in 1..all.len() {
+            // What is under an opaque top shows no more.
+            if hides.is_opaque(&all[index - 1])? {
+                break;
+            }
+            below.push(LayerIndex::try_from(index).map_err(|_| Errno::TOOBIG)?);
+        }
+        let found = Found { layer: 0, stat, below };
+        let descriptors = sys::limits::get(libc::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let bounded = |most: u64, share: u64| usize::try_from(most.min(descriptors / share)).unwrap_or(64);
+        Ok(Self {
+            layers: all.into_iter().map(Arc::new).collect(),
+            work,
+            volatile: options.volatile,
+            owners: options.owners,
+            hides,
+            table: Mutex::new(Table::new(&found)),
+            dirs: Mutex::new(Lru::new(bounded(DIRECTORIES, 4))),
+            files: Mutex::new(Lru::new(bounded(FILES, 4))),
+            listings: Mutex::new(Lru::new(LISTINGS)),
+            copying: std::array::from_fn(|_| Mutex::new(())),
+            temporary: AtomicU64::new(0),
+        })
+    }
+}
+
+/// An empty directory `work` in `outer`, as the kernel's overlay makes it: what a mount that died left is removed.
+fn fresh_work(outer: &OwnedFd) -> Result<OwnedFd> {
+    let raw = |e: sys::Error| Errno::from_raw_os_error(e.errno());
+    sys::tree::remove_tree(outer.as_fd(), Path::new("work")).map_err(raw)?;
+    rustix::fs::mkdirat(outer, "work", Mode::RWXU)?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(outer, "work", flags, Mode::empty())
+}
