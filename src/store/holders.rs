@@ -161,7 +161,8 @@ mod tests {
     fn a_torn_line_is_nobody() {
         let dir = tempfile::tempdir().unwrap();
         begin(dir.path()).unwrap();
-        std::fs::write(dir.path().join(FILE), "12 34\nx y z\n\n1").unwrap();
+        let mut file = std::fs::File::create(dir.path().join(FILE)).unwrap();
+        file.write_all(b"12 34\nx y z\n\n1").unwrap();
         assert_eq!(read(dir.path()), []);
     }
 
