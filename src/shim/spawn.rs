@@ -23,7 +23,7 @@ use crate::store::lock::LifeLock;
 use crate::store::userns::{self, Entered, Patience};
 use crate::store::{self, Layout};
 use crate::sys::process::{self, Child, Fork};
-use crate::sys::{self, Context};
+use crate::sys::{self, Context, vfork};
 
 /// The numbers under which a shim finds what it inherits.
 pub(super) const FIRST_CLIENT: RawFd = 3;
@@ -46,7 +46,7 @@ pub struct Waiting(OwnedFd);
 pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Waiting> {
     let (ours, theirs) = protocol::pair()?;
     // The shim is nobody's child for long: this command ends, or does not wait for it.
-    let Child { .. } = process::spawn_sharing_memory(&mut || {
+    let Child { .. } = vfork::spawn(&mut || {
         // Out of the way of the numbers that are laid out for the shim: what fails after that is told as well.
         let client = rustix::io::fcntl_dupfd_cloexec(&theirs, OUT_OF_THE_WAY);
         let client = client.as_ref().unwrap_or(&theirs);

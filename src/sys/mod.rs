@@ -23,6 +23,7 @@ pub mod socket;
 pub mod tree;
 pub mod usage;
 pub mod userns;
+pub mod vfork;
 
 pub use error::{Context, Error, Result};
 pub use small::read_small;

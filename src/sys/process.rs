@@ -99,37 +99,6 @@ fn clone(flags: u64, exit_signal: i32) -> Result<Fork> {
     }
 }
 
-/// The stack of a child that shares memory. Only what is touched costs.
-const CHILD_STACK: usize = 512 << 10;
-
-/// vfork(2) on a stack of its own: `child` runs in this process's memory while this process waits, until it executes
-/// another program, or returns an exit code because it could not. What it allocates, and what it changes, is this
-/// process's; descriptors, credentials and namespaces are its own.
-///
-/// A fork copies the page tables, and then page after page; and where its child is put behind the parent that goes
-/// on, it waits for a millisecond. Here it goes on at once, and the parent is woken on another processor.
-pub fn spawn_sharing_memory(mut child: &mut dyn FnMut() -> u8) -> Result<Child> {
-    extern "C" fn begin(child: *mut libc::c_void) -> libc::c_int {
-        // SAFETY: spawn_sharing_memory hands over a pointer to its argument, and waits while it is used here.
-        let child = unsafe { &mut *child.cast::<&mut dyn FnMut() -> u8>() };
-        libc::c_int::from(child())
-    }
-    let mut pidfd: RawFd = -1;
-    let mut stack: Vec<u128> = Vec::with_capacity(CHILD_STACK / size_of::<u128>());
-    let top = stack.spare_capacity_mut().as_mut_ptr_range().end.cast();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
-    let child = std::ptr::from_mut(&mut child).cast();
-    // SAFETY: with CLONE_VFORK the kernel resumes this process only when the child has left its memory, so nothing
-    // is used by two at once, and stack, child and pidfd outlive their use. top is aligned to 16 bytes.
-    let pid = unsafe { libc::clone(begin, top, flags, child, &raw mut pidfd) };
-    if pid == -1 {
-        return Err(Error::last("clone"));
-    }
-    // SAFETY: the kernel stored a fresh descriptor there, which nobody else owns.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid: u32::try_from(pid).unwrap_or_default(), pidfd })
-}
-
 /// fork(2) by the C library, whose system call every seccomp filter for programs allows; clone3 is commonly
 /// refused. The child's pid, `None` in the child.
 pub fn fork_filtered() -> Result<Option<u32>> {
@@ -144,7 +113,11 @@ pub fn fork_filtered() -> Result<Option<u32>> {
 /// Makes this process nobody's: a session of its own, no terminal, `/` as its directory, nothing on stdio.
 pub fn leave_terminal() -> Result<()> {
     use rustix::fs::{Mode, OFlags};
-    rustix::process::setsid().op("setsid")?;
+    match rustix::process::setsid() {
+        // It leads one already.
+        Err(rustix::io::Errno::PERM) | Ok(_) => {}
+        Err(e) => return Err(e).op("setsid"),
+    }
     rustix::process::chdir("/").op("chdir /")?;
     let null =
         rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).op("open /dev/null")?;
