@@ -4,7 +4,7 @@ use clap::Command;
 
 use super::command::{Spec, Verb, with_help};
 use super::{
-    attach, completion, create, df, dispatch, exec, history, image_tree, images, import, info, inspect, kill,
+    attach, commit, completion, create, df, diff, dispatch, exec, export, history, image_tree, images, import, info, inspect, kill,
     load, login, logout, logs, man, manifest, prune, ps, pull, push, restart, rm, rmi, run, save, search,
     start, stop, system, tag, version, wait,
 };
@@ -55,6 +55,9 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
     entry::<attach::Attach>("attach", &[]),
+    entry::<diff::Diff>("diff", &[]),
+    entry::<commit::Commit>("commit", &[]),
+    entry::<export::Export>("export", &[]),
     entry::<images::Images>("images", &[]),
     entry::<rmi::Rmi>("rmi", &[]),
     entry::<pull::Pull>("pull", &[]),
@@ -95,6 +98,9 @@ static CONTAINER: &[Entry] = &[
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
     entry::<attach::Attach>("attach", &[]),
+    entry::<diff::Diff>("diff", &[]),
+    entry::<commit::Commit>("commit", &[]),
+    entry::<export::Export>("export", &[]),
     entry::<prune::PruneContainers>("prune", &[]),
 ];
 

@@ -59,6 +59,11 @@ impl FromStr for Change {
 }
 
 impl Change {
+    /// In capitals.
+    pub fn keyword(&self) -> &'static str {
+        self.keyword
+    }
+
     /// Writes the instruction's effect into `config`.
     pub fn apply(&self, config: &mut ContainerConfig) -> Result<(), ChangeError> {
         let rest = self.rest.as_str();

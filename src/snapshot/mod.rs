@@ -3,7 +3,9 @@
 //! One driver so far, `overlay`: the kernel's overlay in the user namespace. Layers are directories in the
 //! kernel's own format, so that every driver reads what any of them wrote.
 
+pub mod diff;
 mod host;
+mod merged;
 mod skeleton;
 
 use std::os::unix::fs::PermissionsExt;
@@ -17,6 +19,7 @@ use crate::store::Layout;
 use crate::sys::{self, Context};
 
 pub use host::{Entry, EntryKind};
+pub use merged::Merged;
 
 /// What a container's root is made of, as its directory keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +116,28 @@ fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
         mode = metadata.permissions().mode() & 0o7777;
     }
     Ok(mode)
+}
+
+/// What a container's tree is made of, for those who read it without a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers {
+    /// What the container wrote; `None` where it writes to the lowest directory itself.
+    pub upper: Option<PathBuf>,
+    /// From the top layer down.
+    pub lowers: Vec<PathBuf>,
+    /// Each directory of the root is an overlay of its own, and what lies beside them is not kept.
+    pub parted: bool,
+}
+
+/// The layers of the container whose directory is `container`.
+pub fn layers(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<Layers> {
+    Ok(match plan(layout, recipe, container, false)? {
+        MountPlan::Overlay { lowers, upper, .. } => Layers { upper: Some(upper), lowers, parted: false },
+        MountPlan::Directory { path } => Layers { upper: None, lowers: vec![path], parted: false },
+        MountPlan::HostTree { source, upper, .. } => {
+            Layers { upper: Some(upper), lowers: vec![source], parted: true }
+        }
+    })
 }
 
 /// Decides what to mount for a start of the container whose directory is `container`.

@@ -1,11 +1,16 @@
 //! The verbs on containers, one file each.
 
 pub mod attach;
+pub mod commit;
 pub mod create;
+pub mod diff;
+pub mod export;
 pub(in crate::engine) mod find;
+mod held;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
+mod produced;
 pub mod prune;
 pub mod ps;
 pub mod rm;
