@@ -7,7 +7,7 @@ use clap::{Args, ValueHint};
 use super::command::{Exit, Verb};
 use super::complete;
 use super::context::Context;
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use crate::engine::container::export::{self, ExportRequest};
 use crate::error::ExitStatus;
 
@@ -35,7 +35,7 @@ impl Verb for Export {
 
     fn run(self, context: &Context) -> Outcome {
         let request = ExportRequest { container: self.container, output: self.output };
-        export::export(context.engine()?, &request)?;
+        export::export(context.engine()?, &request).map_err(Failure::streaming)?;
         Ok(ExitStatus::Success)
     }
 }

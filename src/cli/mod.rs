@@ -14,6 +14,7 @@ mod completion;
 mod container_options;
 mod context;
 
+mod cp;
 mod create;
 mod df;
 mod diff;

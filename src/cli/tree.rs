@@ -4,9 +4,9 @@ use clap::Command;
 
 use super::command::{Spec, Verb, with_help};
 use super::{
-    attach, commit, completion, create, df, diff, dispatch, exec, export, history, image_tree, images, import, info, inspect, kill,
-    load, login, logout, logs, man, manifest, prune, ps, pull, push, restart, rm, rmi, run, save, search,
-    start, stop, system, tag, version, wait,
+    attach, commit, completion, cp, create, df, diff, dispatch, exec, export, history, image_tree, images,
+    import, info, inspect, kill, load, login, logout, logs, man, manifest, prune, ps, pull, push, restart,
+    rm, rmi, run, save, search, start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -55,6 +55,7 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
     entry::<attach::Attach>("attach", &[]),
+    entry::<cp::Cp>("cp", &[]),
     entry::<diff::Diff>("diff", &[]),
     entry::<commit::Commit>("commit", &[]),
     entry::<export::Export>("export", &[]),
@@ -98,6 +99,7 @@ static CONTAINER: &[Entry] = &[
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
     entry::<attach::Attach>("attach", &[]),
+    entry::<cp::Cp>("cp", &[]),
     entry::<diff::Diff>("diff", &[]),
     entry::<commit::Commit>("commit", &[]),
     entry::<export::Export>("export", &[]),

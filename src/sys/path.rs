@@ -274,10 +274,7 @@ mod tests {
         assert!(name("/none/x", true).unwrap_err().is(libc::ENOENT));
         let place = place_in(&fd, "/way/../../../../etc-of-nobody", true).unwrap();
         let root = std::fs::metadata(dir.path()).unwrap();
-        assert_eq!(
-            rustix::fs::fstat(&place.dir).unwrap().st_ino,
-            std::os::unix::fs::MetadataExt::ino(&root)
-        );
+        assert_eq!(rustix::fs::fstat(&place.dir).unwrap().st_ino, std::os::unix::fs::MetadataExt::ino(&root));
     }
 
     #[test]

@@ -13,9 +13,7 @@ use crate::engine::request::CreateRequest;
 use crate::engine::{Engine, Error, Result};
 use crate::image::pack::{self, Owners, Writer};
 use crate::image::{layer, record};
-use crate::oci::{
-    Change, ContainerConfig, Descriptor, Document, History, ImageConfig, Manifest, media_type,
-};
+use crate::oci::{Change, ContainerConfig, Descriptor, Document, History, ImageConfig, Manifest, media_type};
 use crate::snapshot::diff::{self, Part};
 use crate::snapshot::{Layers, Merged};
 use crate::store::events::Event;
@@ -69,7 +67,8 @@ pub fn commit(engine: &Engine, request: &CommitRequest) -> Result<Committed> {
     let warnings = check_pause(&held, request.pause)?;
     let Some(base) = &held.record.image_id else {
         let reason = "it was not made from an image, so there is nothing to put a layer on";
-        let hint = format!("`kelp export {0} | kelp import - NAME` makes an image of all of it", held.record.name);
+        let hint =
+            format!("`kelp export {0} | kelp import - NAME` makes an image of all of it", held.record.name);
         return Err(held.cannot(VERB, reason, Some(hint)));
     };
     let store = &engine.store;

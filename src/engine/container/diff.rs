@@ -6,8 +6,8 @@ use super::held::hold;
 use super::produced;
 use crate::engine::{Engine, Result};
 use crate::snapshot::Merged;
-pub use crate::snapshot::diff::{Change, Kind};
 use crate::snapshot::diff;
+pub use crate::snapshot::diff::{Change, Kind};
 
 const VERB: &str = "compare";
 
@@ -16,7 +16,8 @@ pub fn diff(engine: &Engine, container: &str) -> Result<Vec<Change>> {
     let held = hold(engine, container, VERB)?;
     let layers = held.layers(engine, VERB)?;
     let Some(upper) = layers.upper else {
-        let reason = "what it writes goes into its root directory itself, of which nobody has kept how it was";
+        let reason =
+            "what it writes goes into its root directory itself, of which nobody has kept how it was";
         return Err(held.cannot(VERB, reason, None));
     };
     let mut produced = produced::begin(&engine.store, &[], |out| {
@@ -25,7 +26,8 @@ pub fn diff(engine: &Engine, container: &str) -> Result<Vec<Change>> {
             diff::changes(&upper, &Merged::of(&layers.lowers)?, layers.parted)
         };
         let changes = work().map_err(|e| e.to_string())?;
-        let write = |change: &Change| out.write_all(&[&[letter(change.kind)], change.path.as_slice(), &[0]].concat());
+        let write =
+            |change: &Change| out.write_all(&[&[letter(change.kind)], change.path.as_slice(), &[0]].concat());
         changes.iter().try_for_each(write).map_err(|e| e.to_string())
     })?;
     let mut bytes = Vec::new();

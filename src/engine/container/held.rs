@@ -57,7 +57,12 @@ impl Held {
         self.cannot(verb, crate::error::chain(error), error.hint())
     }
 
-    pub(super) fn cannot(&self, verb: &'static str, reason: impl Into<String>, hint: Option<String>) -> Error {
+    pub(super) fn cannot(
+        &self,
+        verb: &'static str,
+        reason: impl Into<String>,
+        hint: Option<String>,
+    ) -> Error {
         Error::Conflict { verb, container: self.record.name.to_string(), reason: reason.into(), hint }
     }
 }

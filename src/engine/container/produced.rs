@@ -13,6 +13,8 @@ use crate::store::{self, Store};
 use crate::sys::Context;
 
 const CHUNK: usize = 256 << 10;
+/// For a job that has failed to say so.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// A job under way. Dropped, it ends.
 #[derive(Debug)]
@@ -60,6 +62,27 @@ impl Produced {
             Some(job) => Ok(job.finish()?),
             None => Ok(()),
         }
+    }
+
+    /// The bytes, without a word on their end.
+    pub(super) fn rest(&self) -> &File {
+        &self.pipe
+    }
+
+    /// Ends the job, of whose bytes nothing more is wanted. Where they were not read to their end, only a job that has
+    /// failed by itself is an error.
+    pub(super) fn finish_after(&mut self, read_to_end: bool) -> Result<()> {
+        if read_to_end
+            || crate::sys::process::readable_within(
+                self.job.as_ref().map_or(self.pipe.as_fd(), AsFd::as_fd),
+                Some(PATIENCE),
+            )
+            .unwrap_or(false)
+        {
+            return self.end();
+        }
+        // Dropped with this.
+        Ok(())
     }
 
     /// Hands all of it to `out`. Gives the number of bytes.

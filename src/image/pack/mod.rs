@@ -155,8 +155,7 @@ impl<'a, W: Write> Writer<'a, W> {
         if !self.entry(dir, name, path)? {
             return Ok(());
         }
-        let failed =
-            |source: sys::Error| Error::Read { path: printable(path), source };
+        let failed = |source: sys::Error| Error::Read { path: printable(path), source };
         let Some(below) = open_directory(dir, name).map_err(failed)? else { return Ok(()) };
         if leave_out(&below) {
             return Ok(());
