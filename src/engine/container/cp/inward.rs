@@ -68,7 +68,7 @@ fn explain(error: &place::Error, asked: &Asked, held: &Held) -> String {
         place::Error::Sys(e) if e.is(libc::ENOENT) => {
             format!("could not find the file {} in container {}", asked.path.display(), held.record.name)
         }
-        other => format!("{other} in container {}", held.record.name),
+        other => format!("in container {}, {other}", held.record.name),
     }
 }
 

@@ -66,15 +66,10 @@ const STDOUT: &str = "to standard output";
 fn announced(archive: &mut BufReader<Produced>) -> Result<Source> {
     let mut line = Vec::new();
     let read = archive.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
-    let parsed = serde_json::from_slice(&line).ok().filter(|_| read.is_ok());
-    match parsed {
-        Some(source) => Ok(source),
-        None => {
-            // It has failed before its first word, and why is what there is to say.
-            archive.get_mut().end()?;
-            Err(crate::image::Error::Archive("the copying job said nothing".into()).into())
-        }
-    }
+    // It has failed before its first word, and why is what there is to say.
+    read.map_err(|e| crate::image::Error::Unpack(e.to_string()))?;
+    let malformed = |_| crate::image::Error::Archive("the copying job does not say what it has found".into());
+    Ok(serde_json::from_slice(&line).map_err(malformed)?)
 }
 
 fn to_host(

@@ -96,7 +96,7 @@ pub(super) struct Target {
 pub(super) enum Error {
     #[error(transparent)]
     Sys(#[from] sys::Error),
-    #[error("cannot copy a directory onto {}, which is not one", .0.display())]
+    #[error("{} is not a directory, and one cannot be copied onto it", .0.display())]
     DirectoryOntoFile(PathBuf),
     #[error("no such directory: {}", .0.display())]
     NoSuchDirectory(PathBuf),
