@@ -74,13 +74,21 @@ impl Changes {
         for name in names {
             let length = path.len();
             push(path, name.as_bytes())?;
-            self.entry(upper, lower, OsStr::from_bytes(name.as_bytes()), path)?;
+            self.entry(upper, lower, OsStr::from_bytes(name.as_bytes()), path, opaque)?;
             path.truncate(length);
         }
         Ok(())
     }
 
-    fn entry(&mut self, upper: &OwnedFd, lower: &Merged, name: &OsStr, path: &mut Vec<u8>) -> Result<()> {
+    /// `opaque`: of the directory, the layers below show nothing, so neither do they of those in it.
+    fn entry(
+        &mut self,
+        upper: &OwnedFd,
+        lower: &Merged,
+        name: &OsStr,
+        path: &mut Vec<u8>,
+        opaque: bool,
+    ) -> Result<()> {
         let below = lower.look(name)?;
         let Some(stat) = merged::stat(upper, name)? else { return Ok(()) };
         if merged::is_whiteout(&stat) {
@@ -103,12 +111,16 @@ impl Changes {
             return Ok(());
         }
         let Some(dir) = merged::open(upper, name)? else { return Ok(()) };
+        let opaque = opaque || merged::is_opaque(&dir);
         let beneath = match &below {
-            Some(node) if node.is_directory() => lower.enter(name)?,
+            // What lies below and is closed to this user matters only where something lies over it.
+            Some(node) if node.is_directory() && (opaque || !merged::names(&dir)?.is_empty()) => {
+                lower.enter(name)?
+            }
             _ => Merged::empty(),
         };
         let before = self.found.len();
-        self.directory(&dir, &beneath, path, merged::is_opaque(&dir))?;
+        self.directory(&dir, &beneath, path, opaque)?;
         // As docker: a directory in which something has changed has changed.
         if kind.is_none() && self.found.len() > before {
             self.add(Kind::Changed, path);

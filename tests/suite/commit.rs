@@ -28,7 +28,7 @@ fn image() -> Image {
         .set("Healthcheck", json!({ "Test": ["CMD", "true"], "Interval": 5_000_000_000_i64 }))
 }
 
-const DEEDS: &str = "rm gone; rm -r replaced; mkdir replaced; touch replaced/new; chmod 4750 tool; chown 33:44 tool; \
+const DEEDS: &str = "rm gone; rm -r replaced; mkdir replaced; touch replaced/new; chown 33:44 tool; chmod 4750 tool; \
     ln tool second; ln -s tool link; mkfifo pipe; dd if=/dev/zero of=holes bs=1 count=1 seek=5000000 2>/dev/null; \
     touch -d '2001-02-03 04:05:06' holes";
 
@@ -99,7 +99,8 @@ fn a_running_container_runs_on_and_that_is_said() {
         s.ok(format!("container commit {options} box two").as_str()).silent();
     }
     for options in ["--pause", "-p", "--pause=true"] {
-        s.exits(1, format!("commit {options} box three").as_str()).says("pausing containers is not built yet");
+        s.exits(1, format!("commit {options} box three").as_str())
+            .says("pausing containers is not built yet");
     }
     assert_eq!(s.field("box", ".State.Status"), "running");
     s.ok("run --rm two 'test -f made'");
@@ -128,10 +129,12 @@ fn wrong_words_are_told_and_make_nothing() {
 
 #[test]
 fn a_full_disk_leaves_nothing() {
-    let Some(s) = Sandbox::with_small_disk("size=24m") else { return needs_root("a_full_disk_leaves_nothing") };
+    let Some(s) = Sandbox::with_small_disk("size=64m") else {
+        return needs_root("a_full_disk_leaves_nothing");
+    };
     s.load(&Image::busybox(), "busybox");
-    s.ok(["run", "--name", "box", "busybox", "sh", "-c", "head -c 8000000 /dev/urandom > /big"]);
-    s.exits(1, "commit box new").says("no space left on device");
+    s.ok(["run", "--name", "box", "busybox", "sh", "-c", "head -c 20000000 /dev/urandom > /big"]);
+    s.exits(1, "commit box new").says("do not fit on the disk");
     s.ok("rm box");
     assert_eq!(s.ok("images -q").lines().len(), 1);
     s.ok("system check");

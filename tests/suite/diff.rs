@@ -86,7 +86,8 @@ fn podman_tells_the_same_changes() {
     let Some(others) = Others::beside(&s) else { return needs_root(test) };
     let archive = s.write("image.tar", image().docker_archive("image:1"));
     others.podman("load -i").args([&archive]).exits(0);
-    let options = "run --name box --network none --ulimit nofile=1000:1000 --ulimit nproc=4000:4000 image:1 sh -c";
+    let options =
+        "run --name box --network none --ulimit nofile=1000:1000 --ulimit nproc=4000:4000 image:1 sh -c";
     others.podman(options).args([DEEDS]).exits(0);
     let theirs = others.podman("diff box").exits(0).stdout;
     let sorted = |text: &str| {

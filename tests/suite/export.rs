@@ -6,17 +6,28 @@ use std::time::Duration;
 
 use crate::harness::{Image, Layer, Sandbox, within};
 
-const DEEDS: &str = "cd /srv; chmod 4750 tool; chown 33:44 tool; ln tool second; rm gone; ln -s /no/where link; \
+const DEEDS: &str = "cd /srv; chown 33:44 tool; chmod 4750 tool; ln tool second; rm gone; ln -s /no/where link; \
     dd if=/dev/zero of=holes bs=1 count=1 seek=5000000 2>/dev/null; touch -d '2001-02-03 04:05:06' holes; mkfifo pipe";
 
 fn sandbox() -> Sandbox {
     let s = Sandbox::new();
-    let layer = Layer::default().dir("srv", 0o755).file("srv/tool", 0o755, b"#!").file("srv/gone", 0o644, b"x");
+    let layer =
+        Layer::default().dir("srv", 0o755).file("srv/tool", 0o755, b"#!").file("srv/gone", 0o644, b"x");
     s.load(&Image::busybox().layer(layer), "image:1");
     s.dir("bound");
     s.write("bound/secret", "not in it");
     let bound = s.work().join("bound");
-    s.ok(["run", "--name", "box", "-v", &format!("{}:/bound", bound.display()), "image:1", "sh", "-c", DEEDS]);
+    s.ok([
+        "run",
+        "--name",
+        "box",
+        "-v",
+        &format!("{}:/bound", bound.display()),
+        "image:1",
+        "sh",
+        "-c",
+        DEEDS,
+    ]);
     s
 }
 
@@ -48,7 +59,7 @@ fn the_tree_comes_out_as_it_is() {
 #[test]
 fn running_and_never_started_ones_too() {
     let s = sandbox();
-    s.ok("create --name never image:1");
+    s.ok("create --name never image:1 true");
     s.ok("export -o never.tar never");
     s.program_call("tar").args(["-tf", "never.tar"]).exits(0).has("srv/gone");
     s.ok(["run", "-d", "--name", "runs", "image:1", "sh", "-c", "echo x > /srv/new; exec sleep 100"]);
@@ -70,7 +81,8 @@ fn what_cannot_be_is_told_and_leaves_nothing() {
     assert!(!s.work().join("x.tar").exists());
     let seen = s.terminal("export box").exits(1);
     assert!(seen.contains("cowardly refusing to save to a terminal. Use the -o flag or redirect"), "{seen}");
-    let script = format!("{} export box | head -c 10 > /dev/null; exit ${{PIPESTATUS[0]}}", s.program().display());
+    let script =
+        format!("{} export box | head -c 10 > /dev/null; exit ${{PIPESTATUS[0]}}", s.program().display());
     s.program_call("/bin/bash").args(["-c", &script]).exits(141).silent();
     s.ok("run --name machine --rootfs / true");
     s.exits(1, "export -o x.tar machine").says("cannot export container machine");

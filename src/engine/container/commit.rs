@@ -137,13 +137,7 @@ fn configured(
     let mut config = image.clone();
     // docker does not hand triggers on.
     config.on_build.clear();
-    for entry in &request.env {
-        let key = entry.split('=').next().unwrap_or(entry);
-        config.env.retain(|known| known.split('=').next() != Some(key));
-        if entry.contains('=') {
-            config.env.push(entry.clone());
-        }
-    }
+    config.env = environment(&request.env, &image.env);
     (config.entrypoint, config.cmd) = words(&request, image);
     config.user = request.user.unwrap_or(config.user);
     config.working_dir = request.workdir.unwrap_or(config.working_dir);
@@ -161,6 +155,22 @@ fn configured(
         }
     }
     Ok(config)
+}
+
+/// As docker keeps it: the user's first, of which the last of a name counts, then what the image adds.
+fn environment(asked: &[String], image: &[String]) -> Vec<String> {
+    let key = |entry: &str| entry.split('=').next().unwrap_or(entry).to_owned();
+    let mut all: Vec<String> = Vec::new();
+    for entry in asked {
+        all.retain(|known| key(known) != key(entry));
+        all.push(entry.clone());
+    }
+    let added: Vec<String> =
+        image.iter().filter(|entry| all.iter().all(|known| key(known) != key(entry))).cloned().collect();
+    all.extend(added);
+    // A bare name only takes the image's away.
+    all.retain(|entry| entry.contains('='));
+    all
 }
 
 /// Entry point and command as docker keeps them with the container.
