@@ -13,6 +13,7 @@ mod error;
 mod growing;
 pub mod layer;
 pub mod pack;
+pub mod place;
 pub mod pull;
 pub mod push;
 pub mod record;

@@ -20,6 +20,20 @@ use crate::sys::mount::{self, READ_ONLY};
 use crate::sys::path::{self, Make};
 use crate::sys::{Context, process};
 
+/// File systems of the kernel's, linux/magic.h: procfs, devpts, sysfs, cgroup2, mqueue.
+const KERNELS: [i64; 5] = [mount::PROC, mount::DEVPTS, 0x6265_6572, 0x6367_7270, 0x1980_0202];
+
+/// Whether a directory shows what the kernel makes up, of which there is nothing to copy.
+pub fn is_kernels(dir: &OwnedFd) -> bool {
+    mount::fs_type(dir).is_ok_and(|kind| KERNELS.contains(&kind))
+}
+
+/// The pidfd of the process `pid` that began at `start`, in clock ticks since boot. `None` when it has ended.
+pub fn process(pid: u32, start: u64) -> Option<OwnedFd> {
+    let pidfd = process::open_pid(pid).ok()?;
+    (process::start_time(pid) == Some(start)).then_some(pidfd)
+}
+
 /// Where the root comes from.
 #[derive(Debug)]
 pub enum Origin<'a> {

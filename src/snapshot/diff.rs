@@ -5,7 +5,7 @@
 //! also size and time), so a file that was only opened for writing does not count. [`walk_layer`] is what `commit`
 //! stores: all that the writable layer holds, in the order in which it is to be unpacked.
 //!
-//! To be called as root of the user namespace, by a process that may have many files open ([`many_files`]): one for each
+//! To be called as root of the user namespace, by a process that may have many files open ([`crate::sys::limits::many_files`]): one for each
 //! directory on the way, in each layer.
 
 use std::ffi::OsStr;
@@ -15,7 +15,10 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{FileType, Stat};
 
 use super::merged::{self, Merged};
-use crate::sys::{self, Error, Result};
+use crate::sys::Result;
+
+/// Why a walk ends early.
+pub use crate::sys::Error;
 
 /// As the kernel: no path of a container's is longer. Also the bound of how deep a walk goes.
 const MAX_PATH: usize = 4095;
@@ -34,14 +37,6 @@ pub struct Change {
     pub kind: Kind,
     /// Absolute.
     pub path: Vec<u8>,
-}
-
-/// Lets this process open as many files as the host allows it.
-pub fn many_files() {
-    if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
-        // Whoever has few gets EMFILE, which says what is wrong.
-        let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
-    }
 }
 
 /// The changes that `upper` makes to the tree of `lower`. Of `parted`, a root made of several overlays, the top

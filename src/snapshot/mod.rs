@@ -8,6 +8,7 @@ mod host;
 mod merged;
 mod skeleton;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -127,6 +128,20 @@ pub struct Layers {
     pub lowers: Vec<PathBuf>,
     /// Each directory of the root is an overlay of its own, and what lies beside them is not kept.
     pub parted: bool,
+}
+
+impl Layers {
+    /// The writable layer, if there is one, and the tree below it.
+    pub fn open(&self) -> Result<(Option<OwnedFd>, Merged)> {
+        let upper = self.upper.as_ref().map(sys::path::open_directory).transpose()?;
+        Ok((upper, Merged::of(&self.lowers)?))
+    }
+
+    /// The tree as the container sees it.
+    pub fn merged(&self) -> Result<Merged> {
+        let all: Vec<PathBuf> = self.upper.iter().chain(&self.lowers).cloned().collect();
+        Ok(Merged::of(&all)?)
+    }
 }
 
 /// The layers of the container whose directory is `container`.

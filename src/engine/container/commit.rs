@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::export::Failure;
 use super::held::{Held, hold};
-use super::{inspect, produced};
+use super::inspect;
 use crate::engine::image::import::digest;
 use crate::engine::image::{self, resolve};
 use crate::engine::request::CreateRequest;
@@ -14,10 +14,11 @@ use crate::engine::{Engine, Error, Result};
 use crate::image::pack::{self, Owners, Writer};
 use crate::image::{layer, record};
 use crate::oci::{Change, ContainerConfig, Descriptor, Document, History, ImageConfig, Manifest, media_type};
+use crate::snapshot::Layers;
 use crate::snapshot::diff::{self, Part};
-use crate::snapshot::{Layers, Merged};
 use crate::store::events::Event;
 use crate::store::image::ImageRecord;
+use crate::store::produced;
 
 const VERB: &str = "commit";
 /// Of the root directory, unless an archive says something else.
@@ -214,12 +215,10 @@ fn descriptors(engine: &Engine, base: &ImageRecord) -> Result<Vec<Descriptor>> {
 /// The container's changes as a stored layer, compressed with gzip, which every other tool reads. `None` where it has
 /// changed nothing: such a layer is not one, as with docker.
 fn pack_layer(engine: &Engine, layers: &Layers) -> Result<Option<(Descriptor, layer::Layer)>> {
-    let Some(upper) = &layers.upper else { return Ok(None) };
     let mut produced = produced::begin(&engine.store, &[], |out| {
         let mut archive = Writer::new(out, Owners::Seen);
         let pack = || -> std::result::Result<u64, Failure> {
-            let upper = crate::sys::path::open_directory(upper)?;
-            let lower = Merged::of(&layers.lowers)?;
+            let (Some(upper), lower) = layers.open()? else { return Ok(archive.finish()?) };
             let root = rustix::fs::fstat(&upper);
             if root.is_ok_and(|s| (s.st_mode & 0o7777, s.st_uid, s.st_gid) != ROOT) {
                 archive.entry(&upper, std::ffi::OsStr::new("."), b".")?;

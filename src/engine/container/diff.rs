@@ -3,11 +3,11 @@
 use std::io::Read;
 
 use super::held::hold;
-use super::produced;
 use crate::engine::{Engine, Result};
-use crate::snapshot::Merged;
+use crate::snapshot;
 use crate::snapshot::diff;
 pub use crate::snapshot::diff::{Change, Kind};
+use crate::store::produced;
 
 const VERB: &str = "compare";
 
@@ -15,15 +15,15 @@ const VERB: &str = "compare";
 pub fn diff(engine: &Engine, container: &str) -> Result<Vec<Change>> {
     let held = hold(engine, container, VERB)?;
     let layers = held.layers(engine, VERB)?;
-    let Some(upper) = layers.upper else {
+    if layers.upper.is_none() {
         let reason =
             "what it writes goes into its root directory itself, of which nobody has kept how it was";
         return Err(held.cannot(VERB, reason, None));
-    };
+    }
     let mut produced = produced::begin(&engine.store, &[], |out| {
-        let work = || -> crate::sys::Result<Vec<Change>> {
-            let upper = crate::sys::path::open_directory(&upper)?;
-            diff::changes(&upper, &Merged::of(&layers.lowers)?, layers.parted)
+        let work = || -> snapshot::Result<Vec<Change>> {
+            let (Some(upper), lower) = layers.open()? else { return Ok(Vec::new()) };
+            Ok(diff::changes(&upper, &lower, layers.parted)?)
         };
         let changes = work().map_err(|e| e.to_string())?;
         let write =

@@ -11,7 +11,6 @@ mod held;
 pub mod inspect;
 pub mod kill;
 pub mod logs;
-mod produced;
 pub mod prune;
 pub mod ps;
 pub mod rm;

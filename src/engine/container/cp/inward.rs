@@ -6,17 +6,17 @@ use std::io::{BufReader, BufWriter, IsTerminal, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use super::place::{self, Asked, Source, Target};
-use super::visitor::{Visitor, is_kernels};
+use super::visitor::Visitor;
 use super::{CpRequest, Side};
 use crate::engine::container::held::Held;
 use crate::engine::{Engine, Error, Result};
 use crate::image::pack::{self, Writer};
+use crate::image::place::{self, Asked, Place, Source, Target};
 use crate::image::unpack::{self, Copying, Owners};
 use crate::image::{self, Compression};
+use crate::runtime::visit::is_kernels;
+use crate::store::produced;
 use crate::store::userns::{self, IdMap, Job};
-use crate::sys::Context;
-use crate::sys::path::Place;
 
 const VERB: &str = "copy to";
 const BUFFER: usize = 256 << 10;
@@ -42,8 +42,7 @@ pub(super) fn copy(
     };
     let asked = Asked::new(path, Path::new("/"));
     let visitor = Visitor::to(engine, held, VERB)?;
-    let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe");
-    let (read, write) = pipe.map_err(crate::store::Error::from)?;
+    let (read, write) = produced::pipe()?;
     let kept: Vec<_> = visitor.kept().chain([read.as_fd()]).collect();
     let input = &read;
     let job = userns::begin_inside(&engine.store, &kept, || {
@@ -65,7 +64,7 @@ pub(super) fn copy(
 
 fn explain(error: &place::Error, asked: &Asked, held: &Held) -> String {
     match error {
-        place::Error::Sys(e) if e.is(libc::ENOENT) => {
+        missing if missing.is_missing() => {
             format!("could not find the file {} in container {}", asked.path.display(), held.record.name)
         }
         other => format!("in container {}, {other}", held.record.name),
@@ -73,12 +72,7 @@ fn explain(error: &place::Error, asked: &Asked, held: &Held) -> String {
 }
 
 fn on_host(path: &OsStr, follow: bool) -> Result<(Place, Source)> {
-    let find = || {
-        let base = std::env::current_dir().op("find the current directory")?;
-        let root = crate::sys::path::open_directory("/")?;
-        place::source(&root, &Asked::new(path, &base), follow)
-    };
-    find().map_err(|e| Error::Invalid {
+    place::source_on_host(path, follow).map_err(|e| Error::Invalid {
         what: "source",
         value: Path::new(path).display().to_string(),
         reason: e.to_string(),

@@ -5,11 +5,10 @@
 //! or writes as it is. Neither side follows a path of the other's: names are resolved inside their own root by
 //! descriptor, so links that a container swaps meanwhile stay inside it.
 //!
-//! Where things end up is docker's rule: [`place`].
+//! Where things end up is docker's rule: [`place`](crate::image::place).
 
 mod inward;
 mod outward;
-mod place;
 mod visitor;
 
 use std::ffi::OsString;

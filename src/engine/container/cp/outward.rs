@@ -4,14 +4,16 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, BufWriter, IsTerminal, Read};
 use std::path::Path;
 
-use super::place::{self, Asked, Source};
-use super::visitor::{Visitor, is_kernels};
+use super::visitor::Visitor;
 use super::{CpRequest, Side};
+use crate::engine::container::export::pour;
 use crate::engine::container::held::Held;
-use crate::engine::container::produced::{self, Produced};
 use crate::engine::{Engine, Error, Result};
 use crate::image::pack::{self, Writer};
+use crate::image::place::{self, Asked, Source};
 use crate::image::unpack::{self, Copying, Owners};
+use crate::runtime::visit::is_kernels;
+use crate::store::produced::{self, Produced};
 use crate::store::userns;
 
 const VERB: &str = "copy from";
@@ -56,7 +58,7 @@ pub(super) fn copy(
             let start = archive.buffer().to_vec();
             let write = |source| crate::image::Error::Write { what: STDOUT.into(), source };
             std::io::Write::write_all(&mut out, &start).map_err(write)?;
-            Ok(archive.into_inner().copy_to(STDOUT, &mut out)? + start.len() as u64)
+            Ok(pour(archive.into_inner(), STDOUT, &mut out)? + start.len() as u64)
         }
     }
 }
@@ -84,12 +86,7 @@ fn to_host(
         value: Path::new(path).display().to_string(),
         reason,
     };
-    let base = std::env::current_dir().map_err(|e| cannot(e.to_string()))?;
-    let asked = Asked::new(path, &base);
-    let target = crate::sys::path::open_directory("/")
-        .map_err(place::Error::from)
-        .and_then(|root| place::target(&root, &asked, source))
-        .map_err(|e| cannot(e.to_string()))?;
+    let target = place::target_on_host(path, source).map_err(|e| cannot(e.to_string()))?;
     let ids = userns::id_map(&engine.store)?;
     let owners = if request.archive { Owners::Archive } else { Owners::Caller };
     let copying = Copying { owners, keep_root: target.rename.is_none() };

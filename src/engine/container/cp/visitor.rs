@@ -10,11 +10,6 @@ use crate::engine::{Engine, Result};
 use crate::runtime::plan::Rootfs;
 use crate::runtime::visit::{self, Bind, Origin};
 use crate::snapshot::{self, Recipe};
-use crate::store::container::process_start;
-use crate::sys::{mount, process};
-
-/// File systems of the kernel's, linux/magic.h: what they show is nothing to copy.
-const KERNELS: [i64; 5] = [mount::PROC, mount::DEVPTS, 0x6265_6572, 0x6367_7270, 0x1980_0202];
 
 /// All that a job needs to see a container's files.
 #[derive(Debug)]
@@ -34,15 +29,11 @@ impl Visitor {
         let recipe = held.recipe()?;
         let process = match held.observed.pid.filter(|_| held.is_running()) {
             Some(pid) => {
-                let pidfd = process::open_pid(pid).map_err(crate::store::Error::from)?;
                 // Between the look at it and this it may have ended, and another have its number.
-                let state = engine.store.read_state(&held.record.id)?;
-                let same =
-                    state.is_some_and(|s| s.init_pid == pid && process_start(pid) == Some(s.init_start));
-                if !same {
-                    return Err(held.cannot(verb, "it has just ended", Some("try again".into())));
-                }
-                Some(pidfd)
+                let state = engine.store.read_state(&held.record.id)?.filter(|s| s.init_pid == pid);
+                let process = state.and_then(|state| visit::process(pid, state.init_start));
+                let ended = || held.cannot(verb, "it has just ended", Some("try again".into()));
+                Some(process.ok_or_else(ended)?)
             }
             None => None,
         };
@@ -83,11 +74,6 @@ impl Visitor {
             None => failure.message,
         })
     }
-}
-
-/// Whether a directory shows what the kernel makes up.
-pub(super) fn is_kernels(dir: &OwnedFd) -> bool {
-    mount::fs_type(dir).is_ok_and(|kind| KERNELS.contains(&kind))
 }
 
 fn bind(mount: &MountRequest) -> Option<Bind> {

@@ -1,16 +1,15 @@
-//! The bytes that a storage job makes of a container's files, on their way to whoever asked for them.
+//! The bytes that a storage job makes of stored files, on their way to whoever asked for them.
 //!
 //! The end of the bytes is the end of the job, and a job that has failed is an error there: what ends too early is
 //! never taken for whole.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::engine::Result;
-use crate::store::userns::{self, Job};
-use crate::store::{self, Store};
-use crate::sys::Context;
+use super::userns::{self, Job};
+use super::{Result, Store};
+use crate::sys::{self, Context};
 
 const CHUNK: usize = 256 << 10;
 /// For a job that has failed to say so.
@@ -18,26 +17,30 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// A job under way. Dropped, it ends.
 #[derive(Debug)]
-pub(super) struct Produced {
+pub struct Produced {
     pipe: File,
     /// `None` once it has ended well.
     job: Option<Job<()>>,
 }
 
+/// A pipe for a job: its end for reading, and the one for writing.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?)
+}
+
 /// Begins `work` in a child that is root of the user namespace; what it writes is what is read. It has no
 /// descriptors but those in `kept`. The calling process must have one thread.
-pub(super) fn begin(
+pub fn begin(
     store: &Store,
     kept: &[BorrowedFd<'_>],
     work: impl FnOnce(&mut dyn Write) -> std::result::Result<(), String>,
 ) -> Result<Produced> {
-    let pipe = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe");
-    let (read, write) = pipe.map_err(store::Error::from)?;
+    let (read, write) = pipe()?;
     let all: Vec<_> = kept.iter().copied().chain([write.as_fd()]).collect();
     let out = &write;
     let job = userns::begin_inside(store, &all, || {
         let out = out.try_clone().map_err(|e| e.to_string())?;
-        crate::snapshot::diff::many_files();
+        sys::limits::many_files();
         let mut out = BufWriter::with_capacity(CHUNK, File::from(out));
         work(&mut out)?;
         out.flush().map_err(|e| e.to_string())
@@ -57,23 +60,23 @@ impl Read for Produced {
 
 impl Produced {
     /// Waits for the end of the job, of which nothing more is read.
-    pub(super) fn end(&mut self) -> Result<()> {
+    pub fn end(&mut self) -> Result<()> {
         match self.job.take() {
-            Some(job) => Ok(job.finish()?),
+            Some(job) => job.finish(),
             None => Ok(()),
         }
     }
 
     /// The bytes, without a word on their end.
-    pub(super) fn rest(&self) -> &File {
+    pub fn rest(&self) -> &File {
         &self.pipe
     }
 
     /// Ends the job, of whose bytes nothing more is wanted. Where they were not read to their end, only a job that has
     /// failed by itself is an error.
-    pub(super) fn finish_after(&mut self, read_to_end: bool) -> Result<()> {
+    pub fn finish_after(&mut self, read_to_end: bool) -> Result<()> {
         if read_to_end
-            || crate::sys::process::readable_within(
+            || sys::process::readable_within(
                 self.job.as_ref().map_or(self.pipe.as_fd(), AsFd::as_fd),
                 Some(PATIENCE),
             )
@@ -83,29 +86,5 @@ impl Produced {
         }
         // Dropped with this.
         Ok(())
-    }
-
-    /// Hands all of it to `out`. Gives the number of bytes.
-    pub(super) fn copy_to(mut self, what: &str, out: &mut dyn Write) -> Result<u64> {
-        let mut buffer = vec![0; CHUNK];
-        let mut total = 0;
-        loop {
-            match self.pipe.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(n) => {
-                    let failed = |source| crate::image::Error::Write { what: what.into(), source };
-                    out.write_all(&buffer[..n]).map_err(failed)?;
-                    total += n as u64;
-                }
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => {
-                    let what = "the container's files".to_owned();
-                    return Err(crate::image::Error::Read { what, source }.into());
-                }
-            }
-        }
-        self.end()?;
-        out.flush().map_err(|source| crate::image::Error::Write { what: what.into(), source })?;
-        Ok(total)
     }
 }

@@ -17,13 +17,14 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::image::unpack::Rename;
-use crate::sys::path::{Place, place_in};
+use super::unpack::Rename;
+pub use crate::sys::path::Place;
+use crate::sys::path::{open_directory, place_in};
 use crate::sys::{self, Context};
 
 /// A path as typed, and what its end says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Asked {
+pub struct Asked {
     /// Absolute, without `.` and `..`.
     pub path: PathBuf,
     /// `/` at the end: it is a directory, and a link to one is followed.
@@ -32,9 +33,16 @@ pub(super) struct Asked {
     content: bool,
 }
 
+impl Error {
+    /// Whether the way there ends before its last name.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Sys(e) if e.is(libc::ENOENT))
+    }
+}
+
 impl Asked {
     /// `base` is where relative ones begin.
-    pub(super) fn new(typed: &OsStr, base: &Path) -> Self {
+    pub fn new(typed: &OsStr, base: &Path) -> Self {
         let bytes = typed.as_bytes();
         let content = bytes == b"." || bytes.ends_with(b"/.");
         let mut path = PathBuf::from("/");
@@ -65,14 +73,14 @@ impl Asked {
 
 /// What is being copied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Source {
+pub struct Source {
     pub directory: bool,
     /// The first component of every name in the archive.
     pub base: Vec<u8>,
 }
 
 /// Finds the source inside `root`.
-pub(super) fn source(root: &OwnedFd, asked: &Asked, follow: bool) -> sys::Result<(Place, Source)> {
+pub fn source(root: &OwnedFd, asked: &Asked, follow: bool) -> sys::Result<(Place, Source)> {
     let place = place_in(root, &asked.path, follow || asked.is_directory())?;
     let name = Path::new(&place.name);
     let stat = rustix::fs::statat(&place.dir, name, AtFlags::SYMLINK_NOFOLLOW).op_on("stat", &asked.path)?;
@@ -83,9 +91,23 @@ pub(super) fn source(root: &OwnedFd, asked: &Asked, follow: bool) -> sys::Result
     Ok((place, Source { directory, base: asked.base().as_bytes().to_vec() }))
 }
 
+/// Finds a source of the host's, as typed.
+pub fn source_on_host(typed: &OsStr, follow: bool) -> sys::Result<(Place, Source)> {
+    source(&open_directory("/")?, &Asked::new(typed, &current()?), follow)
+}
+
+/// As [`target`], of a path of the host's.
+pub fn target_on_host(typed: &OsStr, source: &Source) -> Result<Target, Error> {
+    target(&open_directory("/")?, &Asked::new(typed, &current()?), source)
+}
+
+fn current() -> sys::Result<PathBuf> {
+    std::env::current_dir().op("find the current directory")
+}
+
 /// The directory that an archive is unpacked into, and what its top is called there.
 #[derive(Debug)]
-pub(super) struct Target {
+pub struct Target {
     pub dir: OwnedFd,
     /// `None`: as in the archive.
     pub rename: Option<Rename>,
@@ -93,7 +115,7 @@ pub(super) struct Target {
 
 /// Why there is no place for a copy. The words are docker's where it has some.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     #[error(transparent)]
     Sys(#[from] sys::Error),
     #[error("{} is not a directory, and one cannot be copied onto it", .0.display())]
@@ -105,7 +127,7 @@ pub(super) enum Error {
 }
 
 /// Finds where `source` goes inside `root`.
-pub(super) fn target(root: &OwnedFd, asked: &Asked, source: &Source) -> Result<Target, Error> {
+pub fn target(root: &OwnedFd, asked: &Asked, source: &Source) -> Result<Target, Error> {
     let place = place_in(root, &asked.path, true)?;
     let there = kind(&place).map_err(|e| e.into_subject(&asked.path))?;
     let named = || Rename { from: source.base.clone(), to: place.name.as_bytes().to_vec() };
@@ -125,7 +147,7 @@ pub(super) fn target(root: &OwnedFd, asked: &Asked, source: &Source) -> Result<T
 }
 
 /// The directory that a foreign archive goes into.
-pub(super) fn directory(root: &OwnedFd, asked: &Asked) -> Result<OwnedFd, Error> {
+pub fn directory(root: &OwnedFd, asked: &Asked) -> Result<OwnedFd, Error> {
     let place = place_in(root, &asked.path, true)?;
     match kind(&place).map_err(|e| e.into_subject(&asked.path))? {
         Some(FileType::Directory) => Ok(open(&place.dir, Path::new(&place.name))?),
