@@ -211,7 +211,7 @@ mod tests {
     fn dockers_table() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("dir")).unwrap();
-        std::fs::write(dir.path().join("file"), "x").unwrap();
+        std::fs::File::create(dir.path().join("file")).unwrap();
         std::os::unix::fs::symlink("dir", dir.path().join("link")).unwrap();
         let root = sys::path::open_directory(dir.path()).unwrap();
         let of = |directory| Source { directory, base: b"s".to_vec() };

@@ -191,11 +191,8 @@ fn walk_directory<E: From<Error>>(
         let below = lower.look(name)?;
         match merged::stat(upper, name)? {
             None => {}
-            Some(stat) if merged::is_whiteout(&stat) => {
-                if below.is_some() {
-                    each(Part::Whiteout { path: &path[1..] })?;
-                }
-            }
+            Some(stat) if merged::is_whiteout(&stat) && below.is_none() => {}
+            Some(stat) if merged::is_whiteout(&stat) => each(Part::Whiteout { path: &path[1..] })?,
             Some(stat) => {
                 each(Part::Entry { dir: upper.as_fd(), name, path: &path[1..] })?;
                 let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;

@@ -71,7 +71,7 @@ impl<W: Write> Writer<'_, W> {
 
     fn pad(&mut self, length: u64) -> Result<()> {
         let rest = usize::try_from(length.next_multiple_of(BLOCK) - length).unwrap_or(0);
-        self.put(&[0; BLOCK as usize][..rest])
+        self.put(&vec![0; rest])
     }
 }
 

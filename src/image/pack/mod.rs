@@ -197,7 +197,7 @@ impl<'a, W: Write> Writer<'a, W> {
             mode: stat.st_mode & 0o7777,
             uid,
             gid,
-            mtime: (stat.st_mtime as i64, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            mtime: (stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(0)),
             ..Head::default()
         }
     }
