@@ -70,7 +70,7 @@ fn every_kind_of_change_is_told_and_nothing_else() {
     s.ok(["run", "--name", "box", "image:1", "sh", "-c", DEEDS]);
     assert_eq!(s.ok("diff box").stdout, CHANGES);
     assert_eq!(s.ok("container diff box").stdout, CHANGES);
-    s.ok("create --name never image:1");
+    s.ok("create --name never image:1 true");
     assert_eq!(s.ok("diff never").stdout, "");
     let id = s.ok(["run", "-d", "--name", "runs", "image:1", "sh", "-c", "touch /tmp/x; exec sleep 100"]);
     assert!(within(Duration::from_secs(20), || s.ok("diff runs").stdout == "C /tmp\nA /tmp/x\n"));
