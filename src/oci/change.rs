@@ -72,8 +72,12 @@ impl Change {
             "ENTRYPOINT" => config.entrypoint = command(rest),
             "ENV" => {
                 for (key, value) in self.pairs(config)? {
-                    config.env.retain(|e| e.split('=').next() != Some(key.as_str()));
-                    config.env.push(format!("{key}={value}"));
+                    let entry = format!("{key}={value}");
+                    match config.env.iter_mut().find(|e| e.split('=').next() == Some(key.as_str())) {
+                        // docker keeps its place.
+                        Some(known) => *known = entry,
+                        None => config.env.push(entry),
+                    }
                 }
             }
             "LABEL" => config.labels.extend(self.pairs(config)?),
