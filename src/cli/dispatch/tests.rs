@@ -164,7 +164,7 @@ fn what_is_not_built_is_said_with_every_way_to_write_it() {
         ("run --restart=always debian", "--restart is not built yet"),
         ("pull --tls-verify=false debian", "--tls-verify is not built yet"),
         ("rm -v web", "-v is not built yet"),
-        ("build .", "kelp commit is not built yet"),
+        ("build .", "kelp build is not built yet"),
         ("-H tcp://x ps", "-H is not built yet"),
     ] {
         assert_eq!(parsed(line).unwrap_err().to_string(), text, "{line}");
