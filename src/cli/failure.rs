@@ -46,6 +46,11 @@ impl Failure {
         }
     }
 
+    /// Of a command that wrote its data as it made it: a reader of stdout that went away is told as elsewhere.
+    pub(super) fn streaming(error: engine::Error) -> Self {
+        if error.is_closed_output() { Self::Reported(ExitStatus::OutputClosed) } else { Self::Engine(error) }
+    }
+
     /// The exit status: the error's own where it has one, 125 for bad usage, else what the command's kind says.
     pub(super) fn status(&self, exit: Exit) -> ExitStatus {
         let own = match exit {
@@ -53,6 +58,7 @@ impl Failure {
             Exit::Verb | Exit::Registry | Exit::Exec => ExitStatus::Failed,
         };
         match self {
+            Self::Engine(engine::Error::Usage(_)) => ExitStatus::Failed,
             Self::Engine(_) if exit == Exit::Verb => own,
             Self::Engine(e) if exit == Exit::Registry => e.exit_status().unwrap_or(own),
             // To docker's callers, an image that cannot be had is one of kelp's own failures.

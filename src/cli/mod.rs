@@ -8,15 +8,20 @@
 
 mod attach;
 mod command;
+mod commit;
 mod complete;
 mod completion;
 mod container_options;
 mod context;
+
+mod cp;
 mod create;
 mod df;
+mod diff;
 mod dispatch;
 mod escape;
 mod exec;
+mod export;
 mod failure;
 mod history;
 mod human;

@@ -4,9 +4,9 @@ use clap::Command;
 
 use super::command::{Spec, Verb, with_help};
 use super::{
-    attach, completion, create, df, dispatch, exec, history, image_tree, images, import, info, inspect, kill,
-    load, login, logout, logs, man, manifest, prune, ps, pull, push, restart, rm, rmi, run, save, search,
-    start, stop, system, tag, version, wait,
+    attach, commit, completion, cp, create, df, diff, dispatch, exec, export, history, image_tree, images,
+    import, info, inspect, kill, load, login, logout, logs, man, manifest, prune, ps, pull, push, restart,
+    rm, rmi, run, save, search, start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -55,6 +55,10 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
     entry::<attach::Attach>("attach", &[]),
+    entry::<cp::Cp>("cp", &[]),
+    entry::<diff::Diff>("diff", &[]),
+    entry::<commit::Commit>("commit", &[]),
+    entry::<export::Export>("export", &[]),
     entry::<images::Images>("images", &[]),
     entry::<rmi::Rmi>("rmi", &[]),
     entry::<pull::Pull>("pull", &[]),
@@ -95,6 +99,10 @@ static CONTAINER: &[Entry] = &[
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
     entry::<attach::Attach>("attach", &[]),
+    entry::<cp::Cp>("cp", &[]),
+    entry::<diff::Diff>("diff", &[]),
+    entry::<commit::Commit>("commit", &[]),
+    entry::<export::Export>("export", &[]),
     entry::<prune::PruneContainers>("prune", &[]),
 ];
 

@@ -63,16 +63,12 @@ pub(super) static COMMANDS: &[&str] = &[
     "checkpoint",
     "cleanup",
     "clone",
-    "commit",
     "compose",
     "config",
     "context",
-    "cp",
-    "diff",
     "doctor",
     "events",
     "exists",
-    "export",
     "generate",
     "healthcheck",
     "init",
@@ -260,6 +256,10 @@ pub(super) static LOGS: &[Flag] = &["--details", "--color", "--latest", "-l", "-
 pub(super) static WAIT: &[Flag] =
     &["--condition", "--exit-first-match", "--ignore", "--interval", "-i", "--latest", "-l"];
 pub(super) static LATEST: &[Flag] = &["--latest", "-l"];
+/// podman's.
+pub(super) static COMMIT: &[Flag] = &["--format", "-f", "--iidfile", "--include-volumes", "-s", "--squash"];
+pub(super) static CP: &[Flag] = &["--overwrite"];
+pub(super) static DIFF: &[Flag] = &["--format", "--latest", "-l"];
 pub(super) static IMAGES: &[Flag] = &["--history", "--noheading", "--sort"];
 pub(super) static IMPORT: &[Flag] = &["--arch", "--os", "--variant", "--quiet", "-q"];
 pub(super) static PRUNE_IMAGES: &[Flag] = &["--external", "--build-cache"];

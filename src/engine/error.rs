@@ -31,6 +31,9 @@ pub enum Error {
     /// Binary data would go to a terminal, or is expected from one.
     #[error("{0}")]
     Terminal(&'static str),
+    /// The request makes no sense whatever there is. The words are docker's.
+    #[error("{0}")]
+    Usage(&'static str),
     #[error(transparent)]
     Credentials(#[from] crate::config::credentials::Error),
     #[error(transparent)]
@@ -56,6 +59,12 @@ impl Error {
                 | Self::NoSuchImage(_)
                 | Self::Store(Store::NoSuchContainer(_) | Store::NoSuchImage(_))
         )
+    }
+
+    /// Whether nobody reads standard output any more, to which this wrote.
+    pub fn is_closed_output(&self) -> bool {
+        use crate::image::Error as Image;
+        matches!(self, Self::Image(Image::Write { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe)
     }
 
     /// Whether a registry's answer, or the lack of one, is the reason.

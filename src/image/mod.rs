@@ -12,6 +12,8 @@ pub mod document;
 mod error;
 mod growing;
 pub mod layer;
+pub mod pack;
+pub mod place;
 pub mod pull;
 pub mod push;
 pub mod record;

@@ -59,6 +59,11 @@ impl FromStr for Change {
 }
 
 impl Change {
+    /// In capitals.
+    pub fn keyword(&self) -> &'static str {
+        self.keyword
+    }
+
     /// Writes the instruction's effect into `config`.
     pub fn apply(&self, config: &mut ContainerConfig) -> Result<(), ChangeError> {
         let rest = self.rest.as_str();
@@ -67,8 +72,12 @@ impl Change {
             "ENTRYPOINT" => config.entrypoint = command(rest),
             "ENV" => {
                 for (key, value) in self.pairs(config)? {
-                    config.env.retain(|e| e.split('=').next() != Some(key.as_str()));
-                    config.env.push(format!("{key}={value}"));
+                    let entry = format!("{key}={value}");
+                    match config.env.iter_mut().find(|e| e.split('=').next() == Some(key.as_str())) {
+                        // docker keeps its place.
+                        Some(known) => *known = entry,
+                        None => config.env.push(entry),
+                    }
                 }
             }
             "LABEL" => config.labels.extend(self.pairs(config)?),

@@ -22,3 +22,4 @@ pub mod seccomp;
 pub mod sysctl;
 mod texts;
 pub mod user;
+pub mod visit;

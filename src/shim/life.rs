@@ -393,7 +393,8 @@ pub(super) fn explain_namespace(error: &sys::Error) -> Failure {
     Failure { hint, ..refused("make the container's namespaces", error) }
 }
 
-fn rootfs_of(plan: &MountPlan) -> Rootfs {
+/// What a snapshot is mounted as.
+pub fn rootfs_of(plan: &MountPlan) -> Rootfs {
     match plan.clone() {
         MountPlan::Overlay { lowers, upper, work, volatile } => {
             Rootfs::Overlay { lowers, upper, work, volatile }

@@ -16,6 +16,7 @@ pub mod terminal;
 mod waiting;
 
 pub use error::{Error, Result};
+pub use life::rootfs_of;
 pub use spawn::{Waiting, spawn};
 
 use std::process::ExitCode;

@@ -4,10 +4,13 @@
 //! kernel's does not work or the user says so. Layers are directories in the kernel's own format, so that either
 //! driver reads what the other wrote.
 
+pub mod diff;
 mod host;
+mod merged;
 mod probe;
 mod skeleton;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +22,7 @@ use crate::store::Layout;
 use crate::sys::{self, Context};
 
 pub use host::{Entry, EntryKind};
+pub use merged::Merged;
 pub use probe::choose;
 
 /// The most lower layers that the kernel's overlay takes, fs/overlayfs/overlayfs.h.
@@ -151,6 +155,51 @@ fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
         mode = metadata.permissions().mode() & 0o7777;
     }
     Ok(mode)
+}
+
+/// What a container's tree is made of, for those who read it without a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layers {
+    /// What the container wrote; `None` where it writes to the lowest directory itself.
+    pub upper: Option<PathBuf>,
+    /// From the top layer down.
+    pub lowers: Vec<PathBuf>,
+    /// Each directory of the root is an overlay of its own, and what lies beside them is not kept.
+    pub parted: bool,
+}
+
+impl Layers {
+    /// The writable layer, if there is one, and the tree below it.
+    pub fn open(&self) -> Result<(Option<OwnedFd>, Merged)> {
+        let upper = self.upper.as_ref().map(sys::path::open_directory).transpose()?;
+        Ok((upper, Merged::of(&self.lowers)?))
+    }
+
+    /// The tree as the container sees it.
+    pub fn merged(&self) -> Result<Merged> {
+        let all: Vec<PathBuf> = self.upper.iter().chain(&self.lowers).cloned().collect();
+        Ok(Merged::of(&all)?)
+    }
+}
+
+/// The layers of the container whose directory is `container`.
+pub fn layers(
+    layout: &Layout,
+    recipe: &Recipe,
+    container: &Path,
+    snapshotter: Snapshotter,
+) -> Result<Layers> {
+    Ok(match plan(layout, recipe, container, snapshotter, false)? {
+        // What is hidden can be told only where it is mounted.
+        MountPlan::Fuse { lowers, upper, hidden, .. } => {
+            Layers { upper: Some(upper), lowers, parted: !hidden.is_empty() }
+        }
+        MountPlan::Overlay { lowers, upper, .. } => Layers { upper: Some(upper), lowers, parted: false },
+        MountPlan::Directory { path } => Layers { upper: None, lowers: vec![path], parted: false },
+        MountPlan::HostTree { source, upper, .. } => {
+            Layers { upper: Some(upper), lowers: vec![source], parted: true }
+        }
+    })
 }
 
 /// Decides what to mount for a start of the container whose directory is `container`.

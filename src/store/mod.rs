@@ -24,6 +24,7 @@ mod marker;
 pub mod names;
 mod open;
 pub mod partial;
+pub mod produced;
 mod reserve;
 mod schema;
 pub mod staging;

@@ -17,3 +17,11 @@ pub fn get(resource: u32) -> Result<(u64, u64)> {
     let rc = unsafe { libc::getrlimit(resource as _, &raw mut limit) };
     if rc == 0 { Ok((limit.rlim_cur, limit.rlim_max)) } else { Err(Error::last("getrlimit")) }
 }
+
+/// Lets this process open as many files as the host allows it. Whoever is allowed few gets EMFILE later, which says what
+/// is wrong.
+pub fn many_files() {
+    if let Ok((_, hard)) = get(libc::RLIMIT_NOFILE) {
+        let _ = set(libc::RLIMIT_NOFILE, hard, hard);
+    }
+}

@@ -33,6 +33,12 @@ pub fn open_in(root: impl AsFd, path: impl AsRef<Path>, flags: OFlags, mode: Mod
     Err(Error::with_subject("open", path, libc::EAGAIN))
 }
 
+/// Opens a directory of the host by a path that the user or this program chose.
+pub fn open_directory(path: impl AsRef<Path>) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path.as_ref(), flags, Mode::empty()).op_on("open", path)
+}
+
 /// A descriptor (`O_PATH`) of what `path` names inside `root`, links followed.
 pub fn find_in(root: impl AsFd, path: impl AsRef<Path>) -> Result<OwnedFd> {
     open_in(root, path, OFlags::PATH, Mode::empty())
@@ -53,6 +59,21 @@ pub fn make_in(root: impl AsFd, path: impl AsRef<Path>, make: Make) -> Result<Ow
         Err(e) if e.is(libc::ENOENT) => Walk::new(root)?.run(path, make),
         found => found,
     }
+}
+
+/// A directory and a name in it that is no link, or that nothing has yet; `.` where a path ends in the directory
+/// itself.
+#[derive(Debug)]
+pub struct Place {
+    /// `O_PATH`.
+    pub dir: OwnedFd,
+    pub name: OsString,
+}
+
+/// Where `path` leads inside `root`. Links on the way are followed, the last one where `follow` says so. The last
+/// name need not exist, its directory must.
+pub fn place_in(root: impl AsFd, path: impl AsRef<Path>, follow: bool) -> Result<Place> {
+    Walk::new(root)?.place(path.as_ref(), follow)
 }
 
 /// A walk from the root downwards that holds every directory on its way open, so that `..` is the directory
@@ -80,16 +101,53 @@ impl Walk {
                 continue;
             }
             let last = self.rest.is_empty();
-            self.step(&name, if last { make } else { Make::Directory }, path)?;
+            self.step(&name, Some(if last { make } else { Make::Directory }), path)?;
         }
         self.stack.pop().ok_or_else(|| Error::with_subject("open", path, libc::ENOENT))
     }
 
-    fn step(&mut self, name: &OsStr, make: Make, whole: &Path) -> Result<()> {
+    fn place(mut self, path: &Path, follow: bool) -> Result<Place> {
+        self.push_components(path)?;
+        while let Some(name) = self.rest.pop() {
+            if name == ".." {
+                if self.stack.len() > 1 {
+                    self.stack.pop();
+                }
+                continue;
+            }
+            let dir = self.stack.last().ok_or_else(|| Error::with_subject("open", path, libc::ENOENT))?;
+            let is_link = || {
+                let stat = rustix::fs::statat(dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+                stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink)
+            };
+            if self.rest.is_empty() && !(follow && is_link()) {
+                return self.here(name, path);
+            }
+            self.step(&name, None, path)?;
+            let top = self.stack.last().ok_or_else(|| Error::with_subject("open", path, libc::ENOENT))?;
+            let stat = rustix::fs::fstat(top).op_on("stat", path)?;
+            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+                // The link was replaced meanwhile by what it led to, or something on the way is no directory.
+                return Err(Error::with_subject("open", path, libc::ENOTDIR));
+            }
+        }
+        self.here(OsString::from("."), path)
+    }
+
+    fn here(mut self, name: OsString, whole: &Path) -> Result<Place> {
+        let dir = self.stack.pop().ok_or_else(|| Error::with_subject("open", whole, libc::ENOENT))?;
+        Ok(Place { dir, name })
+    }
+
+    /// Enters `name`, or puts what it links to before the rest of the way. What is missing is made where `make` says
+    /// what.
+    fn step(&mut self, name: &OsStr, make: Option<Make>, whole: &Path) -> Result<()> {
         let dir = self.stack.last().ok_or_else(|| Error::with_subject("open", whole, libc::ENOENT))?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
-            Err(Errno::NOENT) => make_entry(dir, name, make).op_on("create", whole)?,
+            Err(Errno::NOENT) if make.is_some() => {
+                make_entry(dir, name, make.unwrap_or(Make::Directory)).op_on("create", whole)?
+            }
             other => other.op_on("open", whole)?,
         };
         let kind = FileType::from_raw_mode(rustix::fs::fstat(&fd).op_on("stat", whole)?.st_mode);
@@ -199,6 +257,24 @@ mod tests {
         symlink("../../../../../../tmp", dir.path().join("up")).unwrap();
         make_in(&fd, "/up/x/y", Make::Directory).unwrap();
         assert!(dir.path().join("tmp/x/y").is_dir());
+    }
+
+    #[test]
+    fn places_are_found_through_links_and_need_not_exist() {
+        let (dir, fd) = root();
+        std::fs::create_dir_all(dir.path().join("real/sub")).unwrap();
+        symlink("/real", dir.path().join("way")).unwrap();
+        symlink("../new", dir.path().join("real/last")).unwrap();
+        let name = |path: &str, follow| place_in(&fd, path, follow).map(|p| p.name.into_string().unwrap());
+        assert_eq!(name("/way/file", true).unwrap(), "file");
+        assert_eq!(name("/way/last", false).unwrap(), "last");
+        assert_eq!(name("/way/last", true).unwrap(), "new");
+        assert_eq!(name("/", true).unwrap(), ".");
+        assert_eq!(name("/way/..", true).unwrap(), ".");
+        assert!(name("/none/x", true).unwrap_err().is(libc::ENOENT));
+        let place = place_in(&fd, "/way/../../../../etc-of-nobody", true).unwrap();
+        let root = std::fs::metadata(dir.path()).unwrap();
+        assert_eq!(rustix::fs::fstat(&place.dir).unwrap().st_ino, std::os::unix::fs::MetadataExt::ino(&root));
     }
 
     #[test]

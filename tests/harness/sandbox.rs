@@ -49,6 +49,12 @@ impl Words for &String {
     }
 }
 
+impl Words for &[&str] {
+    fn words(self) -> Vec<String> {
+        self.iter().map(|w| (*w).to_owned()).collect()
+    }
+}
+
 impl<const N: usize> Words for [&str; N] {
     fn words(self) -> Vec<String> {
         self.map(str::to_owned).to_vec()

@@ -2,10 +2,14 @@
 
 mod accounting;
 mod archives;
+mod commit;
 mod complete;
+mod cp;
 mod crash;
+mod diff;
 mod errors;
 mod exec;
+mod export;
 mod images;
 mod interchange;
 mod isolation;

@@ -122,7 +122,7 @@ fn nonsense_is_bad_usage() {
         "stop -t x web",
         "completion tcsh",
         "inspect --type volume x",
-        "commit debian",
+        "build .",
         "-H tcp://x ps",
     ] {
         let failure = match parsed(line) {
@@ -164,7 +164,7 @@ fn what_is_not_built_is_said_with_every_way_to_write_it() {
         ("run --restart=always debian", "--restart is not built yet"),
         ("pull --tls-verify=false debian", "--tls-verify is not built yet"),
         ("rm -v web", "-v is not built yet"),
-        ("commit debian", "kelp commit is not built yet"),
+        ("build .", "kelp build is not built yet"),
         ("-H tcp://x ps", "-H is not built yet"),
     ] {
         assert_eq!(parsed(line).unwrap_err().to_string(), text, "{line}");

@@ -1,8 +1,13 @@
 //! The verbs on containers, one file each.
 
 pub mod attach;
+pub mod commit;
+pub mod cp;
 pub mod create;
+pub mod diff;
+pub mod export;
 pub(in crate::engine) mod find;
+mod held;
 pub mod inspect;
 pub mod kill;
 pub mod logs;

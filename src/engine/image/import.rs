@@ -100,7 +100,7 @@ fn image_config(
     }
 }
 
-fn digest(text: &str) -> Result<Digest> {
+pub(in crate::engine) fn digest(text: &str) -> Result<Digest> {
     let invalid = |e: crate::oci::InvalidDigest| crate::image::Error::Archive(e.to_string());
     Ok(text.parse().map_err(invalid)?)
 }

@@ -20,7 +20,7 @@ use crate::store::Store;
 
 /// Carries out `add` while nothing it brings in can be collected. What it brought and no image needs goes at once,
 /// as does what a failure, or an earlier command that was killed, left without an image: nobody can name it.
-fn adding<T>(store: &Store, add: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(in crate::engine) fn adding<T>(store: &Store, add: impl FnOnce() -> Result<T>) -> Result<T> {
     store.set_room_aside();
     let collect = || store.remove_unreferenced(|path| store.delete_tree(path));
     collect()?;

@@ -111,7 +111,10 @@ fn select(engine: &Engine, name: &str, platform: Option<&str>) -> Result<Vec<Nam
 
 /// Writes beside `path` and renames, so that a file of that name is whole. What is no file (a pipe, a device) is
 /// written to directly.
-fn to_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> Result<()>) -> Result<()> {
+pub(in crate::engine) fn to_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<()>,
+) -> Result<()> {
     let what = path.display().to_string();
     let failed = |source| ImageError::Write { what: what.clone(), source };
     let special = std::fs::metadata(path).is_ok_and(|m| !m.is_file());

@@ -23,6 +23,13 @@ const OURS: [&[u8]; 4] = [b"user.overlay.", b"trusted.", b"user.containers.", b"
 pub(super) struct Owner {
     uid: u32,
     gid: u32,
+    /// Outside of containers: files are their maker's.
+    own: bool,
+}
+
+impl Owner {
+    pub(super) const ROOT: Self = Self { uid: 0, gid: 0, own: false };
+    pub(super) const CALLER: Self = Self { uid: 0, gid: 0, own: true };
 }
 
 /// The entry's owner, or the error that names the id and the range it is outside of.
@@ -42,7 +49,8 @@ pub(super) fn owner(entry: &Entry, ids: &IdMap) -> Result<Owner, Error> {
             range: shown(extents),
         })
     };
-    Ok(Owner { uid: check("uid", entry.uid, &ids.uids)?, gid: check("gid", entry.gid, &ids.gids)? })
+    let (uid, gid) = (check("uid", entry.uid, &ids.uids)?, check("gid", entry.gid, &ids.gids)?);
+    Ok(Owner { uid, gid, own: false })
 }
 
 fn shown(extents: &[Extent]) -> String {
@@ -55,6 +63,11 @@ fn shown(extents: &[Extent]) -> String {
 pub(super) fn apply(fd: impl AsFd, entry: &Entry, owner: Owner, kind: MapKind) -> Result<(), Error> {
     let fd = fd.as_fd();
     let on_disk = || -> sys::Result<()> {
+        if owner.own {
+            rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode & 0o1777)).op("chmod")?;
+            let own = entry.xattrs.iter().filter(|(name, _)| name.starts_with(b"user."));
+            return own.into_iter().try_for_each(|(name, value)| set_xattr(fd, entry, name, value));
+        }
         if kind != MapKind::Single {
             rustix::fs::fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
                 .op("chown")?;
@@ -81,7 +94,7 @@ pub(super) fn apply_at(
     kind: MapKind,
 ) -> sys::Result<()> {
     let dir = dir.as_fd();
-    if kind != MapKind::Single {
+    if kind != MapKind::Single && !owner.own {
         let (uid, gid) = (Uid::from_raw(owner.uid), Gid::from_raw(owner.gid));
         rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).op("chown")?;
     }

@@ -73,6 +73,75 @@ pub struct Unpacked {
     pub size: u64,
 }
 
+/// What unpacking into a directory that is in use keeps to: `cp`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copying {
+    pub owners: Owners,
+    /// The directory itself stays as it is, whatever the archive says of it.
+    pub keep_root: bool,
+}
+
+/// Whom the files belong to afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owners {
+    /// Whom the archive says.
+    Archive,
+    /// Root of the user namespace.
+    Root,
+    /// Whoever unpacks: outside of containers. Nothing is set-uid or set-gid, and of attributes only `user.` counts.
+    Caller,
+}
+
+/// The top of the archive under another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rename {
+    /// The first component of every name; `.` is before all of them.
+    pub from: Vec<u8>,
+    pub to: Vec<u8>,
+}
+
+impl Rename {
+    fn apply(&self, name: &mut Vec<u8>) {
+        let trimmed = name.strip_prefix(b"./").unwrap_or(name);
+        let rest = match self.from.as_slice() {
+            b"." => Some(if trimmed == b"." { b"" } else { trimmed }),
+            from => trimmed.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with(b"/")),
+        };
+        if let Some(rest) = rest {
+            let rest = rest.strip_prefix(b"/").unwrap_or(rest);
+            *name = if rest.is_empty() { self.to.clone() } else { [&self.to, rest].join(&b'/') };
+        }
+    }
+}
+
+/// Unpacks the uncompressed archive `input` into the directory `into`, over what is there. Links on the way to an entry
+/// are followed inside `into`; a directory never takes the place of anything else, nor the reverse.
+pub fn copy_into(
+    input: impl BufRead,
+    into: OwnedFd,
+    ids: &IdMap,
+    copying: Copying,
+    rename: Option<&Rename>,
+) -> Result<Unpacked, Error> {
+    let mut reader = Reader::new(input);
+    let mut tree = tree::Tree::copying(into, ids, copying);
+    let mut done = Unpacked::default();
+    while let Some(mut entry) = reader.next_entry()? {
+        if let Some(rename) = rename {
+            rename.apply(&mut entry.name);
+            if entry.kind == Kind::HardLink {
+                rename.apply(&mut entry.link);
+            }
+        }
+        done.entries += 1;
+        done.size = done.size.saturating_add(entry.stored_size);
+        tree.add(&entry, &mut reader)?;
+    }
+    tree.finish()?;
+    reader.drain()?;
+    Ok(done)
+}
+
 /// Unpacks the uncompressed archive `input` into the empty directory `root`, and reads `input` to its end. The
 /// calling process must be root of the user namespace that `ids` describes.
 pub fn unpack(input: impl BufRead, root: OwnedFd, ids: &IdMap, limits: Limits) -> Result<Unpacked, Error> {

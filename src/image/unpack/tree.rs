@@ -14,6 +14,7 @@ use super::archive::{Entry, Kind, Reader};
 use super::attributes;
 use super::error::{Error, printable};
 use super::name::{self, Meaning, Place};
+use super::{Copying, Owners};
 use crate::sys::path::open_in;
 use crate::sys::userns::IdMap;
 use crate::sys::{self, Context};
@@ -36,6 +37,8 @@ pub(super) struct Tree<'a> {
     kept: usize,
     /// The archive's own entry for the root.
     root_entry: Option<Entry>,
+    /// `None`: a layer.
+    copying: Option<Copying>,
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
@@ -45,7 +48,28 @@ fn as_path(bytes: &[u8]) -> &Path {
 impl<'a> Tree<'a> {
     pub(super) fn new(root: OwnedFd, ids: &'a IdMap) -> Self {
         let (open, times) = (HashMap::new(), Vec::new());
-        Self { root: Rc::new(root), ids, open, times, kept: 0, root_entry: None }
+        Self { root: Rc::new(root), ids, open, times, kept: 0, root_entry: None, copying: None }
+    }
+
+    /// Into a directory that is in use.
+    pub(super) fn copying(into: OwnedFd, ids: &'a IdMap, copying: Copying) -> Self {
+        Self { copying: Some(copying), ..Self::new(into, ids) }
+    }
+
+    /// What a name means: in a copy, nothing but itself.
+    fn meaning(&self, entry: &Entry) -> Result<Meaning, Error> {
+        match self.copying {
+            None => name::meaning(&entry.name),
+            Some(_) => Ok(name::place(&entry.name)?.map_or(Meaning::Root, Meaning::Entry)),
+        }
+    }
+
+    fn owner(&self, entry: &Entry) -> Result<attributes::Owner, Error> {
+        match self.copying.map(|c| c.owners) {
+            None | Some(Owners::Archive) => attributes::owner(entry, self.ids),
+            Some(Owners::Root) => Ok(attributes::Owner::ROOT),
+            Some(Owners::Caller) => Ok(attributes::Owner::CALLER),
+        }
     }
 
     /// Makes one entry; its content is read from `reader`.
@@ -54,10 +78,10 @@ impl<'a> Tree<'a> {
         entry: &Entry,
         reader: &mut Reader<R>,
     ) -> Result<(), Error> {
-        match name::meaning(&entry.name)? {
+        match self.meaning(entry)? {
             Meaning::Ignored => Ok(()),
             Meaning::Root if entry.kind == Kind::Directory => {
-                attributes::owner(entry, self.ids)?;
+                self.owner(entry)?;
                 self.root_entry = Some(entry.clone());
                 Ok(())
             }
@@ -90,8 +114,10 @@ impl<'a> Tree<'a> {
             set().map_err(|source| Error::Sys { entry: printable(&place.path()), source })?;
         }
         match self.root_entry.take() {
+            _ if self.copying.is_some_and(|c| c.keep_root) => Ok(()),
+            None if self.copying.is_some() => Ok(()),
             Some(entry) => {
-                attributes::apply(&*self.root, &entry, attributes::owner(&entry, self.ids)?, self.ids.kind)?;
+                attributes::apply(&*self.root, &entry, self.owner(&entry)?, self.ids.kind)?;
                 let set = rustix::fs::futimens(&*self.root, &attributes::times(entry.mtime)).op("set times");
                 set.map_err(|e| failed(&entry, e))
             }
@@ -111,10 +137,13 @@ impl<'a> Tree<'a> {
             tracing::debug!(entry = printable(&entry.name), "device node left out");
             return Ok(());
         }
-        if entry.kind == Kind::Symlink && !name::link_stays_inside(&place.parent, &entry.link) {
+        if self.copying.is_none()
+            && entry.kind == Kind::Symlink
+            && !name::link_stays_inside(&place.parent, &entry.link)
+        {
             return Err(refused(entry, "it is a link out of the root"));
         }
-        let owner = attributes::owner(entry, self.ids)?;
+        let owner = self.owner(entry)?;
         let dir = self.directory(&place.parent, entry)?;
         let name = as_path(&place.name);
         match entry.kind {
@@ -176,6 +205,9 @@ impl<'a> Tree<'a> {
             Err(Errno::EXIST) => {
                 let kind = kind_at(dir, &place.name).map_err(|e| failed(entry, e))?;
                 if kind != Some(FileType::Directory) {
+                    if self.copying.is_some() {
+                        return Err(refused(entry, "cannot overwrite non-directory with directory"));
+                    }
                     was_hidden = kind == Some(FileType::CharacterDevice);
                     self.clear(dir, place, entry)?;
                     let made = rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)).op("mkdir");
@@ -258,6 +290,9 @@ impl<'a> Tree<'a> {
             self.open.clear();
         }
         let removed = match kind {
+            Some(FileType::Directory) if self.copying.is_some() => {
+                return Err(refused(entry, "cannot overwrite directory with non-directory"));
+            }
             Some(FileType::Directory) => sys::tree::remove_tree(dir, name),
             _ => rustix::fs::unlinkat(dir, name, AtFlags::empty()).op("remove"),
         };

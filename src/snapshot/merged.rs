@@ -1,0 +1,137 @@
+//! Directories of several layers as the one directory that they are to a container, without a mount.
+//!
+//! Layers are in the kernel overlay's format: a character device 0:0 hides what the layers below have of that name,
+//! and a directory with `user.overlay.opaque` hides all that they have in it. Only the topmost layer of a running
+//! container changes; no name is followed or looked at twice.
+
+use std::collections::BTreeSet;
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::sys::{Context, Result};
+
+const OPAQUE: &str = "user.overlay.opaque";
+
+/// One directory of a merged tree: what each layer has of it, the topmost first.
+#[derive(Debug)]
+pub struct Merged {
+    parts: Vec<OwnedFd>,
+}
+
+/// What a name is in a merged directory.
+#[derive(Debug)]
+pub struct Node {
+    /// Which of the directory's parts has it.
+    part: usize,
+    pub stat: Stat,
+}
+
+impl Node {
+    pub fn is_directory(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
+    }
+}
+
+pub(super) fn is_whiteout(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+pub(super) fn is_opaque(dir: impl AsFd) -> bool {
+    let mut value = [0u8; 2];
+    rustix::fs::fgetxattr(dir, OPAQUE, &mut value).is_ok_and(|n| value.get(..n) == Some(b"y"))
+}
+
+/// `None` where nothing is.
+pub(super) fn stat(dir: impl AsFd, name: &OsStr) -> Result<Option<Stat>> {
+    match rustix::fs::statat(dir, Path::new(name), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => Ok(None),
+        other => other.op_on("stat", name).map(Some),
+    }
+}
+
+/// `None` where it is gone or no directory any more.
+pub(super) fn open(dir: impl AsFd, name: &OsStr) -> Result<Option<OwnedFd>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat(dir, Path::new(name), flags, Mode::empty()) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        other => other.op_on("open", name).map(Some),
+    }
+}
+
+pub(super) fn names(dir: &OwnedFd) -> Result<BTreeSet<CString>> {
+    let mut names = BTreeSet::new();
+    for entry in Dir::read_from(dir).op("read a layer")? {
+        let entry = entry.op("read a layer")?;
+        if entry.file_name() != c"." && entry.file_name() != c".." {
+            names.insert(entry.file_name().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+impl Merged {
+    /// The root of the tree that `layers` make, the topmost first.
+    pub fn of(layers: &[PathBuf]) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let open = |dir: &PathBuf| rustix::fs::open(dir, flags, Mode::empty()).op_on("open", dir);
+        Ok(Self { parts: layers.iter().map(open).collect::<Result<_>>()? })
+    }
+
+    /// A directory of which nothing is there.
+    pub(super) fn empty() -> Self {
+        Self { parts: Vec::new() }
+    }
+
+    /// What `name` is, hidden or not there being `None`.
+    pub fn look(&self, name: &OsStr) -> Result<Option<Node>> {
+        for (part, dir) in self.parts.iter().enumerate() {
+            if let Some(stat) = stat(dir, name)? {
+                return Ok((!is_whiteout(&stat)).then_some(Node { part, stat }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The layer's directory that holds `node`.
+    pub fn holder(&self, node: &Node) -> BorrowedFd<'_> {
+        self.parts[node.part].as_fd()
+    }
+
+    /// The merged directory `name`. Empty where it is no directory.
+    pub fn enter(&self, name: &OsStr) -> Result<Self> {
+        let mut parts = Vec::new();
+        for dir in &self.parts {
+            if stat(dir, name)?.is_none() {
+                continue;
+            }
+            // A file or a whiteout hides what is below it.
+            let Some(part) = open(dir, name)? else { break };
+            let opaque = is_opaque(&part);
+            parts.push(part);
+            if opaque {
+                break;
+            }
+        }
+        Ok(Self { parts })
+    }
+
+    /// The names in it, sorted.
+    pub fn names(&self) -> Result<Vec<CString>> {
+        let mut all = BTreeSet::new();
+        for dir in &self.parts {
+            all.append(&mut names(dir)?);
+        }
+        let mut seen = Vec::with_capacity(all.len());
+        for name in all {
+            if self.look(OsStr::from_bytes(name.as_bytes()))?.is_some() {
+                seen.push(name);
+            }
+        }
+        Ok(seen)
+    }
+}
