@@ -23,7 +23,9 @@ mod layers;
 mod mounts;
 mod pjdfstest;
 mod random;
+mod requests;
 mod rights;
+mod robust;
 mod tree;
 
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -80,6 +82,7 @@ fn inside(args: &[String]) -> ExitCode {
         directories::CASES,
         rights::CASES,
         counts::CASES,
+        robust::CASES,
         differential::CASES,
         pjdfstest::CASES,
     ]
