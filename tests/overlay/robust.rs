@@ -13,7 +13,7 @@ use super::random::Random;
 use super::requests;
 
 pub const CASES: &[Case] =
-    &[("arbitrary_requests", arbitrary_requests), ("memory_is_bounded", memory_is_bounded)];
+    &[("memory_is_bounded", memory_is_bounded), ("arbitrary_requests", arbitrary_requests)];
 
 fn arbitrary_requests(base: &Path) {
     for seed in 0..60 {
