@@ -24,7 +24,7 @@ use super::counts::{Counts, Operation};
 use super::create::Kind;
 use super::readdir::FIRST;
 use super::rename::{At, Target};
-use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked};
+use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked, unseen};
 use super::{Overlay, Result};
 use crate::sys::flags;
 
@@ -32,6 +32,8 @@ use crate::sys::flags;
 const FOR_EVER: Duration = Duration::from_secs(1 << 31);
 /// Most bytes in one write.
 const MAX_WRITE: u32 = 1 << 20;
+/// Most bytes in one read; the kernel asks for no more than its pages of a request hold, 1 MiB.
+const MAX_READ: u32 = 1 << 24;
 const FIRST_GENERATION: Generation = Generation(0);
 const NO_HANDLE: FileHandle = FileHandle(0);
 
@@ -242,7 +244,7 @@ impl Filesystem for Adapter {
     ) {
         let overlay = self.on(Operation::Read);
         BUFFER.with_borrow_mut(|buffer| {
-            let size = size as usize;
+            let size = size.min(MAX_READ) as usize;
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
@@ -307,16 +309,18 @@ impl Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         match self.on(Operation::ReadDirPlus).list(ino.0, offset, |entry| {
-            let (attr, known) = match entry.what {
-                Seen::Dot(id) => (directory(id), None),
+            let (attr, known, valid) = match entry.what {
+                Seen::Dot(id) => (directory(id), None, &FOR_EVER),
                 Seen::Item(item) => match self.overlay.look_at(ino.0, item) {
-                    Ok(Some(attr)) => (file_attr(&attr), Some(attr.id)),
-                    // Gone since the listing was made, or not to be looked at: whoever asks for it is told.
-                    Ok(None) | Err(_) => return Ok(false),
+                    Ok(Some(attr)) => (file_attr(&attr), Some(attr.id), &FOR_EVER),
+                    // Gone since the listing was made.
+                    Ok(None) => return Ok(false),
+                    // It has a name all the same. Whoever wants more asks, and is told why not.
+                    Err(_) => (unseen(self.overlay.stranger(), item.kind), None, &Duration::ZERO),
                 },
             };
             let name = OsStr::from_bytes(entry.name);
-            let full = reply.add(attr.ino, entry.offset, name, &FOR_EVER, &attr, FIRST_GENERATION);
+            let full = reply.add(attr.ino, entry.offset, name, valid, &attr, FIRST_GENERATION);
             if let Some(id) = known.filter(|_| full) {
                 self.overlay.forget(id, 1);
             }

@@ -125,7 +125,7 @@ impl Overlay {
             Place::Name { dir: from, name: old } => {
                 rustix::fs::linkat(from, &**old, dir, name, AtFlags::empty())
             }
-            Place::Open(fd) => {
+            Place::Open(fd) | Place::Data(fd) => {
                 rustix::fs::linkat(rustix::fs::CWD, magic(fd).as_str(), dir, name, AtFlags::SYMLINK_FOLLOW)
             }
         }
@@ -157,7 +157,7 @@ impl Overlay {
             FileType::Symlink => {
                 let target = match place {
                     Place::Name { dir, name } => rustix::fs::readlinkat(dir, &**name, Vec::new())?,
-                    Place::Open(fd) => rustix::fs::readlinkat(fd, "", Vec::new())?,
+                    Place::Open(fd) | Place::Data(fd) => rustix::fs::readlinkat(fd, "", Vec::new())?,
                 };
                 rustix::fs::symlinkat(target, work, name)?;
             }

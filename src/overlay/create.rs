@@ -103,7 +103,7 @@ impl Overlay {
         self.changed(parent);
         let attr = self.enter(parent, name, Found { layer: 0, stat, below: Vec::new() })?;
         if let Some(fd) = made {
-            let _ = self.keep_open(attr.id, Key::of(&stat), Data { fd, writable: true });
+            let _ = self.keep_open(attr.id, Key::of(&stat), Data { fd: fd.into(), writable: true });
         }
         Ok(attr)
     }

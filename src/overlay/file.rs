@@ -17,7 +17,7 @@ use crate::sys::{self, flags};
 /// A file open for work on its content.
 #[derive(Debug)]
 pub(super) struct Data {
-    pub fd: OwnedFd,
+    pub fd: Arc<OwnedFd>,
     pub writable: bool,
 }
 
@@ -159,13 +159,13 @@ impl Overlay {
             let upper = node.layer == 0 && self.has_upper();
             let writable = upper.then(|| place.open(OFlags::RDWR));
             let opened = match writable {
-                Some(Ok(fd)) => Data { fd, writable: true },
+                Some(Ok(fd)) => Data { fd: fd.into(), writable: true },
                 // Renamed since.
                 Some(Err(Errno::NOENT | Errno::LOOP)) => continue,
                 Some(Err(e)) if write => return Err(e),
                 _ => match place.open(OFlags::RDONLY) {
                     Err(Errno::NOENT | Errno::LOOP) => continue,
-                    fd => Data { fd: fd?, writable: false },
+                    fd => Data { fd: fd?.into(), writable: false },
                 },
             };
             if Key::of(&rustix::fs::fstat(&opened.fd)?) != node.key {

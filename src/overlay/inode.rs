@@ -157,7 +157,8 @@ impl Table {
         ((device as u64) << INODE_BITS) | key.inode
     }
 
-    fn fresh(&mut self) -> u64 {
+    /// A number that follows from no key.
+    pub(super) fn fresh(&mut self) -> u64 {
         self.next += 1;
         self.next
     }

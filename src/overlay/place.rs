@@ -26,13 +26,15 @@ pub(super) enum Place {
     },
     /// Perhaps open as `O_PATH`.
     Open(Arc<OwnedFd>),
+    /// Open for work on its content: nothing has to be looked up.
+    Data(Arc<OwnedFd>),
 }
 
 impl Place {
     pub(super) fn stat(&self) -> Result<Stat> {
         match self {
             Self::Name { dir, name } => rustix::fs::statat(dir, &**name, AtFlags::SYMLINK_NOFOLLOW),
-            Self::Open(fd) => rustix::fs::fstat(fd),
+            Self::Open(fd) | Self::Data(fd) => rustix::fs::fstat(fd),
         }
     }
 
@@ -43,7 +45,7 @@ impl Place {
                 let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 rustix::fs::openat(dir, &**name, flags, Mode::empty()).map(Arc::new)
             }
-            Self::Open(fd) => Ok(Arc::clone(fd)),
+            Self::Open(fd) | Self::Data(fd) => Ok(Arc::clone(fd)),
         }
     }
 
@@ -54,7 +56,9 @@ impl Place {
             Self::Name { dir, name } => {
                 rustix::fs::openat(dir, &**name, flags | OFlags::NOFOLLOW, Mode::empty())
             }
-            Self::Open(fd) => rustix::fs::openat(CWD, magic(fd).as_str(), flags, Mode::empty()),
+            Self::Open(fd) | Self::Data(fd) => {
+                rustix::fs::openat(CWD, magic(fd).as_str(), flags, Mode::empty())
+            }
         }
     }
 
@@ -64,6 +68,7 @@ impl Place {
                 rustix::fs::chownat(dir, &**name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
             }
             Self::Open(fd) => rustix::fs::chownat(fd, c"", uid, gid, AtFlags::EMPTY_PATH),
+            Self::Data(fd) => rustix::fs::fchown(fd, uid, gid),
         }
     }
 
@@ -73,6 +78,7 @@ impl Place {
         match self {
             Self::Name { dir, name } => rustix::fs::chmodat(dir, &**name, mode, AtFlags::empty()),
             Self::Open(fd) => rustix::fs::chmodat(CWD, magic(fd).as_str(), mode, AtFlags::empty()),
+            Self::Data(fd) => rustix::fs::fchmod(fd, mode),
         }
     }
 
@@ -80,6 +86,7 @@ impl Place {
         match self {
             Self::Name { dir, name } => rustix::fs::utimensat(dir, &**name, times, AtFlags::SYMLINK_NOFOLLOW),
             Self::Open(fd) => rustix::fs::utimensat(CWD, magic(fd).as_str(), times, AtFlags::empty()),
+            Self::Data(fd) => rustix::fs::futimens(fd, times),
         }
     }
 }
@@ -166,6 +173,15 @@ impl Overlay {
     pub(super) fn reach(&self, id: u64) -> Result<(Where, Place, Stat)> {
         for _ in 0..PATIENCE {
             let node = self.where_is(id)?;
+            if node.kind == FileType::RegularFile
+                && let Some(data) = lock(&self.files).get(id)
+            {
+                let stat = rustix::fs::fstat(&data.fd)?;
+                // Another one: brought up since it was opened.
+                if Key::of(&stat) == node.key {
+                    return Ok((node, Place::Data(Arc::clone(&data.fd)), stat));
+                }
+            }
             let place = match self.place_of(&node) {
                 Err(Errno::STALE) => continue,
                 other => other?,

@@ -159,6 +159,11 @@ impl Overlay {
         lock(&self.table).number(item.key)
     }
 
+    /// A number that is nobody's: the kernel's forgets of it mean nothing.
+    pub(super) fn stranger(&self) -> u64 {
+        lock(&self.table).fresh()
+    }
+
     /// The directory above, for `..`.
     pub(super) fn parent_of(&self, id: u64) -> Result<u64> {
         lock(&self.table).step_up(id).map(|(parent, _)| parent)

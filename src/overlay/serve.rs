@@ -49,14 +49,18 @@ impl std::fmt::Debug for Server {
 
 /// Mounts the layers as one tree. `name` is part of the type that is shown, `fuse.NAME`, `attributes` are `MOUNT_ATTR_*` bits.
 pub fn mount(layers: Layers, options: Options, name: &str, attributes: u64) -> sys::Result<Mounted> {
-    let workers = options.workers.max(1);
-    let overlay = Overlay::new(layers, options).op("read the layers")?;
     let (mount, device) = sys::fuse::mount(name, attributes)?;
-    let server = Server { overlay, device, workers, counts: Arc::default() };
-    Ok(Mounted { mount, server })
+    Ok(Mounted { mount, server: Server::on(device, layers, options)? })
 }
 
 impl Server {
+    /// Answers on a device that the caller mounted, or on a socket of his that keeps packets apart.
+    pub fn on(device: OwnedFd, layers: Layers, options: Options) -> sys::Result<Self> {
+        let workers = options.workers.max(1);
+        let overlay = Overlay::new(layers, options).op("read the layers")?;
+        Ok(Self { overlay, device, workers, counts: Arc::default() })
+    }
+
     /// How many requests of each kind there were.
     pub fn counts(&self) -> Arc<Counts> {
         Arc::clone(&self.counts)

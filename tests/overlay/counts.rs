@@ -1,11 +1,16 @@
 //! Round trips to the server, counted: they are what a FUSE file system costs.
 //!
-//! Three that look superfluous are Linux 6.18's own. Whatever is made in or taken from a directory makes the kernel
-//! forget all of the directory's attributes, and it asks for them before it checks the next permission there (1
-//! GETATTR); to do without, the server would have to check permissions itself, but it never hears of paths that are
-//! walked and files that are opened out of the kernel's caches. chown and the first write ask for file capabilities
-//! (2 GETXATTR), which only an answer that forbids all attributes for good would end. Removing a file that was written
-//! sends its times (1 SETATTR), as long as the kernel keeps what is written.
+//! Some look superfluous and are the kernel's own (fs/fuse and fs of Linux 6.18):
+//! - 1 GETATTR of the directory for whatever is made in it or taken from it: `fuse_dir_changed` forgets all of its
+//!   attributes, mode and owner with them, and `fuse_permission` asks for those. No answer but to GETATTR, SETATTR or
+//!   LOOKUP of the directory itself carries them. Later kernels forget times and size only (`FUSE_STATX_MODDIR`), and
+//!   do without it. Checking permissions in the server is no way: it never hears of paths that are walked and files
+//!   that are opened out of the kernel's caches.
+//! - 2 GETXATTR of `security.capability` for a file: `chown_common` asks whenever there may be something to drop, and
+//!   the first write does (`file_remove_privs`), as each answer with attributes takes back that there is nothing
+//!   (`fuse_change_attributes_common` clears `S_NOSEC`). Only ENOSYS, which ends all attributes of all files, stops it.
+//! - 1 SETATTR for a file that is removed: `fuse_entry_unlinked` sends the new ctime, as for each file of a mount that
+//!   may cache writes. Without the cache 4 KB writes take four times as long.
 
 use std::fs;
 use std::path::Path;
@@ -121,15 +126,16 @@ fn counts(base: &Path) {
 
     let meter = Meter::start(&mount);
     at("mkdir new; tar -xf ../tree.tar -C new");
-    meter.check("untar", OBJECTS, 8.8);
+    // A write in a later tick of the clock than the creation adds a SETATTR: more of them on a slow machine.
+    meter.check("untar", OBJECTS, 8.9);
     let meter = Meter::start(&mount);
     at("chmod -R g+w new");
-    meter.check("chmod -R", DIRS * (1 + FILES), 1.5);
+    meter.check("chmod -R", DIRS * (1 + FILES), 1.05);
     let meter = Meter::start(&mount);
     at("rm -r new");
-    meter.check("rm -r", OBJECTS, 3.2);
+    meter.check("rm -r", OBJECTS, 2.95);
     at("mkdir small");
     let meter = Meter::start(&mount);
     at("cd small; i=0; while [ $i -lt 1000 ]; do echo $i > $i; i=$((i+1)); done");
-    meter.check("small files from a shell", 1000, 5.1);
+    meter.check("small files from a shell", 1000, 5.2);
 }

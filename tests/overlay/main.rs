@@ -23,7 +23,9 @@ mod layers;
 mod mounts;
 mod pjdfstest;
 mod random;
+mod requests;
 mod rights;
+mod robust;
 mod tree;
 
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -75,6 +77,8 @@ fn inside(args: &[String]) -> ExitCode {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let mut failed = 0;
     let cases = [
+        // First: what others leave on the heap would be room for it.
+        robust::CASES,
         layers::CASES,
         content::CASES,
         directories::CASES,
