@@ -2,7 +2,7 @@
 //! ([`super::complete`]), so a script never grows old.
 
 use clap::{Args, ValueEnum};
-use clap_complete::env::{Bash, EnvCompleter, Fish, Zsh};
+use clap_complete::env::{EnvCompleter, Fish, Zsh};
 
 use super::command::{Exit, Verb};
 use super::context::Context;
@@ -46,7 +46,8 @@ impl Verb for Completion {
 /// The script itself; what packages install is the same text.
 pub fn script(shell: Shell) -> std::io::Result<String> {
     let completer: &dyn EnvCompleter = match shell {
-        Shell::Bash => &Bash,
+        // clap's own gives up where bash ends a word within an image's name.
+        Shell::Bash => return Ok(include_str!("completion.bash").into()),
         Shell::Zsh => &Zsh,
         Shell::Fish => &Fish,
     };

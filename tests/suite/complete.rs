@@ -113,3 +113,32 @@ fn completion_changes_nothing_and_needs_no_store() {
     offered(&s, &["stop", ""]);
     assert!(!s.store().exists());
 }
+
+/// What bash has on its line after `typed` and a TAB, in a bash that has loaded the script.
+fn after_tab(s: &Sandbox, typed: &str) -> String {
+    let script = format!(
+        "source <({kelp} completion bash)\nkelp() {{ {kelp} \"$@\"; }}\n\
+         COMP_LINE=$1 COMP_POINT=${{#1}} COMP_TYPE=9\n\
+         # As readline does: blanks end a word, and each run of its other breaks is one.\n\
+         mapfile -t COMP_WORDS < <(grep -oE '[:=@]+|[^:=@[:space:]]+' <<<\"$1\")\n\
+         [[ $1 == *' ' ]] && COMP_WORDS+=('')\n\
+         COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))\n\
+         compopt() {{ :; }}\n_kelp\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        kelp = s.program().display()
+    );
+    s.program_call("/bin/bash").args(["-c", &script, "bash", typed]).exits(0).stdout
+}
+
+#[test]
+fn bash_completes_within_what_it_takes_for_several_words() {
+    let s = Sandbox::new().busybox();
+    s.ok("tag busybox 127.0.0.1:5000/team/zz:1");
+    s.ok("tag busybox zz:one");
+    assert_eq!(after_tab(&s, "kelp rmi zz:"), "one\n");
+    assert_eq!(after_tab(&s, "kelp rmi zz:o"), "one\n");
+    assert_eq!(after_tab(&s, "kelp rmi 127.0.0.1:5000/te"), "5000/team/zz:1\n");
+    assert_eq!(after_tab(&s, "kelp run --pull=ne"), "never\nnewer\n");
+    assert_eq!(after_tab(&s, "kelp images --filter=dang"), "dangling=false\ndangling=true\n");
+    assert_eq!(after_tab(&s, "kelp images -f dangling=t"), "true\n");
+    assert_eq!(after_tab(&s, "kelp rmi zz"), "zz:one\n");
+}
