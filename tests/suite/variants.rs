@@ -59,6 +59,23 @@ fn each_platform_of_a_list_can_be_meant() {
 }
 
 #[test]
+fn a_name_stays_for_what_stays_of_a_list_and_goes_with_all_of_it() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    let name = both(&s, &registry);
+    // The name is that of the one that goes.
+    let out = s.ok(["rmi", "--platform", &format!("linux/{OWN}"), &name]);
+    out.has("multi@sha256:").lacks(":latest").has("Deleted: sha256:");
+    s.ok(["image", "inspect", "-f", "{{.Architecture}}", &name]).is("s390x");
+    s.ok(["rmi", &name]);
+    s.ok("images -aq").is("");
+
+    let name = both(&s, &registry);
+    s.ok(["rmi", &name]).has(&format!("Untagged: {name}\n"));
+    s.ok("images -aq").is("");
+}
+
+#[test]
 fn the_tree_says_what_is_in_use_and_hides_what_has_no_name() {
     let s = Sandbox::new();
     s.ok("images --tree").is("IMAGE   ID             DISK USAGE   CONTENT SIZE   EXTRA");

@@ -61,9 +61,21 @@ pub fn rmi(engine: &Engine, name: &str, options: RmiOptions<'_>) -> Result<Vec<R
             }
             other => other?,
         };
+        let siblings = resolve::siblings(engine, &image)?;
+        let tag = tag_of(&image, name);
+        if let (Some(_), Some(heir), Some(tag)) = (options.platform, siblings.first(), &tag) {
+            // The name stays for what stays of the list.
+            store.tag(&heir.id, &tag.to_string())?;
+            continue;
+        }
         let (untag, delete, users) = decide(engine, &image, name, options)?;
         let removed = carry_out(engine, &image, &untag, delete, &users)?;
         if let Some(mut removed) = removed {
+            for sibling in siblings.iter().filter(|_| delete) {
+                if let Some(tag) = &tag {
+                    removed.extend(remove_nameless(engine, &sibling.id, tag)?);
+                }
+            }
             if delete {
                 let gone = store.remove_unreferenced(|path| store.delete_tree(path))?;
                 removed.extend(deleted_layers(&image, &gone.layers));
@@ -72,6 +84,29 @@ pub fn rmi(engine: &Engine, name: &str, options: RmiOptions<'_>) -> Result<Vec<R
         }
     }
     Err(Error::ImageConflict(format!("{name} is being changed by other commands all the time")))
+}
+
+/// The tag that `name` is, if it is one of the image's.
+fn tag_of(image: &ImageRecord, name: &str) -> Option<Reference> {
+    let named = name.parse::<Reference>().ok()?.pinned();
+    (named.digest().is_none() && resolve::references(image).contains(&named)).then_some(named)
+}
+
+/// An image of another platform came in the same list as the one that was removed with its last name, `tag`. Where it
+/// has no name of its own, and nobody uses it, it goes as well.
+fn remove_nameless(engine: &Engine, id: &str, tag: &Reference) -> Result<Vec<Removed>> {
+    let image = match engine.store.find_image(id) {
+        Err(crate::store::Error::NoSuchImage(_)) => return Ok(Vec::new()),
+        other => other?,
+    };
+    let references = resolve::references(&image);
+    let users = users(engine, &image)?;
+    let its_own = |r: &Reference| r.digest().is_none() || r.repository() != tag.repository();
+    if !users.is_empty() || references.iter().any(its_own) {
+        return Ok(Vec::new());
+    }
+    // One that was overtaken has got a name or a user meanwhile.
+    Ok(carry_out(engine, &image, &references, true, &users)?.unwrap_or_default())
 }
 
 /// The layers of a removed image that went, topmost first. docker calls a layer by its chain-id.
