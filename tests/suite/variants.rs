@@ -67,6 +67,8 @@ fn a_name_stays_for_what_stays_of_a_list_and_goes_with_all_of_it() {
     let out = s.ok(["rmi", "--platform", &format!("linux/{OWN}"), &name]);
     out.has("multi@sha256:").lacks(":latest").has("Deleted: sha256:");
     s.ok(["image", "inspect", "-f", "{{.Architecture}}", &name]).is("s390x");
+    s.ok(["create", "--name", "c1", &name, "true"]).says("the image is for linux/s390x");
+    s.ok("rm c1");
     s.ok(["rmi", &name]);
     s.ok("images -aq").is("");
 

@@ -12,6 +12,7 @@ use super::stored::Parts;
 use crate::engine::request::{CreateRequest, NamespaceMode, RootfsSource, SeccompChoice};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
+use crate::oci::Platform;
 use crate::shim::launch::{Launch, Seccomp};
 use crate::snapshot::{self, Recipe};
 use crate::store;
@@ -98,7 +99,14 @@ impl Draft {
         let launch = launch_of(engine, &request, &record, recipe.clone(), config)?;
         let image = config.filter(|_| joins(&request));
         record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
-        Ok(Self { named, recipe, warnings: weakness(&ids)?, record, request })
+        let mut warnings = weakness(&ids)?;
+        warnings.extend(origin.foreign.map(|made_for| {
+            format!(
+                "the image is for {made_for}, this machine is {}, and no --platform was asked for",
+                Platform::host()
+            )
+        }));
+        Ok(Self { named, recipe, warnings, record, request })
     }
 
     /// Makes the container exist in `phase`; `last` has the last word on its directory while nobody sees it.
@@ -181,14 +189,20 @@ struct Origin {
     id: Option<String>,
     layers: Vec<String>,
     config: Option<ImageConfig>,
+    /// `os/arch` of an image that is for other machines, which nobody asked for.
+    foreign: Option<String>,
 }
 
 impl Origin {
     fn find(engine: &Engine, request: &CreateRequest) -> Result<Self> {
         match &request.rootfs {
-            RootfsSource::Directory { path, .. } => {
-                Ok(Self { name: path.display().to_string(), id: None, layers: Vec::new(), config: None })
-            }
+            RootfsSource::Directory { path, .. } => Ok(Self {
+                name: path.display().to_string(),
+                id: None,
+                layers: Vec::new(),
+                config: None,
+                foreign: None,
+            }),
             RootfsSource::Image(name) => {
                 let record = image::resolve::resolve_for(engine, name, request.platform.as_deref())?;
                 if let Some(wanted) = &request.platform {
@@ -196,12 +210,16 @@ impl Origin {
                 }
                 let whole: ImageConfiguration =
                     serde_json::from_str(&record.config).map_err(|e| damaged(name, &e))?;
+                let made_for =
+                    Platform::new(&whole.os().to_string(), &whole.architecture().to_string(), None);
+                let foreign = request.platform.is_none() && !made_for.satisfies(&Platform::host());
                 let config = whole.config().clone().unwrap_or_default();
                 Ok(Self {
                     name: name.clone(),
                     id: Some(record.id),
                     layers: record.layers,
                     config: Some(config),
+                    foreign: foreign.then(|| made_for.to_string()),
                 })
             }
         }
