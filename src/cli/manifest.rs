@@ -9,7 +9,7 @@ use super::command::{Exit, Verb};
 use super::context::Context;
 use super::failure::{Failure, Outcome};
 use super::progress::{Lines, Shown};
-use super::push::write_digest;
+use super::push::{can_write, write_digest};
 use super::{complete, escape, output, unbuilt};
 use crate::engine::manifest;
 use crate::error::ExitStatus;
@@ -266,6 +266,7 @@ impl Verb for Push {
     fn run(self, context: &Context) -> Outcome {
         let mut shown = if self.quiet { Shown::Nothing } else { Shown::choose(Lines::Stdout) };
         let engine = context.engine()?;
+        self.digestfile.as_deref().map(can_write).transpose()?;
         let pushed =
             manifest::push(engine, &self.list, self.destination.as_deref(), self.purge, &mut |step| {
                 shown.push(&step);

@@ -43,7 +43,12 @@ impl Verb for Pull {
     const UNBUILT: &'static [unbuilt::Flag] = unbuilt::PULL;
 
     fn run(self, context: &Context) -> Outcome {
-        let request = PullRequest { name: self.name, platform: self.platform, all_tags: self.all_tags };
+        let request = PullRequest {
+            name: self.name,
+            // As docker reads it.
+            platform: self.platform.filter(|platform| !platform.is_empty()),
+            all_tags: self.all_tags,
+        };
         let engine = context.engine()?;
         if !self.quiet && !request.all_tags && is_untagged(&request.name) {
             output::line("Using default tag: latest")?;

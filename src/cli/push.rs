@@ -55,6 +55,7 @@ impl Verb for Push {
             output::line("Using default tag: latest")?;
         }
         let quiet = self.quiet;
+        self.digestfile.as_deref().map(can_write).transpose()?;
         let pushed = push::push(context.engine()?, &request, &mut |step| {
             if let (Step::Alone { list, image }, false) = (&step, quiet) {
                 complain(&format!(
@@ -73,6 +74,13 @@ impl Verb for Push {
         }
         Ok(ExitStatus::Success)
     }
+}
+
+/// Refuses before anything is sent what could not be written after it.
+pub(super) fn can_write(path: &Path) -> Result<(), Failure> {
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path);
+    let failure = |source| Failure::Io { doing: format!("write the digest to {}", path.display()), source };
+    opened.map(|_| ()).map_err(failure)
 }
 
 pub(super) fn write_digest(path: &Path, digest: &str) -> Result<(), Failure> {

@@ -259,7 +259,8 @@ pub(super) fn explanation(body: &[u8]) -> String {
             let code = text(error, "code").to_lowercase().replace('_', " ");
             match (code, text(error, "message")) {
                 (code, message) if message.is_empty() => code,
-                (code, message) if code.is_empty() => message,
+                // Registries often say the same in both.
+                (code, message) if message.to_lowercase().starts_with(&code) => message,
                 (code, message) => format!("{code}: {message}"),
             }
         }

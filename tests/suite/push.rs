@@ -17,6 +17,16 @@ fn loaded(s: &Sandbox, image: &Image, name: &str) {
 }
 
 #[test]
+fn nothing_is_sent_where_the_digest_cannot_be_written() {
+    let s = Sandbox::new().busybox();
+    let registry = Registry::new();
+    let name = format!("{}/app:1", registry.host());
+    s.ok(["tag", "busybox", &name]);
+    s.exits(1, ["push", "--digestfile", "no/such/dir", &name]).says("no/such/dir");
+    s.exits(1, ["search", "--list-tags", &format!("{}/app", registry.host())]);
+}
+
+#[test]
 fn says_what_docker_says_and_sends_nothing_twice() {
     let s = Sandbox::new();
     let registry = Registry::new();
