@@ -394,7 +394,9 @@ mod tests {
     #[test]
     fn registries_words_are_kept_to_one_line() {
         let body = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{}}]}"#;
-        assert_eq!(explanation(body), "manifest unknown: manifest unknown");
+        assert_eq!(explanation(body), "manifest unknown");
+        let body = br#"{"errors":[{"code":"DENIED","message":"not yours"}]}"#;
+        assert_eq!(explanation(body), "denied: not yours");
         assert_eq!(
             explanation(br#"{"details":"incorrect username or password"}"#),
             "incorrect username or password"

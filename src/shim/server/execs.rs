@@ -186,6 +186,11 @@ impl Exec {
         self.hear(clients);
         if let Some(status) = reap(&self.pidfd)? {
             self.reaped = true;
+            // Whoever forked at that moment can hold the other end of `talk` a little longer than the process did:
+            // one that has ended without a word about a failure ran.
+            if self.getting_ready.is_some() {
+                self.runs(clients);
+            }
             if let Some(client) = self.client(clients) {
                 client.end(status.code(), None);
             }

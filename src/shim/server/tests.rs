@@ -496,7 +496,8 @@ fn exec(c: &Container, line: &[&str]) -> (Client, OwnedFd) {
 fn exec_brings_output_past_the_shim_and_the_exit_code_through_it() {
     let c = Container::start("sleep 1000", Options::default());
     let (mut client, out) = exec(&c, &["sh", "-c", "echo hello; echo bad >&2; exit 7"]);
-    assert!(matches!(client.next(), Some(Heard::Other(s)) if s.starts_with("ExecStarted")));
+    let first = client.next();
+    assert!(matches!(&first, Some(Heard::Other(s)) if s.starts_with("ExecStarted")), "{first:?}");
     let mut text = String::new();
     std::fs::File::from(out).read_to_string(&mut text).unwrap();
     assert_eq!(text, "hello\nbad\n");
@@ -530,7 +531,8 @@ fn an_exec_that_is_stopped_on_its_way_holds_up_nobody_and_is_given_up() {
     let (mut stuck, _out) = exec(&c, &["stopped", "sleep", "5"]);
     let begun = Instant::now();
     let (mut other, _out) = exec(&c, &["true"]);
-    assert!(matches!(other.next(), Some(Heard::Other(s)) if s.starts_with("ExecStarted")));
+    let first = other.next();
+    assert!(matches!(&first, Some(Heard::Other(s)) if s.starts_with("ExecStarted")), "{first:?}");
     assert_eq!(other.finish(), Some(0));
     let mut attached = c.attach(ALL);
     assert!(matches!(attached.next(), Some(Heard::Output)));
