@@ -52,7 +52,7 @@ pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Wai
         let client = client.as_ref().unwrap_or(&theirs);
         let own = Newborn { layout, id, own_network, client };
         match own.become_shim(Patience::None) {
-            Ok(NoShim::WouldWait) => own.wait_elsewhere(),
+            Ok(WouldWait) => own.wait_elsewhere(),
             Err(failure) => own.fail(failure),
         }
     })?;
@@ -67,11 +67,8 @@ struct Newborn<'a> {
     client: &'a OwnedFd,
 }
 
-/// Why there is no shim yet.
-enum NoShim {
-    /// Another process is making the user's namespace.
-    WouldWait,
-}
+/// There is no shim yet: another process is making the user's namespace.
+struct WouldWait;
 
 impl Newborn<'_> {
     /// In a process that has its memory to itself: the command does not wait for anybody's namespace.
@@ -79,7 +76,7 @@ impl Newborn<'_> {
         match process::fork(0) {
             Ok(Fork::Parent(_)) => 0,
             Ok(Fork::Child) => match self.become_shim(Patience::Endless) {
-                Ok(NoShim::WouldWait) => process::exit_now(125),
+                Ok(WouldWait) => process::exit_now(125),
                 Err(failure) => process::exit_now(self.fail(failure)),
             },
             Err(e) => self.fail(refused("fork", &e)),
@@ -92,12 +89,12 @@ impl Newborn<'_> {
     }
 
     /// Returns only when there is no shim.
-    fn become_shim(&self, patience: Patience) -> std::result::Result<NoShim, Failure> {
+    fn become_shim(&self, patience: Patience) -> std::result::Result<WouldWait, Failure> {
         let Self { layout, id, own_network, client } = self;
         process::leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
         let entered = userns::enter_shared(layout.root(), patience).map_err(|e| refused_by_store(&e))?;
         let (writers, lock) = match entered {
-            None => return Ok(NoShim::WouldWait),
+            None => return Ok(WouldWait),
             Some(Entered::Joined) => (Vec::new(), None),
             Some(Entered::Created(pending)) => (pending.writers, pending.lock),
         };

@@ -11,10 +11,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
 
-use super::Result;
 use super::userns::Patience;
+use super::{Layout, Result};
 use crate::sys::{Context, process};
 
 const FILE: &str = "userns";
@@ -69,19 +68,13 @@ pub(super) enum Hold {
 
 /// The lock on the file. `None`: it would have to be waited for.
 pub(super) fn lock(root: &Path, hold: Hold, patience: Patience) -> Result<Option<OwnedFd>> {
-    let path = root.join(LOCK);
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let lock = rustix::fs::open(&path, flags, Mode::from_raw_mode(0o600)).op_on("open", &path)?;
     let operation = match (hold, patience) {
         (Hold::Shared, Patience::Endless) => FlockOperation::LockShared,
         (Hold::Shared, Patience::None) => FlockOperation::NonBlockingLockShared,
         (Hold::Alone, Patience::Endless) => FlockOperation::LockExclusive,
         (Hold::Alone, Patience::None) => FlockOperation::NonBlockingLockExclusive,
     };
-    match rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, operation)) {
-        Err(Errno::WOULDBLOCK) => Ok(None),
-        locked => Ok(locked.op_on("lock", &path).map(|()| Some(lock))?),
-    }
+    Layout::new(root).lock_file(LOCK, operation)
 }
 
 /// A living holder.

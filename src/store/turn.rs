@@ -10,7 +10,8 @@ use rusqlite::{Transaction, TransactionBehavior};
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Layout, Store};
+use super::{Layout, Result, Store};
+use crate::sys::Context;
 
 /// Held while one writes. Ends with its holder, however that ends.
 #[derive(Debug)]
@@ -34,18 +35,18 @@ impl Writing<'_> {
 impl Layout {
     /// Waits for those who came before. Not to be asked for by one who has a turn.
     pub(super) fn turn(&self) -> Turn {
-        Turn(self.lock_file("writing.lock", FlockOperation::LockExclusive))
+        Turn(self.lock_file("writing.lock", FlockOperation::LockExclusive).ok().flatten())
     }
 
-    /// The lock that `name` stands for, made when it is not there. `None` where it cannot be had.
-    pub(super) fn lock_file(&self, name: &str, operation: FlockOperation) -> Option<OwnedFd> {
+    /// The lock that `name` stands for, made when it is not there. `None`: somebody has it, and `operation` does not
+    /// wait.
+    pub(super) fn lock_file(&self, name: &str, operation: FlockOperation) -> Result<Option<OwnedFd>> {
+        let path = self.root().join(name);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = fs::open(self.root().join(name), flags, Mode::RUSR | Mode::WUSR).ok()?;
-        loop {
-            match fs::flock(&file, operation) {
-                Err(Errno::INTR) => {}
-                locked => return locked.ok().map(|()| file),
-            }
+        let file = fs::open(&path, flags, Mode::RUSR | Mode::WUSR).op_on("open", &path)?;
+        match rustix::io::retry_on_intr(|| fs::flock(&file, operation)) {
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            locked => Ok(locked.op_on("lock", &path).map(|()| Some(file))?),
         }
     }
 }

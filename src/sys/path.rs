@@ -91,15 +91,23 @@ impl Walk {
         Ok(Self { stack: vec![root], rest: Vec::new(), links: 0 })
     }
 
+    /// The next name below the directory that was reached; a `..` goes no further up than to the root.
+    fn next_name(&mut self) -> Option<OsString> {
+        loop {
+            match self.rest.pop()? {
+                up if up == ".." => {
+                    if self.stack.len() > 1 {
+                        self.stack.pop();
+                    }
+                }
+                name => return Some(name),
+            }
+        }
+    }
+
     fn run(mut self, path: &Path, make: Make) -> Result<OwnedFd> {
         self.push_components(path)?;
-        while let Some(name) = self.rest.pop() {
-            if name == ".." {
-                if self.stack.len() > 1 {
-                    self.stack.pop();
-                }
-                continue;
-            }
+        while let Some(name) = self.next_name() {
             let last = self.rest.is_empty();
             self.step(&name, Some(if last { make } else { Make::Directory }), path)?;
         }
@@ -108,13 +116,7 @@ impl Walk {
 
     fn place(mut self, path: &Path, follow: bool) -> Result<Place> {
         self.push_components(path)?;
-        while let Some(name) = self.rest.pop() {
-            if name == ".." {
-                if self.stack.len() > 1 {
-                    self.stack.pop();
-                }
-                continue;
-            }
+        while let Some(name) = self.next_name() {
             let dir = self.stack.last().ok_or_else(|| Error::with_subject("open", path, libc::ENOENT))?;
             let is_link = || {
                 let stat = rustix::fs::statat(dir, &name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);

@@ -5,8 +5,7 @@ use crate::oci::{ImageConfig, Platform, Reference};
 use crate::store;
 use crate::store::image::ImageRecord;
 
-/// The image that `name` means. There is no registry client: what is not here must be imported or loaded, and
-/// the error's hint says so.
+/// The image here that `name` means. No registry is asked: that is `pull`'s.
 pub fn resolve(engine: &Engine, name: &str) -> Result<ImageRecord> {
     resolve_for(engine, name, None)
 }

@@ -23,7 +23,7 @@ const GATHERING: Duration = Duration::from_millis(50);
 /// Removes the containers that ended with `--rm`, this process's own and those of others, unless somebody else is
 /// about to. The caller has let go of its container's life lock, and is about to end.
 pub fn remove_ended(layout: &Layout) -> Result<()> {
-    let Some(mut lock) = begin(layout) else { return Ok(()) };
+    let Some(mut lock) = begin(layout)? else { return Ok(()) };
     // First of all: those who open the database beside somebody have less to do.
     let store = Store::reopen(layout.clone())?;
     std::thread::sleep(GATHERING);
@@ -33,7 +33,7 @@ pub fn remove_ended(layout: &Layout) -> Result<()> {
         if store.ended()?.is_empty() {
             break;
         }
-        match begin(layout) {
+        match begin(layout)? {
             Some(again) => lock = again,
             None => break,
         }
@@ -42,7 +42,7 @@ pub fn remove_ended(layout: &Layout) -> Result<()> {
 }
 
 /// `None` when somebody is at it.
-fn begin(layout: &Layout) -> Option<OwnedFd> {
+fn begin(layout: &Layout) -> Result<Option<OwnedFd>> {
     layout.lock_file("removing.lock", FlockOperation::NonBlockingLockExclusive)
 }
 
