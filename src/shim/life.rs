@@ -102,7 +102,7 @@ impl Shim {
         let network = self.ready.network.take().map(NewNamespace::finish).transpose();
         let network = network.map_err(|e| explain_namespace(&e))?;
         // It was made on a guess.
-        let network = network.filter(|_| plan.namespaces.network == crate::runtime::plan::Namespace::New);
+        let network = network.map(|n| n.namespace).filter(|_| plan.namespaces.network == crate::runtime::plan::Namespace::New);
         let (root, files) = files_of(&mounts)?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings = Surroundings {

@@ -81,7 +81,7 @@ impl Newborn {
     }
 
     fn network(&self) -> Result<Option<NewNamespace>, Failure> {
-        let network = self.own_network.then(link::new_namespace).transpose();
+        let network = self.own_network.then(|| link::new_namespace(None)).transpose();
         network.map_err(|e| explain_namespace(&e))
     }
 

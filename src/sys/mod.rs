@@ -11,6 +11,7 @@ pub mod limits;
 pub mod link;
 pub mod memory;
 pub mod mount;
+mod netlink;
 pub mod path;
 pub mod process;
 pub mod program;
