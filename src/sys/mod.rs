@@ -7,6 +7,7 @@
 mod error;
 pub mod flags;
 pub mod fuse;
+pub mod inet;
 pub mod limits;
 pub mod link;
 pub mod memory;
@@ -22,6 +23,7 @@ pub mod signal;
 mod small;
 pub mod socket;
 pub mod tree;
+pub mod tun;
 pub mod usage;
 pub mod userns;
 pub mod vfork;
