@@ -5,6 +5,7 @@
 mod config;
 mod error;
 mod handle;
+pub mod publish;
 mod stack;
 
 pub use config::{Config, Limits, V4, V6};

@@ -8,6 +8,7 @@ mod files;
 pub mod launch;
 mod life;
 pub mod log;
+pub mod network;
 pub mod protocol;
 pub mod server;
 mod spawn;
@@ -17,6 +18,7 @@ mod waiting;
 
 pub use error::{Error, Result};
 pub use life::rootfs_of;
+pub use network::ahead::Guess;
 pub use spawn::{Waiting, spawn};
 
 use std::process::ExitCode;

@@ -1,29 +1,19 @@
 //! Network namespaces and their interfaces: the loopback, and a TUN device towards a network in user space.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::thread::JoinHandle;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::netlink::Batch;
-use super::{Context, Error, Result, process};
+use super::{Context, Error, Result, process, tun};
 
 /// What the thread that makes a namespace needs: a few system calls' worth, in bytes.
 const STACK: usize = 64 << 10;
 /// `lo` is the first interface of every namespace.
 const LOOPBACK: i32 = 1;
-/// Where TUN devices come from.
-pub const TUN_DEVICE: &str = "/dev/net/tun";
-/// Of `struct virtio_net_hdr`, which goes before each packet, in bytes.
-pub const VNET_HEADER: usize = 10;
-
-// From linux/if_tun.h; libc lacks some of them on some architectures.
-const TUN_F_CSUM: u32 = 0x01;
-const TUN_F_TSO4: u32 = 0x02;
-const TUN_F_TSO6: u32 = 0x04;
 /// `IN6_ADDR_GEN_MODE_NONE` of linux/if_link.h: no link-local address, hence no router solicitations.
 const NO_GENERATED_ADDRESS: u8 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
@@ -49,8 +39,7 @@ pub struct Tun {
     pub ipv6: Option<Address<Ipv6Addr>>,
 }
 
-/// A network namespace, and the other side of its TUN device: non-blocking, each packet with a header of
-/// [`VNET_HEADER`] bytes before it, checksums and TCP segmentation left to the reader.
+/// A network namespace, and the other side of its TUN device, as [`tun::open`] makes it.
 #[derive(Debug)]
 pub struct Network {
     pub namespace: OwnedFd,
@@ -89,7 +78,8 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
     let mut batch = Batch::default();
     batch.request("bring lo up", libc::RTM_NEWLINK, 0, &link(LOOPBACK, libc::IFF_UP));
     let Some(tun) = tun else { return batch.send().map(|()| None) };
-    let (device, index) = create_tun(tun.name)?;
+    let device = tun::open(tun.name)?;
+    let index = index_of(tun.name)?;
     match tun.ipv6 {
         Some(_) => {
             // Before it is up, when the address would be made. `{ AF_INET6: { addr_gen_mode: none } }`, each a header of four bytes.
@@ -116,42 +106,10 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
     Ok(Some(device))
 }
 
-/// Creates the device and tells its index.
-fn create_tun(name: &str) -> Result<(OwnedFd, i32)> {
-    let device = File::options().read(true).write(true).open(TUN_DEVICE).op_on("open", TUN_DEVICE)?;
-    rustix::io::ioctl_fionbio(&device, true).op_on("FIONBIO", TUN_DEVICE)?;
-    let mut request = interface_request(name);
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
-    request.ifr_ifru.ifru_flags = i16::try_from(flags).unwrap_or_default();
-    // SAFETY: TUNSETIFF reads and writes an ifreq, which request is.
-    let rc = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETIFF as _, &raw mut request) };
-    if rc != 0 {
-        return Err(Error::last("create a TUN device"));
-    }
-    let size = i32::try_from(VNET_HEADER).unwrap_or_default();
-    // SAFETY: TUNSETVNETHDRSZ reads an int.
-    let rc = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETVNETHDRSZ as _, &raw const size) };
-    if rc != 0 {
-        return Err(Error::last("set the TUN device's header size"));
-    }
-    let offload = libc::c_ulong::from(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6);
-    // SAFETY: TUNSETOFFLOAD takes flags by value.
-    let rc = unsafe { libc::ioctl(device.as_raw_fd(), libc::TUNSETOFFLOAD as _, offload) };
-    if rc != 0 {
-        return Err(Error::last("switch on the TUN device's offloads"));
-    }
+fn index_of(name: &str) -> Result<i32> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
     let index = rustix::net::netdevice::name_to_index(socket.op("socket")?, name).op("find the TUN device")?;
-    Ok((device.into(), index.cast_signed()))
-}
-
-fn interface_request(name: &str) -> libc::ifreq {
-    // SAFETY: ifreq is plain data for which all zeroes is valid.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1).zip(name.bytes()) {
-        *to = from.cast_signed();
-    }
-    request
+    Ok(index.cast_signed())
 }
 
 /// `struct ifinfomsg` that sets these `IFF_*`.

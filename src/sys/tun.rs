@@ -11,6 +11,9 @@ use super::{Context, Error, Result};
 /// The character device that makes TUN devices.
 pub const DEVICE: &str = "/dev/net/tun";
 
+/// What an error of [`open`] was doing when the device itself is out of reach.
+pub const OPEN: &str = "open the device";
+
 /// Length in bytes of the virtio-net header before every packet, in either direction.
 pub const HEADER: usize = 10;
 
@@ -19,7 +22,7 @@ pub const HEADER: usize = 10;
 /// The interface goes when the descriptor, which does not block, is closed. It is down and has no address.
 pub fn open(name: &str) -> Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let tun = rustix::fs::open(DEVICE, flags, Mode::empty()).op_on("open", DEVICE)?;
+    let tun = rustix::fs::open(DEVICE, flags, Mode::empty()).op_on(OPEN, DEVICE)?;
     // SAFETY: ifreq is plain data for which all zeroes is valid.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     if name.len() >= request.ifr_name.len() {

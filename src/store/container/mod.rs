@@ -2,6 +2,7 @@
 
 pub mod ended;
 mod lifecycle;
+pub mod network;
 mod place;
 pub(super) mod row;
 mod state;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(doc)]
 use super::Store;
 use super::id::{ContainerId, Name};
+pub use self::network::Network;
 pub use crate::sys::process::start_time as process_start;
 pub(super) use state::FILE as STATE_FILE;
 pub use state::boot_id;
@@ -84,6 +86,9 @@ pub struct ShimState {
     pub init_start: u64,
     pub started: Option<Timestamp>,
     pub exit: Option<Exit>,
+    /// Where its network is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
 }
 
 /// How a container ended.
@@ -112,4 +117,6 @@ pub struct Observed {
     pub exit_code: Option<i32>,
     pub error: String,
     pub oom_killed: bool,
+    /// Of a container that runs, where its network is its own.
+    pub network: Option<Network>,
 }
