@@ -15,6 +15,7 @@ pub mod mount;
 pub mod path;
 pub mod process;
 pub mod program;
+pub mod poll;
 pub mod pty;
 pub mod random;
 pub mod seccomp;
