@@ -50,6 +50,8 @@ pub struct Config {
     pub mtu: u16,
     /// Whether the gateway's address leads to the host's 127.0.0.1 and ::1.
     pub host_loopback: bool,
+    /// Whether 169.254.0.0/16 and the metadata service of Amazon's clouds can be reached.
+    pub link_local: bool,
     /// Address of the host that connections leave from, instead of the one that its routes choose.
     pub outbound_v4: Option<Ipv4Addr>,
     /// The same for IPv6.
@@ -70,6 +72,7 @@ impl Default for Config {
             v6: None,
             mtu: 1500,
             host_loopback: false,
+            link_local: false,
             outbound_v4: None,
             outbound_v6: None,
             limits: Limits::default(),

@@ -16,6 +16,7 @@ mod netlink;
 pub mod path;
 pub mod process;
 pub mod program;
+pub mod poll;
 pub mod pty;
 pub mod random;
 pub mod seccomp;

@@ -43,6 +43,7 @@ fn slirp(options: &str) -> Result<Slirp> {
             "cidr" => slirp.cidr = Some(cidr(value).map_err(fail)?),
             "mtu" => slirp.mtu = value.parse().map_err(|_| fail("a number of bytes up to 65535 is expected"))?,
             "host-loopback" | "allow-host-loopback" => slirp.host_loopback = switch()?,
+            "link-local" => slirp.link_local = switch()?,
             "ipv6" | "enable-ipv6" => slirp.ipv6 = switch()?,
             "outbound-addr" | "outbound-addr6" => match value.parse() {
                 Ok(IpAddr::V4(v4)) if key.ends_with("addr") => slirp.outbound_v4 = Some(v4),
@@ -52,7 +53,7 @@ fn slirp(options: &str) -> Result<Slirp> {
             "port-handler" => {
                 return Err(fail("there is one handler, which shows clients' own addresses: leave it out"));
             }
-            _ => return Err(fail("cidr, mtu, host-loopback, outbound-addr and ipv6 are allowed")),
+            _ => return Err(fail("cidr, mtu, host-loopback, link-local, outbound-addr and ipv6 are allowed")),
         }
     }
     let least = if slirp.ipv6 { MTU6 } else { MTU4 };

@@ -34,6 +34,8 @@ pub struct Slirp {
     pub mtu: u16,
     /// The gateway's address leads to the host's loopback.
     pub host_loopback: bool,
+    /// Link-local addresses are reached: clouds hand out the machine's credentials there.
+    pub link_local: bool,
     /// Addresses of the host that connections leave from.
     pub outbound_v4: Option<Ipv4Addr>,
     pub outbound_v6: Option<Ipv6Addr>,
@@ -46,6 +48,7 @@ impl Default for Slirp {
             cidr: None,
             mtu: 1500,
             host_loopback: false,
+            link_local: false,
             outbound_v4: None,
             outbound_v6: None,
             ipv6: true,
@@ -88,6 +91,7 @@ fn config(slirp: &Slirp, addresses: &Addresses) -> net::Config {
         }),
         mtu: slirp.mtu,
         host_loopback: slirp.host_loopback,
+        link_local: slirp.link_local,
         outbound_v4: slirp.outbound_v4,
         outbound_v6: slirp.outbound_v6,
         limits: net::Limits::default(),
