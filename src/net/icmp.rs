@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use smoltcp::wire::{IpProtocol, Ipv4Packet, Ipv6Packet};
 
+use super::Config;
 use super::link::Link;
 use super::packet::Packet;
 use super::tcp::Segment;
-use super::Config;
 
 /// The most of a packet that an error about it quotes, in bytes: RFC 1812 §4.3.2.3 and RFC 4443 §2.4.
 const QUOTE_V4: usize = 576 - 28;
@@ -30,7 +30,11 @@ pub(super) enum Problem {
     /// It is larger than so many bytes.
     TooBig(u32),
     /// What somebody on the way said to the host, in the same family.
-    Told { kind: u8, code: u8, info: u32 },
+    Told {
+        kind: u8,
+        code: u8,
+        info: u32,
+    },
 }
 
 /// The beginning of the packet that an error is about, as the container sent it.
@@ -50,7 +54,13 @@ impl Quote {
 
     /// A packet that is not there any more, made again from what is known of it. `length`: that of the whole
     /// transport part, of which `transport` is the beginning.
-    fn again(source: IpAddr, destination: IpAddr, protocol: IpProtocol, transport: &[u8], length: usize) -> Self {
+    fn again(
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: IpProtocol,
+        transport: &[u8],
+        length: usize,
+    ) -> Self {
         let mut bytes = match (source, destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 let mut bytes = vec![0; 20];
@@ -110,7 +120,13 @@ impl Quote {
 }
 
 /// Tells the container what is wrong with a packet of its own. `from`: who found out, the gateway if not given.
-pub(super) fn report(link: &mut Link, config: &Config, from: Option<IpAddr>, problem: Problem, quote: &Quote) {
+pub(super) fn report(
+    link: &mut Link,
+    config: &Config,
+    from: Option<IpAddr>,
+    problem: Problem,
+    quote: &Quote,
+) {
     if quote.destination.is_multicast() {
         return;
     }

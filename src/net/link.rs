@@ -156,7 +156,14 @@ impl Link {
     }
 
     /// Puts the folded sum of the pseudo-header at `at`.
-    fn partial_checksum(&mut self, at: usize, source: IpAddr, destination: IpAddr, protocol: u8, length: usize) {
+    fn partial_checksum(
+        &mut self,
+        at: usize,
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: u8,
+        length: usize,
+    ) {
         let sum = checksum::fold(checksum::pseudo_header(source, destination, protocol, length));
         self.frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
@@ -237,7 +244,14 @@ impl Link {
     }
 
     /// Sends the `length` bytes from `start` on in parts that fit the MTU.
-    fn send_parts(&mut self, source: IpAddr, destination: IpAddr, protocol: IpProtocol, start: usize, length: usize) {
+    fn send_parts(
+        &mut self,
+        source: IpAddr,
+        destination: IpAddr,
+        protocol: IpProtocol,
+        start: usize,
+        length: usize,
+    ) {
         self.ident = self.ident.wrapping_add(1);
         let ident = self.ident;
         let headers = if source.is_ipv4() { V4_HEADER } else { V6_HEADER + V6_FRAGMENT };

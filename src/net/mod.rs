@@ -37,3 +37,6 @@ pub use handle::{
     Handle, HostClient, Listener, ListenerId, Protocol, Query, ReplyTo, TakeHostClient, TakeQuery,
 };
 pub use stack::{Stack, Turn};
+
+#[cfg(test)]
+mod tests;

@@ -96,7 +96,12 @@ impl Ping {
         icmp::report(around.link, around.config, None, problem, &Quote::of(packet));
     }
 
-    fn send(&mut self, packet: &Packet<'_>, to: SocketAddr, around: &mut Surroundings<'_>) -> Option<Problem> {
+    fn send(
+        &mut self,
+        packet: &Packet<'_>,
+        to: SocketAddr,
+        around: &mut Surroundings<'_>,
+    ) -> Option<Problem> {
         let ident = [packet.payload[4], packet.payload[5]];
         let pinger = Pinger { container: packet.source, ident };
         let slot = match self.index.get(&pinger) {

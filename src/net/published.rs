@@ -78,7 +78,8 @@ impl Ports {
 
     /// Takes no more clients there.
     pub(super) fn unpublish(&mut self, id: ListenerId, around: &mut Surroundings<'_>) {
-        let found: Vec<Slot> = self.listeners.iter().filter(|(_, p)| p.id == id).map(|(slot, _)| slot).collect();
+        let found: Vec<Slot> =
+            self.listeners.iter().filter(|(_, p)| p.id == id).map(|(slot, _)| slot).collect();
         for slot in found {
             if let Some(published) = self.listeners.remove(slot) {
                 around.poller.remove(&published.listener.socket);
@@ -185,8 +186,7 @@ impl Ports {
         let Some(published) = self.listeners.get(client.listener) else { return false };
         client.last = now;
         // Lost if it cannot be sent, as datagrams may be.
-        let _ =
-            inet::send_published(&published.listener.socket, datagram.payload, client.real, client.local);
+        let _ = inet::send_published(&published.listener.socket, datagram.payload, client.real, client.local);
         true
     }
 

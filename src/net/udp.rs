@@ -90,7 +90,12 @@ impl Udp {
     }
 
     /// Takes a datagram of the container's that is no answer to a client of a published port.
-    pub(super) fn packet(&mut self, packet: &Packet<'_>, datagram: &Datagram<'_>, around: &mut Surroundings<'_>) {
+    pub(super) fn packet(
+        &mut self,
+        packet: &Packet<'_>,
+        datagram: &Datagram<'_>,
+        around: &mut Surroundings<'_>,
+    ) {
         let problem = match policy::route(around.config, datagram.destination) {
             Route::Host(_) if packet.hop_limit <= 1 => Problem::Expired,
             Route::Host(to) => match self.send(packet, datagram, to, around) {
@@ -203,7 +208,9 @@ impl Udp {
             let _ = inet::take_error(&mapping.socket);
         }
         for _ in 0..BATCH {
-            let Ok((length, from)) = inet::receive_from(&mapping.socket, around.link.payload()) else { return };
+            let Ok((length, from)) = inet::receive_from(&mapping.socket, around.link.payload()) else {
+                return;
+            };
             let Some(seen) = policy::seen_from_container(around.config, from.ip()) else { continue };
             if mapping.peers.knows(from.ip()) {
                 mapping.last = around.now;

@@ -196,7 +196,8 @@ pub fn send_buffer(socket: impl AsFd) -> Outcome<(u32, u32)> {
     let (level, option) = (libc::SOL_SOCKET, libc::SO_MEMINFO);
     // SAFETY: info is valid for writes of size bytes.
     let rc = unsafe { libc::getsockopt(fd, level, option, info.as_mut_ptr().cast(), &raw mut size) };
-    let (limit, queued) = (info[libc::SK_MEMINFO_SNDBUF as usize], info[libc::SK_MEMINFO_WMEM_QUEUED as usize]);
+    let (limit, queued) =
+        (info[libc::SK_MEMINFO_SNDBUF as usize], info[libc::SK_MEMINFO_WMEM_QUEUED as usize]);
     if rc == 0 { Ok((limit, queued)) } else { Err(last_errno()) }
 }
 
@@ -383,15 +384,15 @@ pub fn send_published(
         (true, IpAddr::V4(a)) => SocketAddr::new(a.to_ipv6_mapped().into(), to.port()),
         _ => to,
     };
-    let v4 = from.and_then(|a| if let IpAddr::V4(a) = a { Some(a) } else { None }).map(|a| libc::in_pktinfo {
-        ipi_ifindex: 0,
-        ipi_spec_dst: libc::in_addr { s_addr: u32::from(a).to_be() },
-        ipi_addr: libc::in_addr { s_addr: 0 },
-    });
-    let v6 = from.and_then(|a| if let IpAddr::V6(a) = a { Some(a) } else { None }).map(|a| libc::in6_pktinfo {
-        ipi6_addr: libc::in6_addr { s6_addr: a.octets() },
-        ipi6_ifindex: 0,
-    });
+    let v4 =
+        from.and_then(|a| if let IpAddr::V4(a) = a { Some(a) } else { None }).map(|a| libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: libc::in_addr { s_addr: u32::from(a).to_be() },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        });
+    let v6 = from
+        .and_then(|a| if let IpAddr::V6(a) = a { Some(a) } else { None })
+        .map(|a| libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: a.octets() }, ipi6_ifindex: 0 });
     let mut control = Vec::with_capacity(1);
     control.extend(v4.as_ref().map(ControlMessage::Ipv4PacketInfo));
     control.extend(v6.as_ref().map(ControlMessage::Ipv6PacketInfo));

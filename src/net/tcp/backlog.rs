@@ -6,7 +6,6 @@ use rustix::io::Errno;
 
 use crate::sys::inet::{self, Outcome};
 
-
 /// Bytes waiting for room.
 #[derive(Debug, Default)]
 pub(in crate::net) struct Backlog {

@@ -318,7 +318,11 @@ impl Flow {
         if !self.take_ack(segment, ack, step) {
             return;
         }
-        if place == Place::Inside && self.phase != Phase::Lingering {
+        if self.phase == Phase::Lingering {
+            if segment.fin {
+                self.timer = Some(step.now + TIME_WAIT);
+            }
+        } else if place == Place::Inside {
             self.take_bytes(segment, step);
         } else if place == Place::Outside {
             self.ack_due = true;
@@ -328,10 +332,8 @@ impl Flow {
     /// A keep-alive of the container's: it wants to know about the other end, so ask that on its behalf.
     fn asked_whether_alive(&mut self, step: &Step<'_>) {
         if let Some(socket) = &self.socket {
-            let silence = step.now.saturating_duration_since(self.heard).clamp(
-                Duration::from_secs(10),
-                KEEP_ALIVE,
-            );
+            let silence =
+                step.now.saturating_duration_since(self.heard).clamp(Duration::from_secs(10), KEEP_ALIVE);
             // A unix socket knows no such thing, and needs none.
             let _ = inet::keep_alive(socket, silence);
         }
@@ -361,7 +363,7 @@ impl Flow {
             }
             Acked::Nothing => {
                 // The container is there, if shut: it may be asked for as long as it answers.
-                if self.tx.in_flight() == 0 {
+                if self.tx.in_flight() == 0 && self.phase == Phase::Open {
                     self.tries = 0;
                     self.timer = None;
                     if !self.tx.window_is_shut() {

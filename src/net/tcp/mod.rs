@@ -24,6 +24,8 @@ use std::time::Instant;
 
 pub(super) use flow::Pair;
 use flow::{Flow, Phase, Step};
+#[cfg(test)]
+pub(super) use segment::Options;
 pub(super) use segment::Segment;
 pub(super) use seq::Seq;
 use source::Pool;
@@ -124,7 +126,12 @@ impl Tcp {
     }
 
     /// Has `act` done with a flow, and what it leaves behind settled later.
-    fn with(&mut self, slot: Slot, around: &mut Surroundings<'_>, act: impl FnOnce(&mut Flow, &mut Step<'_>)) {
+    fn with(
+        &mut self,
+        slot: Slot,
+        around: &mut Surroundings<'_>,
+        act: impl FnOnce(&mut Flow, &mut Step<'_>),
+    ) {
         let Some(flow) = self.flows.get_mut(slot) else { return };
         let mut step = Step {
             link: &mut *around.link,

@@ -136,7 +136,13 @@ impl Tcp {
             && told.offender.is_some()
         {
             let problem = Problem::Told { kind, code, info: told.info };
-            return icmp::report(around.link, around.config, told.offender, problem, &Quote::of_segment(&syn));
+            return icmp::report(
+                around.link,
+                around.config,
+                told.offender,
+                problem,
+                &Quote::of_segment(&syn),
+            );
         }
         answer_failure(e, &syn, &Quote::of_segment(&syn), around);
     }

@@ -23,7 +23,9 @@ pub(in crate::net) struct Pool(Vec<Box<[u8]>>);
 #[derive(Debug)]
 pub(in crate::net) enum Source {
     /// In the socket; `at` is its peek offset.
-    Peek { at: usize },
+    Peek {
+        at: usize,
+    },
     Ring(Ring),
 }
 

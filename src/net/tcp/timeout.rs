@@ -24,7 +24,8 @@ impl Timeout {
 
     /// How long to wait now.
     pub(in crate::net) fn get(&self) -> Duration {
-        let base = self.measured.map_or(INITIAL, |(smoothed, variation)| (smoothed + 4 * variation).max(LEAST));
+        let base =
+            self.measured.map_or(INITIAL, |(smoothed, variation)| (smoothed + 4 * variation).max(LEAST));
         base.saturating_mul(1 << self.doublings.min(10)).min(MOST)
     }
 
