@@ -15,6 +15,7 @@
 mod checksum;
 mod config;
 mod counters;
+pub mod dns;
 mod error;
 mod fragment;
 mod handle;

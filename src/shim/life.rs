@@ -174,6 +174,7 @@ impl Shim {
             namespace: kept,
             slirp: slirp.clone(),
             addresses,
+            hostname: plan.hostname.clone().unwrap_or_default(),
             ports,
         });
         Ok(Networked { made: Some(namespace), carried })

@@ -6,13 +6,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::Place;
 use crate::engine::options::HOST_GATEWAY;
 use crate::engine::request::{CreateRequest, NetworkMode};
+use crate::shim::network::HOST_NAMES;
 
 /// docker's fixed lines.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
                      ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
-
-/// By which the host is known in a container, docker's name and podman's.
-const HOST_NAMES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
 /// The files that every container gets.
 pub(super) const PATHS: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];

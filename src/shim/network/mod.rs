@@ -24,6 +24,9 @@ use crate::sys::link::{Address, Tun};
 /// The container's one interface besides `lo`.
 const INTERFACE: &str = "eth0";
 
+/// By which the host is known in a container, docker's name and podman's.
+pub const HOST_NAMES: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
+
 /// `--network slirp`: a private namespace whose packets become host sockets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

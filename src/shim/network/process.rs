@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 
-use super::{Opened, Slirp, config};
+use super::{HOST_NAMES, Opened, Slirp, config};
+use crate::net::dns::{self, Names, Resolvers};
 use crate::net::{self, Listener, Stack};
 use crate::store::container::network::{Addresses, Protocol};
 use crate::sys::process::{self, Child, Fork};
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A process that lives shorter than this is not started once more.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
+/// The host's, in whose mount namespace, or a copy of it, this process is.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// What the process works on.
 #[derive(Debug)]
 pub struct Given {
@@ -29,6 +33,8 @@ pub struct Given {
     pub namespace: OwnedFd,
     pub slirp: Slirp,
     pub addresses: Addresses,
+    /// The container's own name.
+    pub hostname: String,
     pub ports: Vec<Opened>,
 }
 
@@ -117,7 +123,20 @@ fn carry(given: &Given, stop: &OwnedFd) -> net::Result<()> {
     }
     let mut stack = Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
     publish(given, &stack)?;
+    let names = names(given);
+    stack.serve_dns(dns::serve(stack.handle(), names, Resolvers::new(RESOLV_CONF)));
     stack.run(stop.as_fd())
+}
+
+/// What the container's /etc/hosts says too, for programs that do not read it.
+fn names(given: &Given) -> Names {
+    let names = Names::default();
+    let (v4, v6) = (given.addresses.ipv4, given.addresses.ipv6);
+    for host in HOST_NAMES {
+        names.set(host, vec![v4.gateway.into()]);
+    }
+    names.set(&given.hostname, [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect());
+    names
 }
 
 fn publish(given: &Given, stack: &Stack) -> net::Result<()> {
