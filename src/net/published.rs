@@ -5,7 +5,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
 
 use super::handle::{HostClient, Listener, ListenerId, Protocol};
 use super::slab::{Slab, Slot, Token};
@@ -52,12 +55,16 @@ pub(super) struct Ports {
     seen: HashMap<(Slot, SocketAddr), SocketAddr>,
     limit: usize,
     sweep: Option<Instant>,
+    /// Given up to take a client, and refuse it, when the process may have no more descriptors: it would wait at
+    /// the listener, which would be ready for ever.
+    spare: Option<OwnedFd>,
 }
 
 impl Ports {
     pub(super) fn new(limit: usize) -> Self {
         let (clients, seen) = (HashMap::new(), HashMap::new());
-        Self { listeners: Slab::new(), clients, seen, limit: limit.max(1), sweep: None }
+        let spare = inet::event().ok();
+        Self { listeners: Slab::new(), clients, seen, limit: limit.max(1), sweep: None, spare }
     }
 
     /// Begins to take clients.
@@ -101,7 +108,20 @@ impl Ports {
     fn accept(&mut self, slot: Slot, tcp: &mut Tcp, around: &mut Surroundings<'_>) {
         let Some(Published { listener, .. }) = self.listeners.get(slot) else { return };
         for _ in 0..BATCH {
-            let Ok((socket, client)) = inet::accept(&listener.socket) else { return };
+            let (socket, client) = match inet::accept(&listener.socket) {
+                Ok(accepted) => accepted,
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    around.link.counters.over_limit += 1;
+                    self.spare = None;
+                    if let Ok((socket, _)) = inet::accept(&listener.socket) {
+                        inet::reset_on_close(&socket);
+                    }
+                    self.spare = inet::event().ok();
+                    return;
+                }
+                Err(_) => return,
+            };
             let own = inet::is_own(client.ip());
             if own && let Some(take) = &listener.host_clients {
                 take(HostClient { socket, client, target: listener.target });

@@ -24,6 +24,8 @@ use crate::sys::{inet, limits, tun};
 const BATCH: usize = 64;
 /// Descriptors that are left to the rest of the process.
 const RESERVE: u64 = 64;
+/// How long a container's last words may take.
+const PARTING: Duration = Duration::from_millis(500);
 /// Smallest MTUs, RFC 791 and RFC 8200.
 const LEAST_MTU: u16 = 68;
 const LEAST_MTU_V6: u16 = 1280;
@@ -122,7 +124,8 @@ impl Stack {
         (self.tcp.len(), self.udp.len())
     }
 
-    /// Works until `stop` is readable or the interface is gone.
+    /// Works until `stop` is readable or the interface is gone. What the container has sent by then still goes out,
+    /// as far as the peers take it within [`PARTING`]; connections that are open after that are reset.
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<()> {
         self.stop_at(stop)?;
         let mut now = Instant::now();
@@ -130,9 +133,25 @@ impl Stack {
             self.wait(self.deadline().map(|at| at.saturating_duration_since(now)))?;
             now = Instant::now();
             if self.turn(now)? == Turn::Stop {
-                return Ok(());
+                self.poller.remove(stop);
+                return self.part(now + PARTING);
             }
         }
+    }
+
+    /// Works on until everybody has got what the container had sent, or `end`.
+    fn part(&mut self, end: Instant) -> Result<()> {
+        let mut now = Instant::now();
+        // Once in any case, for what is in the interface's queue.
+        self.wait(Some(Duration::ZERO))?;
+        self.turn(now)?;
+        while !self.tcp.is_drained() && now < end {
+            let next = self.deadline().map_or(end, |at| at.min(end));
+            self.wait(Some(next.saturating_duration_since(now)))?;
+            now = Instant::now();
+            self.turn(now)?;
+        }
+        Ok(())
     }
 
     /// Has [`Stack::turn`] tell when `stop` is readable.

@@ -655,6 +655,11 @@ impl Flow {
         }
     }
 
+    /// Whether the host has got everything from the container, the end included.
+    pub(in crate::net) fn is_drained(&self) -> bool {
+        self.rx.finished && self.backlog.is_empty() || self.socket.is_none()
+    }
+
     /// Sets the timer for what is on its way, or for a window that is shut.
     fn rearm(&mut self, now: Instant) {
         let waiting = self.readable || self.tx.fin == Some(self.tx.nxt);

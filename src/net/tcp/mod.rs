@@ -206,6 +206,11 @@ impl Tcp {
         }
     }
 
+    /// Whether every connection has got all that the container had to say.
+    pub(super) fn is_drained(&self) -> bool {
+        self.flows.iter().all(|(_, flow)| flow.is_drained())
+    }
+
     /// A first sequence number that nobody outside can tell, RFC 6528.
     fn first_number(&self, pair: &Pair, now: Instant) -> Seq {
         let ticks = now.saturating_duration_since(self.epoch).as_micros() / 4;
@@ -229,6 +234,17 @@ impl Tcp {
             }
         }
         false
+    }
+}
+
+/// Peers of connections that were cut must not take them for ended.
+impl Drop for Tcp {
+    fn drop(&mut self) {
+        for (_, flow) in self.flows.iter().filter(|(_, flow)| !flow.is_drained()) {
+            if let Some(socket) = &flow.socket {
+                inet::reset_on_close(socket);
+            }
+        }
     }
 }
 

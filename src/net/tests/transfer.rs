@@ -14,7 +14,7 @@ use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use super::random::Random;
 use super::wire::{Wire, config};
-use crate::net::Config;
+use crate::net::{Config, Query};
 
 /// Bytes a packet of the container's may have.
 const MTU: usize = 1500;
@@ -107,6 +107,8 @@ struct Plan {
     v6: bool,
     /// Whether the host's client opens the connection.
     published: bool,
+    /// Whether the container talks to the DNS handler, whose bytes wait in a ring.
+    dns: bool,
     /// Bytes the host reads at a time, at each step of the clock; 0 is all there are.
     sip: usize,
     /// The container's receive buffer.
@@ -120,6 +122,7 @@ const CALM: Plan = Plan {
     down: 300_000,
     v6: false,
     published: false,
+    dns: false,
     sip: 0,
     buffer: 65_535,
 };
@@ -226,10 +229,17 @@ fn play(plan: Plan) {
         if plan.v6 { std::net::Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
     let gateway =
         if plan.v6 { IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 2) } else { IpAddress::v4(10, 0, 2, 2) };
+    let dns = if plan.v6 {
+        IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 3)
+    } else {
+        IpAddress::v4(10, 0, 2, 3)
+    };
     let listener = TcpListener::bind((loopback, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let mut socket = container_socket(plan.buffer);
     let mut stream = None;
+    let (sender, queries) = std::sync::mpsc::channel();
+    world.wire.stack.serve_dns(std::sync::Arc::new(move |query| sender.send(query).unwrap()));
     if plan.published {
         let target = if plan.v6 { "[fd00::64]:80" } else { "10.0.2.100:80" }.parse().unwrap();
         socket.listen(80).unwrap();
@@ -247,7 +257,8 @@ fn play(plan: Plan) {
         listener.set_nonblocking(true).unwrap();
         let context = world.interface.context();
         let socket = world.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        socket.connect(context, (gateway, address.port()), 49_152).unwrap();
+        let to = if plan.dns { (dns, 53) } else { (gateway, address.port()) };
+        socket.connect(context, to, 49_152).unwrap();
     }
     let mut end = None;
     let (mut sent, mut received) = (0, Vec::new());
@@ -263,6 +274,11 @@ fn play(plan: Plan) {
         world.step(plan.weather, &mut random);
         if end.is_none() {
             let came = stream.take().or_else(|| listener.accept().ok().map(|(stream, _)| stream));
+            let asked = queries.try_recv().ok().map(|query| match query {
+                Query::Stream { socket, .. } => TcpStream::from(socket),
+                Query::Datagram { .. } => panic!("nobody sent one"),
+            });
+            let came = came.or(asked);
             end = came.map(|stream| {
                 stream.set_nonblocking(true).unwrap();
                 let send = down.clone();
@@ -311,6 +327,15 @@ fn a_client_of_a_published_port() {
     play(Plan { published: true, v6: true, up: 1_000_000, ..CALM });
     let weather = Weather { loss: 30, doubling: 10, swapping: 30 };
     play(Plan { published: true, weather, ..CALM });
+}
+
+#[test]
+fn a_stream_of_dns() {
+    play(Plan { dns: true, ..CALM });
+    play(Plan { dns: true, v6: true, up: 100, down: 3_000_000, ..CALM });
+    let weather = Weather { loss: 30, doubling: 10, swapping: 100 };
+    play(Plan { dns: true, weather, down: 1_000_000, ..CALM });
+    play(Plan { dns: true, sip: 5000, weather, ..CALM });
 }
 
 #[test]
