@@ -92,6 +92,7 @@ impl World {
         let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0");
         let tun = container.run(|| {
             let tun = tun::open("eth0").unwrap();
+            ip(&format!("link set eth0 txqueuelen {}", tun::QUEUE));
             for line in [
                 "link set eth0 up mtu 1500",
                 "addr add 10.0.2.100/24 dev eth0",
