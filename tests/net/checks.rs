@@ -11,8 +11,11 @@ use crate::world::{CONTAINER, FAR, FAR_MTU, FAR_V6, GATEWAY, HOST, HOST_V6, Worl
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Every check, by name.
-const CHECKS: &[(&str, fn(&World))] = &[
+/// A check and its name.
+type Check = (&'static str, fn(&World));
+
+/// Every check, in the order in which they are made.
+const CHECKS: &[Check] = &[
     ("a_gigabyte_each_way", a_gigabyte_each_way),
     ("refused_and_unreachable", refused_and_unreachable),
     ("half_closed_both_ways", half_closed_both_ways),
