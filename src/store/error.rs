@@ -32,6 +32,14 @@ pub enum Error {
     NoSuchContainer(String),
     #[error("no such image: {0}")]
     NoSuchImage(String),
+    /// docker's words.
+    #[error("network {0} not found")]
+    NoSuchNetwork(String),
+    /// docker's words.
+    #[error("Address already in use")]
+    AddressTaken,
+    #[error("no address {address} in network {network}: {reason}")]
+    NoAddress { network: String, address: String, reason: &'static str },
     /// More than one id begins so.
     #[error("`{prefix}` is the beginning of more than one {what} id")]
     AmbiguousPrefix { what: &'static str, prefix: String },

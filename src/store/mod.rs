@@ -22,6 +22,7 @@ mod list;
 pub mod lock;
 mod marker;
 pub mod names;
+pub mod network;
 mod open;
 pub mod partial;
 pub mod produced;

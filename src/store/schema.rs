@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 ///
 /// Times are nanoseconds since the epoch; lists and maps are JSON. What `ps` does not need of a container
 /// stands in a table of its own, so that a thousand rows are few pages.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE containers (
@@ -68,6 +68,34 @@ const MIGRATIONS: [&str; 4] = [
     // Lists of images that `manifest` makes: an index, by its full name.
     "
     CREATE TABLE lists (reference TEXT PRIMARY KEY, document TEXT NOT NULL) STRICT, WITHOUT ROWID;
+",
+    // User-defined networks, and who has which address in them. A container's leases go with its row, by hand: they
+    // come before it.
+    "
+    CREATE TABLE networks (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,
+        v4 TEXT NOT NULL,
+        v6 TEXT,
+        internal INTEGER NOT NULL,
+        labels TEXT NOT NULL,
+        options TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE leases (
+        network TEXT NOT NULL,
+        container TEXT NOT NULL,
+        ipv4 TEXT NOT NULL,
+        ipv6 TEXT,
+        mac TEXT NOT NULL,
+        aliases TEXT NOT NULL,
+        taken INTEGER NOT NULL,
+        PRIMARY KEY (network, container),
+        UNIQUE (network, ipv4),
+        UNIQUE (network, mac)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX leases_by_container ON leases (container);
 ",
 ];
 

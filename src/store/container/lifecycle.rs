@@ -278,6 +278,7 @@ impl Store {
     pub(super) fn forget_row(&self, id: &ContainerId) -> rusqlite::Result<Option<ContainerRecord>> {
         let requests = "DELETE FROM requests WHERE seq = (SELECT seq FROM containers WHERE id = ?1)";
         self.db.prepare_cached(requests)?.execute([id.as_str()])?;
+        self.release_all(id)?;
         let containers = format!("DELETE FROM containers WHERE id = ?1 RETURNING {COLUMNS}, ''");
         self.db.prepare_cached(&containers)?.query_row([id.as_str()], record).optional()
     }
