@@ -29,7 +29,7 @@ fn man_pages_are_those_that_the_program_prints() {
     for page in &pages {
         assert_same(&format!("man/{}.1", page.name), &page.text, "kelp man PAGE > man/PAGE.1");
         for section in ["SYNOPSIS", "EXIT STATUS", "EXAMPLES"] {
-            let is_list = ["kelp-container", "kelp-image", "kelp-manifest", "kelp-system"]
+            let is_list = ["kelp-container", "kelp-image", "kelp-manifest", "kelp-network", "kelp-system"]
                 .contains(&page.name.as_str());
             let there = page.text.contains(&format!(".SH {section}\n"))
                 || page.text.contains(&format!(".SH \"{section}\"\n"));

@@ -208,8 +208,30 @@ fn words(words: &'static [&'static str]) -> ArgValueCandidates {
     ArgValueCandidates::new(move || words.iter().map(|w| CompletionCandidate::new(*w)).collect())
 }
 
+/// What `--network` takes.
 pub(super) fn networks() -> ArgValueCandidates {
-    modes(&["slirp", "none", "host"])
+    ArgValueCandidates::new(|| {
+        let running = candidates(false, |row| row.status == Status::Running);
+        let joined = running.into_iter().map(|c| c.add_prefix("container:"));
+        network_names(true).into_iter().map(CompletionCandidate::new).chain(joined).collect()
+    })
+}
+
+fn network_names(builtin: bool) -> Vec<String> {
+    engine().map(|engine| crate::engine::network::names(&engine, builtin)).unwrap_or_default()
+}
+
+pub(super) fn all_networks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| network_names(true).into_iter().map(CompletionCandidate::new).collect())
+}
+
+/// Those that can be removed.
+pub(super) fn made_networks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| network_names(false).into_iter().map(CompletionCandidate::new).collect())
+}
+
+pub(super) fn network_filters() -> ArgValueCandidates {
+    words(&["dangling=true", "driver=bridge", "id=", "label=", "name=", "type=builtin", "type=custom"])
 }
 
 pub(super) fn userns() -> ArgValueCandidates {

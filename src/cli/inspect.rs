@@ -184,8 +184,13 @@ fn print(
     Ok(if complaints.is_empty() { ExitStatus::Success } else { ExitStatus::Failed })
 }
 
+/// What the template makes of each.
+pub(super) fn text_of(format: &str, objects: &[impl Serialize]) -> Result<String, Failure> {
+    objects.iter().map(|o| template::one(format, &serde_json::to_value(o).unwrap_or_default())).collect()
+}
+
 /// Indented by four, as docker prints it.
-fn pretty(objects: &[Object]) -> String {
+pub(super) fn pretty(objects: &[impl Serialize]) -> String {
     let mut text = Vec::new();
     let mut serializer =
         serde_json::Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    "));

@@ -38,6 +38,7 @@ mod logout;
 mod logs;
 mod man;
 mod manifest;
+mod network;
 mod output;
 mod port;
 mod progress;

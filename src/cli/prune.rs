@@ -15,7 +15,7 @@ use crate::error::ExitStatus;
 
 /// What every prune takes.
 #[derive(Debug, Args)]
-struct How {
+pub(super) struct How {
     /// Only what matches: label, label!, until; of images dangling too
     #[arg(long, value_name = "KEY=VALUE", add = complete::prune_filters())]
     filter: Vec<String>,
@@ -24,7 +24,7 @@ struct How {
     force: bool,
     /// Only show what would be removed
     #[arg(long)]
-    dry_run: bool,
+    pub(super) dry_run: bool,
 }
 
 #[derive(Debug, Args)]
@@ -126,12 +126,12 @@ impl Verb for PruneSystem {
 }
 
 impl How {
-    fn filters(&self) -> Result<Vec<(String, String)>, Failure> {
+    pub(super) fn filters(&self) -> Result<Vec<(String, String)>, Failure> {
         self.filter.iter().map(|f| pair(f)).collect()
     }
 
     /// Asks, unless there is no need to.
-    fn go_on(&self, warning: &str) -> Result<bool, Failure> {
+    pub(super) fn go_on(&self, warning: &str) -> Result<bool, Failure> {
         if self.force || self.dry_run {
             return Ok(true);
         }
@@ -142,7 +142,7 @@ impl How {
         Ok(answer.trim().eq_ignore_ascii_case("y"))
     }
 
-    fn heading(&self, what: &str) -> String {
+    pub(super) fn heading(&self, what: &str) -> String {
         if self.dry_run { format!("{what} that would be deleted:\n") } else { format!("Deleted {what}:\n") }
     }
 

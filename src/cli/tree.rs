@@ -5,7 +5,7 @@ use clap::Command;
 use super::command::{Spec, Verb, with_help};
 use super::{
     attach, commit, completion, cp, create, df, diff, dispatch, exec, export, history, image_tree, images,
-    import, info, inspect, kill, load, login, logout, logs, man, manifest, port, prune, ps, pull, push, restart,
+    import, info, inspect, kill, load, login, logout, logs, man, manifest, network, port, prune, ps, pull, push, restart,
     rm, rmi, run, save, search, start, stop, system, tag, version, wait,
 };
 
@@ -83,6 +83,7 @@ pub(super) static GROUPS: &[Group] = &[
     Group { name: "container", about: "Manage containers", entries: CONTAINER },
     Group { name: "image", about: "Manage images", entries: IMAGE },
     Group { name: "manifest", about: "Manage lists of images for several platforms", entries: MANIFEST },
+    Group { name: "network", about: "Manage networks", entries: NETWORK },
     Group { name: "system", about: "Look after kelp itself", entries: SYSTEM },
 ];
 
@@ -135,6 +136,15 @@ static MANIFEST: &[Entry] = &[
     entry::<manifest::Remove>("remove", &[]),
     entry::<manifest::Rm>("rm", &[]),
     entry::<manifest::Exists>("exists", &[]),
+];
+
+static NETWORK: &[Entry] = &[
+    entry::<network::Create>("create", &[]),
+    entry::<network::Exists>("exists", &[]),
+    entry::<network::Inspect>("inspect", &[]),
+    entry::<network::Ls>("ls", &["list"]),
+    entry::<network::Prune>("prune", &[]),
+    entry::<network::Rm>("rm", &["remove"]),
 ];
 
 static SYSTEM: &[Entry] = &[

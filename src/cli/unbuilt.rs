@@ -75,7 +75,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "kube",
     "machine",
     "mount",
-    "network",
     "node",
     "pause",
     "plugin",
@@ -95,6 +94,29 @@ pub(super) static COMMANDS: &[&str] = &[
     "update",
     "volume",
 ];
+
+/// Behind `kelp network`.
+pub(super) static NETWORK_COMMANDS: &[&str] = &["connect", "disconnect", "reload", "update"];
+pub(super) static NETWORK_CREATE: &[Flag] = &[
+    "--attachable",
+    "--aux-address",
+    "--config-from",
+    "--config-only",
+    "--ingress",
+    "--ipam-driver",
+    "--ipam-opt",
+    "--ipv4",
+    "--scope",
+    // podman's
+    "--disable-dns",
+    "--dns",
+    "--ignore",
+    "--interface-name",
+    "--route",
+];
+pub(super) static NETWORK_LS: &[Flag] = &["--noheading", "-n"];
+pub(super) static NETWORK_INSPECT: &[Flag] = &["--verbose", "-v"];
+pub(super) static NETWORK_RM: &[Flag] = &["--time", "-t"];
 
 /// `run` and `create`.
 pub(super) static CREATE: &[Flag] = &[

@@ -28,6 +28,9 @@ pub enum Error {
     /// The image is in use, or has other names. The words are docker's.
     #[error("conflict: {0}")]
     ImageConflict(String),
+    /// What cannot be done with a network. The words are docker's.
+    #[error("{0}")]
+    Network(String),
     /// The words are docker's.
     #[error("no public port '{port}' published for {container}")]
     NotPublished { port: String, container: String },
@@ -60,7 +63,7 @@ impl Error {
             self,
             Self::NoSuchContainer(_)
                 | Self::NoSuchImage(_)
-                | Self::Store(Store::NoSuchContainer(_) | Store::NoSuchImage(_))
+                | Self::Store(Store::NoSuchContainer(_) | Store::NoSuchImage(_) | Store::NoSuchNetwork(_))
         )
     }
 

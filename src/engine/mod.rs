@@ -9,6 +9,7 @@ pub mod info;
 pub mod login;
 pub mod logout;
 pub mod manifest;
+pub mod network;
 pub mod options;
 pub mod request;
 pub mod search;

@@ -92,6 +92,12 @@ fn misunderstood(words: &[OsString], first: &str) -> Failure {
     if unbuilt::COMMANDS.contains(&first) {
         return unbuilt::failure(&format!("kelp {first}"));
     }
+    if first == "network"
+        && let Some(second) = words.iter().skip_while(|w| *w != "network").nth(1).and_then(|w| w.to_str())
+        && unbuilt::NETWORK_COMMANDS.contains(&second)
+    {
+        return unbuilt::failure(&format!("kelp network {second}"));
+    }
     let words = std::iter::once(OsString::from("kelp")).chain(words.iter().cloned());
     match tree::full().try_get_matches_from(words) {
         Err(error) => match error.get(ContextKind::InvalidArg) {

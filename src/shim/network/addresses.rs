@@ -45,6 +45,11 @@ pub fn choose(slirp: &Slirp) -> Addresses {
     Addresses { ipv4: link4(network, prefix), ipv6: ipv6.map(link6) }
 }
 
+/// Destinations of the host's present routes but for default routes, of both families.
+pub fn host_routes() -> (Vec<(Ipv4Addr, u8)>, Vec<(Ipv6Addr, u8)>) {
+    (routes(&table("/proc/thread-self/net/route")), routes6(&table("/proc/thread-self/net/ipv6_route")))
+}
+
 fn link4(network: Ipv4Addr, prefix: u8) -> Link<Ipv4Addr> {
     let first = u32::from(network) & mask4(prefix);
     let host = |part: u8| Ipv4Addr::from(first | u32::from(part));

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-pub use addresses::{LARGEST_PREFIX, choose};
+pub use addresses::{LARGEST_PREFIX, choose, host_routes};
 pub use ports::Opened;
 pub(super) use ports::open;
 

@@ -1,6 +1,7 @@
 //! What a container has in a network.
 
 use std::fmt;
+use std::os::unix::fs::DirBuilderExt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
@@ -12,6 +13,7 @@ use super::NetworkRecord;
 use crate::store::container::row::{json, nanos, to_json};
 use crate::store::id::ContainerId;
 use crate::store::{Error, Result, Store};
+use crate::sys::Context;
 
 /// A lease precedes its container's row by less than this.
 const MAKING: SignedDuration = SignedDuration::from_mins(10);
@@ -141,6 +143,11 @@ impl Store {
             let writing = self.begin_writing()?;
             if !self.network_exists(&network.id)? {
                 return Ok(Err(Error::NoSuchNetwork(network.name.clone())));
+            }
+            // Made here and not with the network: it is gone once the network is.
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.network_dir(&network.id));
+            if let Err(e) = made.op_on("create", self.network_dir(&network.id)) {
+                return Ok(Err(e.into()));
             }
             self.forget_orphans()?;
             let all = self.leases("network = ?1", &network.id)?;

@@ -131,12 +131,12 @@ impl Store {
             let writing = self.begin_writing()?;
             self.db.prepare_cached("DELETE FROM leases WHERE network = ?1")?.execute([id])?;
             let gone = self.db.prepare_cached("DELETE FROM networks WHERE id = ?1")?.execute([id])?;
+            // Whoever joins from now on is told so by the missing directory.
+            let _ = std::fs::remove_dir_all(self.network_dir(id));
             writing.commit()?;
             Ok(gone > 0)
         };
-        let gone = self.sql("forget the network", remove())?;
-        let _ = std::fs::remove_dir_all(self.network_dir(id));
-        Ok(gone)
+        self.sql("forget the network", remove())
     }
 
     fn network_exists(&self, id: &str) -> rusqlite::Result<bool> {

@@ -1,0 +1,123 @@
+//! `network inspect`: docker's shape.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::{Shown, find, members};
+use crate::engine::{Engine, Result};
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Network {
+    pub name: String,
+    pub id: String,
+    pub created: String,
+    pub scope: &'static str,
+    pub driver: &'static str,
+    #[serde(rename = "EnableIPv4")]
+    pub enable_ipv4: bool,
+    #[serde(rename = "EnableIPv6")]
+    pub enable_ipv6: bool,
+    #[serde(rename = "IPAM")]
+    pub ipam: Ipam,
+    pub internal: bool,
+    pub attachable: bool,
+    pub ingress: bool,
+    pub config_from: ConfigFrom,
+    pub config_only: bool,
+    pub containers: BTreeMap<String, Endpoint>,
+    pub options: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ipam {
+    pub driver: &'static str,
+    pub options: Option<BTreeMap<String, String>>,
+    pub config: Vec<Pool>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Pool {
+    pub subnet: String,
+    #[serde(rename = "IPRange", skip_serializing_if = "Option::is_none")]
+    pub ip_range: Option<String>,
+    pub gateway: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ConfigFrom {
+    pub network: &'static str,
+}
+
+/// A running container.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Endpoint {
+    pub name: String,
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
+    pub mac_address: String,
+    #[serde(rename = "IPv4Address")]
+    pub ipv4_address: String,
+    #[serde(rename = "IPv6Address")]
+    pub ipv6_address: String,
+}
+
+pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
+    let Shown { id, name, driver, created, record, labels, .. } = find(engine, word)?;
+    let mut containers = BTreeMap::new();
+    if let Some(record) = &record {
+        for (row, lease) in members(engine, record)? {
+            let v6 = lease.ipv6.zip(record.v6).map(|(a, v6)| format!("{a}/{}", v6.prefix));
+            containers.insert(
+                row.id.to_string(),
+                Endpoint {
+                    name: row.name.to_string(),
+                    // There is one endpoint of a container in a network.
+                    endpoint_id: row.id.to_string(),
+                    mac_address: lease.mac.to_string(),
+                    ipv4_address: format!("{}/{}", lease.ipv4, record.v4.prefix),
+                    ipv6_address: v6.unwrap_or_default(),
+                },
+            );
+        }
+    }
+    Ok(Network {
+        name,
+        id,
+        created: created.to_string(),
+        scope: "local",
+        driver,
+        enable_ipv4: true,
+        enable_ipv6: record.as_ref().is_some_and(|r| r.v6.is_some()),
+        ipam: Ipam { driver: "default", options: None, config: record.as_ref().map(pools).unwrap_or_default() },
+        internal: record.as_ref().is_some_and(|r| r.internal),
+        attachable: false,
+        ingress: false,
+        config_from: ConfigFrom { network: "" },
+        config_only: false,
+        containers,
+        options: record.map(|r| r.options).unwrap_or_default(),
+        labels,
+    })
+}
+
+fn pools(record: &crate::store::network::NetworkRecord) -> Vec<Pool> {
+    let v4 = record.v4;
+    let v4 = Pool {
+        subnet: format!("{}/{}", v4.first, v4.prefix),
+        ip_range: v4.range.map(|(a, bits)| format!("{a}/{bits}")),
+        gateway: v4.gateway.to_string(),
+    };
+    let v6 = record.v6.map(|v6| Pool {
+        subnet: format!("{}/{}", v6.first, v6.prefix),
+        ip_range: v6.range.map(|(a, bits)| format!("{a}/{bits}")),
+        gateway: v6.gateway.to_string(),
+    });
+    std::iter::once(v4).chain(v6).collect()
+}
