@@ -56,6 +56,10 @@ pub struct Config {
     pub outbound_v4: Option<Ipv4Addr>,
     /// The same for IPv6.
     pub outbound_v6: Option<Ipv6Addr>,
+    /// The link leads to a network of containers: every address of the prefixes, but for the gateway's, may send.
+    pub shared: bool,
+    /// Nothing of the host is reached, whatever the other fields say.
+    pub closed: bool,
     pub limits: Limits,
 }
 
@@ -75,6 +79,8 @@ impl Default for Config {
             link_local: false,
             outbound_v4: None,
             outbound_v6: None,
+            shared: false,
+            closed: false,
             limits: Limits::default(),
         }
     }
@@ -85,8 +91,23 @@ impl Config {
     #[must_use]
     pub fn is_container(&self, address: IpAddr) -> bool {
         match address {
+            _ if self.shared => self.is_on_link(address) && !self.is_gateway(address) && !self.is_dns(address),
             IpAddr::V4(a) => self.v4.is_some_and(|n| n.address == a),
             IpAddr::V6(a) => self.v6.is_some_and(|n| n.address == a),
+        }
+    }
+
+    /// Whether `address` is of one of the link's prefixes.
+    fn is_on_link(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(a) => self.v4.is_some_and(|n| {
+                let mask = u32::MAX.checked_shl(32 - u32::from(n.prefix.min(32))).unwrap_or(0);
+                (u32::from(a) ^ u32::from(n.address)) & mask == 0
+            }),
+            IpAddr::V6(a) => self.v6.is_some_and(|n| {
+                let mask = u128::MAX.checked_shl(128 - u32::from(n.prefix.min(128))).unwrap_or(0);
+                (u128::from(a) ^ u128::from(n.address)) & mask == 0
+            }),
         }
     }
 

@@ -33,6 +33,13 @@ pub(super) enum Route {
 
 /// Where `to` leads.
 pub(super) fn route(config: &Config, to: SocketAddr) -> Route {
+    match open_route(config, to) {
+        Route::Host(_) if config.closed => Route::Prohibited,
+        route => route,
+    }
+}
+
+fn open_route(config: &Config, to: SocketAddr) -> Route {
     let address = to.ip();
     if config.is_dns(address) && to.port() == DOMAIN {
         return Route::Dns;
@@ -177,6 +184,18 @@ mod tests {
         assert_eq!(route(&config, "10.0.2.3:53".parse().unwrap()), Route::Dns);
         assert_eq!(route(&config, "[fd00::3]:53".parse().unwrap()), Route::Dns);
         assert_eq!(route(&config, "10.0.2.2:53".parse().unwrap()), Route::Own);
+    }
+
+    #[test]
+    fn a_closed_network_reaches_names_only() {
+        let closed = Config { closed: true, shared: true, host_loopback: true, ..config() };
+        for address in ["192.0.2.1", "10.0.2.2", "2001:db8::1"] {
+            assert_eq!(to(&closed, address), Route::Prohibited, "{address}");
+        }
+        assert_eq!(route(&closed, "10.0.2.3:53".parse().unwrap()), Route::Dns);
+        for (address, may) in [("10.0.2.7", true), ("10.0.2.2", false), ("10.0.3.7", false), ("fd00::9", true)] {
+            assert_eq!(closed.is_container(address.parse().unwrap()), may, "{address}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use oci_spec::runtime::Spec;
 
+use super::network::member::Member;
 pub use super::network::{Publish, Slirp};
 use crate::snapshot::{Recipe, Snapshotter};
 use crate::store::container::network::{Addresses, Protocol};
@@ -84,6 +85,8 @@ pub struct Start {
     pub join_network: Option<Peer>,
     /// Of the network in user space, chosen in the light of the host's present routes.
     pub addresses: Option<Addresses>,
+    /// The user-defined networks to join.
+    pub members: Vec<Member>,
     /// Files of the container whose text is another one than when the container was made, by their path.
     pub texts: BTreeMap<String, String>,
     /// The container's name at this start, for its event.

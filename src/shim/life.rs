@@ -16,7 +16,9 @@ use super::files::{self, FileServer};
 use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::network::ahead::{self, Made};
+use super::network::member::{self, Membership};
 use super::network::process::{Carrier, Given};
+use super::network::way::Way;
 use super::network;
 use super::protocol::{self, Failure, Reply};
 use super::server::{self, FirstClient, Running, Stdio};
@@ -29,6 +31,7 @@ use crate::runtime::from_spec::annotation;
 use crate::runtime::plan::{HostEntry, HostEntryKind, Namespace, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
+use crate::store::container::network::{Addresses, Link, Member as MemberState};
 use crate::store::container::{Exit, Network, ShimState, ended};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
@@ -63,7 +66,7 @@ struct Started {
     /// Who serves its files, where they are not the kernel's business.
     files: Option<Child>,
     /// Who carries its packets, where it has a network.
-    carrier: Option<Carrier>,
+    carrier: Option<Way>,
     /// Its mount namespace: held, so that whoever waits for its end does not wait for all the unmounting.
     mounts: Option<OwnedFd>,
     stdio: Stdio,
@@ -105,7 +108,7 @@ impl Shim {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = stdio(&launch, &start)?;
-        let Networked { made, carried } = self.network(&plan, &launch, &start)?;
+        let Networked { made, carried, joining } = self.network(&plan, &launch, &start)?;
         let (root, files) = files_of(&mounts)?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings = Surroundings {
@@ -115,15 +118,21 @@ impl Shim {
             stdio: theirs,
         };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
-        let state = self.write_started(&child, network_state(&plan, &launch, carried.as_ref()))?;
+        let state = self.write_started(&child, network_state(&plan, &launch, &start, carried.as_ref(), &joining))?;
         // What no mount waits for is done while the first process makes them.
         let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
         let kill = || {
             let _ = process::signal(&child.pidfd, libc::SIGKILL);
             let _ = process::wait_pid(child.pid);
         };
-        let carrier = carried.map(Carrier::start).transpose().map_err(|e| refused("start the network", &e));
-        let carrier = carrier.inspect_err(|_| kill())?;
+        let way = || {
+            if let Some(given) = carried {
+                return Carrier::start(given).map(Way::Own).map(Some).map_err(|e| refused("start the network", &e));
+            }
+            let memberships: Vec<_> = joining.into_iter().map(Membership::join).collect::<Result<_>>()?;
+            Ok((!memberships.is_empty()).then_some(Way::Networks(memberships)))
+        };
+        let carrier = way().inspect_err(|_| kill())?;
         let mounts = process::namespace(child.pid, "mnt").ok();
         let log = Writer::open(&self.dir).map_err(|e| refused("open the log", &e))?;
         // Those whose pid namespace it joins can hold it up.
@@ -160,14 +169,27 @@ impl Shim {
         let guessed = self.ready.network.take();
         if plan.namespaces.network != Namespace::New {
             ahead::forget(guessed);
-            return Ok(Networked { made: None, carried: None });
+            return Ok(Networked { made: None, carried: None, joining: Vec::new() });
         }
         let slirp = launch.network.as_ref();
         let addresses = slirp.map(|slirp| start.addresses.unwrap_or_else(|| network::choose(slirp)));
-        let ports = if slirp.is_some() { network::open(&launch.publish)? } else { Vec::new() };
+        let open = slirp.is_some() || start.members.iter().any(|m| !m.network.internal);
+        let mut ports = if open { network::open(&launch.publish)? } else { Vec::new() };
         let wanted = slirp.zip(addresses.as_ref());
         let Made { namespace, tun } = ahead::settle(guessed, wanted).map_err(|e| explain_network(&e))?;
         let kept = namespace.try_clone().map_err(|e| refused("keep the network namespace", &e))?;
+        let mut joining = Vec::with_capacity(start.members.len());
+        for member in &start.members {
+            let keep = |fd: &OwnedFd| fd.try_clone().map_err(|e| refused("keep the network namespace", &e));
+            joining.push(member::Given {
+                layout: self.layout.clone(),
+                program: keep(&self.program)?,
+                namespace: keep(&kept)?,
+                // They are the first network's that leads out.
+                ports: if member.network.internal { Vec::new() } else { std::mem::take(&mut ports) },
+                member: member.clone(),
+            });
+        }
         let carried = tun.zip(slirp.zip(addresses));
         let carried = carried.map(|(tun, (slirp, addresses))| Given {
             tun,
@@ -177,7 +199,7 @@ impl Shim {
             hostname: plan.hostname.clone().unwrap_or_default(),
             ports,
         });
-        Ok(Networked { made: Some(namespace), carried })
+        Ok(Networked { made: Some(namespace), carried, joining })
     }
 
     fn mount_plan(&self, launch: &Launch) -> Result<MountPlan> {
@@ -257,11 +279,11 @@ impl Shim {
         }
         let code = ended.as_ref().map_or(137, |ended| i32::from(ended.status.code()));
         let served: Vec<u32> =
-            files.iter().map(|f| f.pid).chain(carrier.iter().map(Carrier::pid)).collect();
+            files.iter().map(|f| f.pid).chain(carrier.iter().filter_map(Way::pid)).collect();
         end_stragglers(&execs, &served);
         // Whoever hears of the end may have its ports.
-        if carrier.as_ref().is_some_and(Carrier::holds_ports) {
-            carrier.take().into_iter().for_each(Carrier::end);
+        if carrier.as_ref().is_some_and(Way::holds_ports) {
+            carrier.take().into_iter().for_each(Way::end);
         }
         let exit = Exit {
             code,
@@ -279,7 +301,7 @@ impl Shim {
             let _ = rustix::process::nice(CLEARING_UP);
             rustix::thread::sched_yield();
         }
-        carrier.into_iter().for_each(Carrier::end);
+        carrier.into_iter().for_each(Way::end);
         drop(mounts);
         if let Some(files) = files {
             end_of(&files);
@@ -436,15 +458,44 @@ fn await_exec(
 struct Networked {
     made: Option<OwnedFd>,
     carried: Option<Given>,
+    joining: Vec<member::Given>,
 }
 
-fn network_state(plan: &Plan, launch: &Launch, carried: Option<&Given>) -> Option<Network> {
+fn network_state(
+    plan: &Plan,
+    launch: &Launch,
+    start: &Start,
+    carried: Option<&Given>,
+    joining: &[member::Given],
+) -> Option<Network> {
     let own = plan.namespaces.network == Namespace::New;
+    let ports = carried.iter().flat_map(|c| &c.ports).chain(joining.iter().flat_map(|g| &g.ports));
     own.then(|| Network {
-        addresses: carried.map(|c| c.addresses),
-        ports: carried.map(|c| c.ports.iter().map(|p| p.published).collect()).unwrap_or_default(),
+        addresses: carried.map(|c| c.addresses).or(start.addresses.filter(|_| !joining.is_empty())),
+        ports: ports.map(|p| p.published).collect(),
+        members: joining.iter().map(|g| member_state(&g.member)).collect(),
         exposed: launch.expose.clone(),
     })
+}
+
+fn member_state(member: &member::Member) -> MemberState {
+    let (v4, v6) = (member.network.ipv4, member.network.ipv6);
+    MemberState {
+        network: member.network.name.clone(),
+        id: member.network.id.clone(),
+        mac: member.mac,
+        aliases: member.aliases.clone(),
+        names: member.names.clone(),
+        addresses: Addresses {
+            ipv4: Link { address: member.ipv4, prefix: v4.prefix, gateway: v4.gateway, dns: v4.gateway },
+            ipv6: member.ipv6.zip(v6).map(|(address, v6)| Link {
+                address,
+                prefix: v6.prefix,
+                gateway: v6.gateway,
+                dns: v6.gateway,
+            }),
+        },
+    }
 }
 
 /// Texts that are another one at this start.

@@ -19,6 +19,7 @@ mod waiting;
 pub use error::{Error, Result};
 pub use life::rootfs_of;
 pub use network::ahead::Guess;
+pub use network::hub::{ROLE as NETWORK_ROLE, main as network_main};
 pub use spawn::{Waiting, spawn};
 
 use std::process::ExitCode;

@@ -84,6 +84,12 @@ impl Layout {
         lock.map(OperationLock).ok_or_else(|| Error::NoSuchContainer(id.to_string()))
     }
 
+    /// The lock of a network's directory, which whoever joins has, and its process when it goes. `None`: there is no
+    /// such network (any more), or somebody has it and `operation` does not wait.
+    pub fn network_lock(&self, id: &str, operation: FlockOperation) -> Result<Option<OwnedFd>> {
+        lock_dir(&self.network_dir(id), operation)
+    }
+
     pub(super) fn life_lock_path(&self, id: &ContainerId) -> std::path::PathBuf {
         self.container_dir(id).join(STATE_FILE)
     }

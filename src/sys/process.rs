@@ -29,6 +29,11 @@ pub fn fork(flags: u64) -> Result<Fork> {
     clone(flags, libc::SIGCHLD)
 }
 
+/// Forks a process that is not a child of this one but of its parent, which outlives it as it would any other.
+pub fn fork_sibling() -> Result<Fork> {
+    clone(libc::CLONE_PARENT as u64, 0)
+}
+
 /// Forks into another pid namespace, a namespace descriptor or a pidfd. The child is this process's own.
 ///
 /// setns(2) to a pid namespace concerns children only, and a process without privilege over its own cannot take

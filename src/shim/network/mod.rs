@@ -6,8 +6,11 @@
 
 mod addresses;
 pub mod ahead;
+pub mod hub;
+pub mod member;
 mod ports;
 pub mod process;
+pub mod way;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -97,6 +100,8 @@ fn config(slirp: &Slirp, addresses: &Addresses) -> net::Config {
         link_local: slirp.link_local,
         outbound_v4: slirp.outbound_v4,
         outbound_v6: slirp.outbound_v6,
+        shared: false,
+        closed: false,
         limits: net::Limits::default(),
     }
 }

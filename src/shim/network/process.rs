@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 
 /// The host's, in whose mount namespace, or a copy of it, this process is.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// What the process works on.
 #[derive(Debug)]

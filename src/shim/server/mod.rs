@@ -42,7 +42,7 @@ use self::execs::Execs;
 use self::stdin::{Fate, Stdin};
 use super::error::Result;
 use super::log::{Stream, Writer};
-use super::network::process::Carrier;
+use super::network::way::Way;
 use super::protocol::{self, Attach, Failure, MAX_DATA, MAX_PACKET, Reply, Request};
 use crate::runtime::handshake::ShimEnd;
 use crate::sys::process::{self, WaitStatus};
@@ -102,7 +102,7 @@ pub struct Running<'a> {
     /// A process that the container cannot live without: when it ends, the first process is killed.
     pub needs: Option<OwnedFd>,
     /// Who carries its packets: replaced when it ends, or else the first process is killed.
-    pub carrier: Option<&'a mut Carrier>,
+    pub carrier: Option<&'a mut Way>,
     pub stdio: Stdio,
     /// From [`listen`].
     pub listener: OwnedFd,
@@ -191,7 +191,7 @@ struct Server<'a> {
     pidfd: OwnedFd,
     /// `None` when it has ended, too.
     needs: Option<OwnedFd>,
-    carrier: Option<&'a mut Carrier>,
+    carrier: Option<&'a mut Way>,
     /// Set when the first process has been reaped.
     ended: Option<(WaitStatus, Instant)>,
     outputs: Vec<Output>,
@@ -304,7 +304,8 @@ impl<'a> Server<'a> {
             list.push((Source::Pidfd, self.pidfd.as_fd(), PollFlags::IN));
         }
         list.extend(self.needs.iter().map(|fd| (Source::Needs, fd.as_fd(), PollFlags::IN)));
-        list.extend(self.carrier.iter().map(|c| (Source::Carrier, c.pidfd().as_fd(), PollFlags::IN)));
+        let carriers = self.carrier.iter().flat_map(|way| way.watched());
+        list.extend(carriers.map(|fd| (Source::Carrier, fd, PollFlags::IN)));
         if !self.full {
             list.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::store::network::Mac;
+
 /// The network of a container that has one of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -13,6 +15,22 @@ pub struct Network {
     pub ports: Vec<PublishedPort>,
     /// Ports that are said to be served, published or not.
     pub exposed: Vec<(u16, Protocol)>,
+    /// The user-defined networks that it is in; [`Self::addresses`] are those of the first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<Member>,
+}
+
+/// A container in a user-defined network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// The network's name and id.
+    pub network: String,
+    pub id: String,
+    pub mac: Mac,
+    /// What the user called it there, and all that it is known by.
+    pub aliases: Vec<String>,
+    pub names: Vec<String>,
+    pub addresses: Addresses,
 }
 
 /// The container's side of the default network.

@@ -1,0 +1,394 @@
+//! The process of a user-defined network: one for each network that a container runs in.
+//!
+//! It is started by the first shim that joins ([`super::member`]) and ends with the last. Its namespace holds the
+//! bridge and one TUN device as uplink; a thread in that namespace connects containers, and the process itself stays in
+//! the host's, where the stack turns what comes over the uplink into sockets, as for a single container. It answers
+//! for names at the gateway's address.
+//!
+//! A member is there for as long as its shim's connection is. What it was known by, its published ports and its port of
+//! the bridge go with it.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::HOST_NAMES;
+use super::member::Member;
+use super::process::RESOLV_CONF;
+use crate::net::dns::{self, Names, Resolvers};
+use crate::net::{self, Handle, Listener, ListenerId, Stack};
+use crate::store::Layout;
+use crate::store::container::network::{Protocol, PublishedPort};
+use crate::store::network::Subnet;
+use crate::sys::bridge::{self, End};
+use crate::sys::socket::{self, Received};
+use crate::sys::{self, Context, inet, process};
+
+/// `argv[0]` of a network's process.
+pub const ROLE: &str = "kelp-network";
+/// In the network's directory.
+pub(super) const SOCKET: &str = "network.sock";
+/// What it inherits: the listening socket, the namespace of the one before it if there was one, and its program's
+/// mount, which is held (see [`crate::shim::spawn`]).
+pub(super) const LISTENER: RawFd = 3;
+pub(super) const PROGRAM: RawFd = 4;
+pub(super) const NAMESPACE: RawFd = 5;
+/// No message is longer, in bytes.
+pub(super) const LARGEST: usize = 64 << 10;
+
+/// A network as its process has to know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    pub id: String,
+    pub name: String,
+    pub ipv4: Subnet<Ipv4Addr>,
+    pub ipv6: Option<Subnet<Ipv6Addr>>,
+    pub internal: bool,
+    pub mtu: u16,
+}
+
+/// What passes between shims and the process, as JSON.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Message {
+    /// With the container's network namespace; so many [`Message::Port`] follow.
+    Join { member: Box<Member>, ports: usize },
+    /// With the listening socket.
+    Port(PublishedPort),
+    Leave,
+    /// With the network's namespace.
+    Joined,
+    Left,
+    Failed(String),
+}
+
+impl Segment {
+    fn bridge(&self) -> bridge::Network {
+        let [a, b, c, d] = self.ipv4.gateway.octets();
+        bridge::Network {
+            mac: [0x02, 0x42, a, b, c, d],
+            mtu: self.mtu,
+            ipv4: (self.ipv4.first, self.ipv4.prefix, self.ipv4.gateway),
+            ipv6: self.ipv6.map(|six| (six.first, six.prefix, six.gateway)),
+            open: !self.internal,
+        }
+    }
+
+    fn config(&self) -> net::Config {
+        let (four, six) = (self.ipv4, self.ipv6);
+        net::Config {
+            v4: Some(net::V4 {
+                address: four.first,
+                prefix: four.prefix,
+                gateway: four.gateway,
+                dns: four.gateway,
+            }),
+            v6: six.map(|six| net::V6 {
+                address: six.first,
+                prefix: six.prefix,
+                gateway: six.gateway,
+                dns: six.gateway,
+            }),
+            mtu: self.mtu,
+            shared: true,
+            closed: self.internal,
+            ..net::Config::default()
+        }
+    }
+}
+
+/// Runs the role, until the last container has left.
+pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+    let given = || {
+        let dir = PathBuf::from(args.next()?);
+        let segment: Segment = serde_json::from_str(args.next()?.to_str()?).ok()?;
+        let listener = process::inherited(LISTENER)?;
+        Some((dir, segment, listener, process::inherited(PROGRAM)))
+    };
+    let given = { given }();
+    let namespace = process::inherited(NAMESPACE);
+    match given {
+        Some((dir, segment, listener, _program)) => match run(dir, segment, listener, namespace) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
+        None => ExitCode::FAILURE,
+    }
+}
+
+/// What the stack is made of, from the thread in the network's namespace.
+struct Uplink(OwnedFd);
+/// What that thread needs, once there is a stack.
+struct Ways(Handle, Names);
+
+fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<OwnedFd>) -> net::Result<()> {
+    let _ = process::retitle(c"kelp-network");
+    process::ignore_sigpipe();
+    process::undumpable()?;
+    if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
+        let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
+    }
+    let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).op("eventfd")?;
+    let raise = stop.try_clone().op("dup")?;
+    let (up, made) = mpsc::channel();
+    let (ways, told) = mpsc::channel();
+    let theirs = segment.clone();
+    let work = move || {
+        let made = enter(&theirs, namespace);
+        let (ready, namespace) = match made {
+            Ok((tun, namespace)) => (Ok(Uplink(tun)), Ok(namespace)),
+            Err(e) => (Err(e.to_string()), Err(e.to_string())),
+        };
+        let _ = up.send(ready);
+        let hub = match (namespace, told.recv()) {
+            (Ok(namespace), Ok(Ways(handle, names))) => Hub::new(dir, theirs, namespace, handle, names),
+            (Err(text), _) => return refuse_all(&dir, &listener, &text),
+            _ => return refuse_all(&dir, &listener, "its stack did not start"),
+        };
+        hub.serve(&listener);
+        inet::raise(&raise);
+    };
+    let thread = std::thread::Builder::new().name("kelp-network".into()).spawn(work).op("start a thread")?;
+    if let Ok(Ok(Uplink(tun))) = made.recv() {
+        let mut stack = Stack::new(tun, segment.config())?;
+        let names = Names::default();
+        for host in HOST_NAMES {
+            names.set(host, vec![segment.ipv4.gateway.into()]);
+        }
+        let resolvers = if segment.internal { Resolvers::nobody() } else { Resolvers::new(RESOLV_CONF) };
+        stack.serve_dns(dns::serve(stack.handle(), names.clone(), resolvers));
+        let _ = ways.send(Ways(stack.handle(), names));
+        stack.run(stop.as_fd())?;
+    }
+    drop(ways);
+    let _ = thread.join();
+    Ok(())
+}
+
+/// The calling thread enters the network's namespace, or makes it, and furnishes it.
+fn enter(segment: &Segment, namespace: Option<OwnedFd>) -> sys::Result<(OwnedFd, OwnedFd)> {
+    match namespace {
+        Some(namespace) => process::enter(namespace, libc::CLONE_NEWNET)?,
+        None => process::unshare(libc::CLONE_NEWNET)?,
+    }
+    let tun = bridge::furnish(&segment.bridge())?;
+    Ok((tun, process::thread_namespace("net")?))
+}
+
+/// Whoever waits is told why there is no network.
+fn refuse_all(dir: &std::path::Path, listener: &OwnedFd, text: &str) {
+    let _ = rustix::fs::unlink(dir.join(SOCKET));
+    while let Ok(true) = process::readable_within(listener, Some(std::time::Duration::from_millis(500))) {
+        if let Ok(Some(client)) = socket::accept(listener) {
+            let _ = super::member::send(&client, &Message::Failed(text.to_owned()), &[]);
+        }
+    }
+}
+
+/// A shim's connection, and what it has said so far.
+struct Client {
+    socket: OwnedFd,
+    joining: Option<Joining>,
+    present: Option<Present>,
+}
+
+struct Joining {
+    member: Member,
+    namespace: OwnedFd,
+    awaited: usize,
+    ports: Vec<(PublishedPort, OwnedFd)>,
+}
+
+struct Present {
+    member: Member,
+    ports: Vec<ListenerId>,
+}
+
+struct Hub {
+    dir: PathBuf,
+    segment: Segment,
+    namespace: OwnedFd,
+    handle: Handle,
+    table: Names,
+    /// Who is known by a name: several may share an alias.
+    names: BTreeMap<String, Vec<Vec<IpAddr>>>,
+    clients: Vec<Client>,
+}
+
+impl Hub {
+    fn new(dir: PathBuf, segment: Segment, namespace: OwnedFd, handle: Handle, table: Names) -> Self {
+        Self { dir, segment, namespace, handle, table, names: BTreeMap::new(), clients: Vec::new() }
+    }
+
+    /// Until the last one has left.
+    fn serve(mut self, listener: &OwnedFd) {
+        let mut met = false;
+        loop {
+            if met && self.clients.is_empty() && self.may_go(listener) {
+                return;
+            }
+            let mut fds: Vec<_> = std::iter::once(listener)
+                .chain(self.clients.iter().map(|c| &c.socket))
+                .map(|fd| PollFd::new(fd, PollFlags::IN))
+                .collect();
+            // A shim that is about to come holds the lock: it is looked for again.
+            let pause = rustix::event::Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let waits = met && self.clients.is_empty();
+            if rustix::event::poll(&mut fds, waits.then_some(&pause)).is_err() {
+                continue;
+            }
+            let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+            for at in (1..ready.len()).rev().filter(|at| ready[*at]) {
+                let mut client = self.clients.swap_remove(at - 1);
+                if self.listen_to(&mut client) {
+                    self.clients.push(client);
+                } else {
+                    self.leave(client.present.take());
+                }
+            }
+            if ready[0]
+                && let Ok(Some(socket)) = socket::accept(listener)
+            {
+                met = true;
+                self.clients.push(Client { socket, joining: None, present: None });
+            }
+        }
+    }
+
+    /// Under the lock that everybody who comes holds, so nobody is on the way.
+    fn may_go(&self, listener: &OwnedFd) -> bool {
+        let Some(store) = self.dir.parent().and_then(|p| p.parent()) else { return true };
+        match Layout::new(store).network_lock(&self.segment.id, FlockOperation::NonBlockingLockExclusive) {
+            Ok(Some(lock)) => {
+                let somebody = matches!(process::readable_within(listener, Some(std::time::Duration::ZERO)), Ok(true));
+                if !somebody {
+                    let _ = rustix::fs::unlink(self.dir.join(SOCKET));
+                }
+                drop(lock);
+                !somebody
+            }
+            // The network was removed.
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Takes one message. `false`: the client has gone, or is to go.
+    fn listen_to(&mut self, client: &mut Client) -> bool {
+        let mut buffer = vec![0; LARGEST];
+        let mut fds = Vec::new();
+        let message = match socket::receive(&client.socket, &mut buffer, &mut fds, false) {
+            Ok(None) => return true,
+            Ok(Some(Received::Packet(length))) => serde_json::from_slice(&buffer[..length]),
+            _ => return false,
+        };
+        match (message, fds.pop()) {
+            (Ok(Message::Join { member, ports }), Some(namespace)) => {
+                client.joining = Some(Joining { member: *member, namespace, awaited: ports, ports: Vec::new() });
+            }
+            (Ok(Message::Port(port)), Some(socket)) => match &mut client.joining {
+                Some(joining) => joining.ports.push((port, socket)),
+                None => return false,
+            },
+            (Ok(Message::Leave), _) => {
+                self.leave(client.present.take());
+                let _ = super::member::send(&client.socket, &Message::Left, &[]);
+                return false;
+            }
+            _ => return false,
+        }
+        match client.joining.take() {
+            Some(joining) if joining.ports.len() >= joining.awaited => self.admit(client, joining),
+            joining => {
+                client.joining = joining;
+                true
+            }
+        }
+    }
+
+    fn admit(&mut self, client: &mut Client, joining: Joining) -> bool {
+        let Joining { member, namespace, ports, .. } = joining;
+        if let Err(e) = self.connect(&member, &namespace) {
+            let _ = super::member::send(&client.socket, &Message::Failed(e.to_string()), &[]);
+            return false;
+        }
+        let addresses = addresses(&member);
+        for name in &member.names {
+            self.names.entry(name.to_ascii_lowercase()).or_default().push(addresses.clone());
+            self.tell(name);
+        }
+        let ports = ports.into_iter().map(|(port, socket)| self.publish(&member, &port, socket)).collect();
+        client.present = Some(Present { member, ports });
+        let bytes = serde_json::to_vec(&Message::Joined).unwrap_or_default();
+        socket::send(&client.socket, &[IoSlice::new(&bytes)], &[self.namespace.as_fd()], true).is_ok()
+    }
+
+    /// A port that the bridge still has is that of a container whose shim has come back.
+    fn connect(&self, member: &Member, namespace: &OwnedFd) -> sys::Result<()> {
+        if bridge::has_port(&member.port)? {
+            return Ok(());
+        }
+        let end = End {
+            name: member.interface.clone(),
+            mac: member.mac.0,
+            ipv4: member.ipv4,
+            ipv6: member.ipv6,
+            default_route: member.default_route,
+        };
+        bridge::plug(&self.segment.bridge(), &member.port, namespace, &end)
+    }
+
+    fn publish(&self, member: &Member, port: &PublishedPort, socket: OwnedFd) -> ListenerId {
+        let address = match (port.host_ip, member.ipv6) {
+            (IpAddr::V6(_), Some(six)) => six.into(),
+            _ => member.ipv4.into(),
+        };
+        self.handle.publish(Listener {
+            socket,
+            protocol: match port.protocol {
+                Protocol::Tcp => net::Protocol::Tcp,
+                Protocol::Udp => net::Protocol::Udp,
+            },
+            target: SocketAddr::new(address, port.container_port),
+            host_clients: None,
+        })
+    }
+
+    fn leave(&mut self, present: Option<Present>) {
+        let Some(Present { member, ports }) = present else { return };
+        for port in ports {
+            self.handle.unpublish(port);
+        }
+        let gone = addresses(&member);
+        for name in &member.names {
+            let key = name.to_ascii_lowercase();
+            if let Some(known) = self.names.get_mut(&key) {
+                if let Some(at) = known.iter().position(|addresses| *addresses == gone) {
+                    known.remove(at);
+                }
+                if known.is_empty() {
+                    self.names.remove(&key);
+                }
+            }
+            self.tell(name);
+        }
+        let _ = bridge::unplug(&member.port);
+    }
+
+    /// The table that queries are answered from says what is known now.
+    fn tell(&self, name: &str) {
+        let known = self.names.get(&name.to_ascii_lowercase()).map(|all| all.concat()).unwrap_or_default();
+        self.table.set(name, known);
+    }
+}
+
+fn addresses(member: &Member) -> Vec<IpAddr> {
+    std::iter::once(member.ipv4.into()).chain(member.ipv6.map(IpAddr::from)).collect()
+}

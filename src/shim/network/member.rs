@@ -1,0 +1,220 @@
+//! A container's place in a user-defined network, and the shim's way to the process that carries it.
+//!
+//! Whoever joins holds the lock of the network's directory, so that the process that is not there is started once, and
+//! one that is about to go has gone. The shim keeps its connection for as long as the container runs. A process that is
+//! lost is started again by the first shim that notices: the bridge outlives it, because every shim holds its
+//! namespace.
+
+use std::ffi::CString;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+
+use super::Opened;
+use super::hub::{self, Message, Segment};
+use crate::shim::protocol::Failure;
+use crate::shim::spawn::{refused, refused_by_store};
+use crate::store::Layout;
+use crate::store::network::Mac;
+use crate::sys::process::{self, Fork};
+use crate::sys::socket::{self, Received};
+use crate::sys::{self, Context};
+
+/// What a join may take, a fresh process included.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// What leaving may take.
+const PARTING: Duration = Duration::from_secs(1);
+/// A process that lives shorter than this so many times in a row is of no use.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+const TRIES: u32 = 5;
+
+/// One network that a container is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub network: Segment,
+    /// Of the container's side, up to 15 bytes.
+    pub interface: String,
+    /// On the bridge's side.
+    pub port: String,
+    pub ipv4: std::net::Ipv4Addr,
+    pub ipv6: Option<std::net::Ipv6Addr>,
+    pub mac: Mac,
+    /// Under which the others find it.
+    pub names: Vec<String>,
+    /// Those of [`Self::names`] that the user chose.
+    pub aliases: Vec<String>,
+    /// The way out of the container.
+    pub default_route: bool,
+}
+
+/// A container in a network.
+#[derive(Debug)]
+pub struct Membership {
+    given: Given,
+    socket: OwnedFd,
+    /// The network's namespace, with the bridge.
+    bridge: OwnedFd,
+    since: Instant,
+    short_lives: u32,
+}
+
+/// What a join needs, the first one and those after it.
+#[derive(Debug)]
+pub struct Given {
+    pub layout: Layout,
+    pub program: OwnedFd,
+    pub member: Member,
+    /// The container's.
+    pub namespace: OwnedFd,
+    pub ports: Vec<Opened>,
+}
+
+impl Membership {
+    /// The calling process must have one thread.
+    pub fn join(given: Given) -> Result<Self, Failure> {
+        let (socket, bridge) = given.join(None)?;
+        Ok(Self { given, socket, bridge, since: Instant::now(), short_lives: 0 })
+    }
+
+    /// Readable once the network's process is lost.
+    pub fn watched(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Joins anew where the process is lost. `false` when that is of no use.
+    pub fn renew(&mut self) -> bool {
+        if !matches!(process::readable_within(&self.socket, Some(Duration::ZERO)), Ok(true)) {
+            return true;
+        }
+        self.short_lives = if self.since.elapsed() < SHORT_LIFE { self.short_lives + 1 } else { 0 };
+        if self.short_lives >= TRIES {
+            return false;
+        }
+        let Ok((socket, bridge)) = self.given.join(Some(&self.bridge)) else { return false };
+        (self.socket, self.bridge, self.since) = (socket, bridge, Instant::now());
+        true
+    }
+
+    pub fn holds_ports(&self) -> bool {
+        !self.given.ports.is_empty()
+    }
+
+    /// Sees its names forgotten and its ports closed.
+    pub fn end(self) {
+        drop(self.given.ports);
+        if send(&self.socket, &Message::Leave, &[]).is_ok() {
+            let _ = process::readable_within(&self.socket, Some(PARTING));
+        }
+    }
+}
+
+impl Given {
+    fn dir(&self) -> PathBuf {
+        self.layout.network_dir(&self.member.network.id)
+    }
+
+    /// The connection, and the network's namespace.
+    fn join(&self, bridge: Option<&OwnedFd>) -> Result<(OwnedFd, OwnedFd), Failure> {
+        let name = &self.member.network.name;
+        let dir = self.dir();
+        let lock = self.layout.network_lock(&self.member.network.id, FlockOperation::LockExclusive);
+        let Some(_lock) = lock.map_err(|e| refused_by_store(&e))? else {
+            return Err(Failure {
+                status: 125,
+                // docker's words.
+                message: format!("network {name} not found"),
+                hint: None,
+                taken: None,
+            });
+        };
+        let failed = |e: sys::Error| refused(&format!("join the network {name}"), &e);
+        let socket = match socket::connect(&dir, hub::SOCKET) {
+            Ok(socket) => socket,
+            Err(e) if e.is(libc::ECONNREFUSED) || e.is(libc::ENOENT) => {
+                self.start(&dir, bridge).and_then(|()| socket::connect(&dir, hub::SOCKET)).map_err(failed)?
+            }
+            Err(e) => return Err(failed(e)),
+        };
+        self.introduce(&socket).map_err(failed)?;
+        let bridge = receive_answer(&socket).map_err(|e| refused(&format!("join the network {name}"), &Said(e)))?;
+        Ok((socket, bridge))
+    }
+
+    fn introduce(&self, socket: &OwnedFd) -> sys::Result<()> {
+        let join = Message::Join { member: Box::new(self.member.clone()), ports: self.ports.len() };
+        send(socket, &join, &[self.namespace.as_fd()])?;
+        for port in &self.ports {
+            send(socket, &Message::Port(port.published), &[port.socket.as_fd()])?;
+        }
+        Ok(())
+    }
+
+    /// The network's process, as nobody's child for long: it may outlive this shim.
+    fn start(&self, dir: &Path, bridge: Option<&OwnedFd>) -> sys::Result<()> {
+        let listener = socket::listen(dir, hub::SOCKET)?;
+        let settings = serde_json::to_string(&self.member.network).unwrap_or_default();
+        let word = |bytes: &[u8]| CString::new(bytes).map_err(|_| sys::Error::new("name the network", libc::EINVAL));
+        let args = [word(hub::ROLE.as_bytes())?, word(dir.as_os_str().as_bytes())?, word(settings.as_bytes())?];
+        match process::fork_sibling()? {
+            Fork::Parent(_) => Ok(()),
+            Fork::Child => {
+                let _ = become_hub(&self.program, &listener, bridge, &args);
+                process::exit_now(125)
+            }
+        }
+    }
+}
+
+/// Returns only on failure.
+fn become_hub(
+    program: &OwnedFd,
+    listener: &OwnedFd,
+    bridge: Option<&OwnedFd>,
+    args: &[CString],
+) -> sys::Result<()> {
+    process::leave_terminal()?;
+    // First out of the way of the low numbers, which some of these may have themselves.
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 64).op("dup");
+    let (program, listener) = (high(program)?, high(listener)?);
+    let bridge = bridge.map(high).transpose()?;
+    process::cloexec_from(3)?;
+    process::place(&listener, hub::LISTENER)?;
+    match bridge {
+        Some(bridge) => process::place(&bridge, hub::NAMESPACE)?,
+        None => process::close_number(hub::NAMESPACE),
+    }
+    process::place(&program, hub::PROGRAM)?;
+    Err(process::exec_fd(&program, args, &[]))
+}
+
+pub(super) fn send(socket: &OwnedFd, message: &Message, fds: &[BorrowedFd<'_>]) -> sys::Result<()> {
+    let bytes = serde_json::to_vec(message).unwrap_or_default();
+    socket::send(socket, &[IoSlice::new(&bytes)], fds, true).map(|_| ())
+}
+
+/// What the network's process answered, as an error.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+fn receive_answer(socket: &OwnedFd) -> Result<OwnedFd, String> {
+    if !matches!(process::readable_within(socket, Some(PATIENCE)), Ok(true)) {
+        return Err("its process does not answer".into());
+    }
+    let mut buffer = vec![0; hub::LARGEST];
+    let mut fds = Vec::new();
+    match socket::receive(socket, &mut buffer, &mut fds, false) {
+        Ok(Some(Received::Packet(length))) => match serde_json::from_slice(&buffer[..length]) {
+            Ok(Message::Joined) => fds.pop().ok_or_else(|| "its process answers nonsense".into()),
+            Ok(Message::Failed(text)) => Err(text),
+            _ => Err("its process answers nonsense".into()),
+        },
+        Err(e) => Err(e.to_string()),
+        _ => Err("its process has ended".into()),
+    }
+}
