@@ -13,6 +13,7 @@ use super::pull;
 use crate::config::Snapshotter;
 use crate::engine::image::pull::PullPolicy;
 use crate::engine::request::{CreateRequest, RootfsSource};
+use crate::engine::options::Asked;
 use crate::engine::{self, options};
 
 /// Flags of docker's, in the order of its help. Lists may be given several times.
@@ -69,9 +70,18 @@ pub(super) struct ContainerOptions {
     /// Keep stdin open
     #[arg(short, long)]
     pub(super) interactive: bool,
+    /// IPv4 address in the user-defined network
+    #[arg(long, value_name = "ADDRESS")]
+    ip: Option<String>,
+    /// IPv6 address in the user-defined network
+    #[arg(long, value_name = "ADDRESS")]
+    ip6: Option<String>,
     /// IPC namespace: private, shareable, host or container:NAME
     #[arg(long, value_name = "MODE", add = complete::ipc())]
     ipc: Option<String>,
+    /// Ethernet address in the user-defined network
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<String>,
     /// Set a label
     #[arg(short, long, value_name = "KEY[=VALUE]")]
     label: Vec<String>,
@@ -86,7 +96,10 @@ pub(super) struct ContainerOptions {
     name: Option<String>,
     /// Network: slirp[:OPTIONS] (default), none, host or container:NAME
     #[arg(long, visible_alias = "net", value_name = "NETWORK", add = complete::networks())]
-    network: Option<String>,
+    network: Vec<String>,
+    /// Another name of the container in its network
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    network_alias: Vec<String>,
     /// Change the preference of the kernel's OOM killer, -1000 to 1000
     #[arg(long, value_name = "N")]
     oom_score_adj: Option<String>,
@@ -275,7 +288,13 @@ impl ContainerOptions {
             sysctls: options::sysctls(&self.sysctl)?,
             shm_size: self.shm_size.as_deref().map(options::shm_size).transpose()?,
             init: self.init,
-            network: option(given(&self.network), options::network)?,
+            network: options::networks(&Asked {
+                networks: &self.network,
+                ip: given(&self.ip),
+                ip6: given(&self.ip6),
+                mac: given(&self.mac_address),
+                aliases: &self.network_alias,
+            })?,
             publish: all(&self.publish, options::publish)?.into_iter().flatten().collect(),
             publish_all: self.publish_all,
             expose: all(&self.expose, options::expose)?.into_iter().flatten().collect(),

@@ -64,7 +64,7 @@ impl Verb for Run {
         if !words.is_empty() && !any(|w| w == b"--help") {
             let guess = match () {
                 () if any(|w| w.ends_with(b"host")) => Guess::Nothing,
-                () if any(|w| w.ends_with(b"none")) => Guess::Empty,
+                () if any(|w| w.ends_with(b"none")) || names_network(words) => Guess::Empty,
                 () => Guess::Slirp,
             };
             context.expect_container(guess);
@@ -115,6 +115,14 @@ impl Verb for Run {
             }
         }
     }
+}
+
+/// Whether a network is named that is not in user space by itself.
+fn names_network(words: &[OsString]) -> bool {
+    let texts = || words.iter().map(|w| w.to_str().unwrap_or_default());
+    let values = texts().zip(texts().skip(1)).filter(|(flag, _)| ["--network", "--net"].contains(flag));
+    let joined = texts().filter_map(|w| w.strip_prefix("--network=").or(w.strip_prefix("--net=")));
+    values.map(|(_, value)| value).chain(joined).any(|value| !value.starts_with("slirp"))
 }
 
 impl Run {

@@ -14,7 +14,7 @@ pub(super) fn find(table: &'static [Flag], flag: &str) -> Option<Flag> {
 
 pub(super) fn failure(what: &str) -> Failure {
     let hint = match what {
-        "--mac-address" => "the container's interface carries IP packets, without Ethernet frames and their addresses",
+        "--link" => "containers in one network of `kelp network create` find each other by name",
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
@@ -152,22 +152,17 @@ pub(super) static CREATE: &[Flag] = &[
     "--health-timeout",
     "--io-maxbandwidth",
     "--io-maxiops",
-    "--ip",
-    "--ip6",
     "--isolation",
     "--kernel-memory",
     "--link",
     "--link-local-ip",
     "--log-driver",
     "--log-opt",
-    "--mac-address",
     "--memory",
     "-m",
     "--memory-reservation",
     "--memory-swap",
     "--memory-swappiness",
-    "--net-alias",
-    "--network-alias",
     "--no-healthcheck",
     "--oom-kill-disable",
     "--pids-limit",

@@ -4,6 +4,7 @@
 //! not here: the one function that merges the two is [`super::spec`].
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::config::Snapshotter;
 use crate::shim::Guess;
 use crate::shim::network::{Publish, Slirp};
 use crate::store::container::network::Protocol;
+use crate::store::network::Mac;
 
 /// What `create` and `run` were asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -166,6 +168,21 @@ pub enum NetworkMode {
     Host,
     /// That of another container: its name or id, as typed; resolved at each start.
     Container(String),
+    /// User-defined networks, the first of which is the way out. Never empty.
+    Networks(Vec<Join>),
+}
+
+/// A user-defined network to be in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Join {
+    /// Name or id, as typed; resolved at each start.
+    pub network: String,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
+    pub mac: Option<Mac>,
+    /// What the others may call it besides its name.
+    pub aliases: Vec<String>,
 }
 
 impl Default for NetworkMode {
@@ -177,14 +194,14 @@ impl Default for NetworkMode {
 impl NetworkMode {
     /// Whether the container has a network namespace of its own.
     pub fn is_own(&self) -> bool {
-        matches!(self, Self::Slirp(_) | Self::None)
+        matches!(self, Self::Slirp(_) | Self::None | Self::Networks(_))
     }
 
     /// What a shim may prepare before it knows the container.
     pub fn guess(&self) -> Guess {
         match self {
             Self::Slirp(_) => Guess::Slirp,
-            Self::None => Guess::Empty,
+            Self::None | Self::Networks(_) => Guess::Empty,
             Self::Host | Self::Container(_) => Guess::Nothing,
         }
     }

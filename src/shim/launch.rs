@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use oci_spec::runtime::Spec;
 
-use super::network::member::Member;
+pub use super::network::member::Member;
 pub use super::network::{Publish, Slirp};
 use crate::snapshot::{Recipe, Snapshotter};
 use crate::store::container::network::{Addresses, Protocol};

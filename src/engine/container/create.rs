@@ -82,6 +82,8 @@ impl Draft {
             let mode = NamespaceMode::Container(name.clone());
             place.join_network = joined_later(engine, &mode)?;
         }
+        let members = network::members(engine, &id, name.as_str(), &request)?;
+        place.addresses = place.addresses.or_else(|| network::addresses_of(&members));
         let built = spec::build(&request, config, &place)?;
         let command = spec::command(&request, config)?;
         let mut record = ContainerRecord {
@@ -107,7 +109,7 @@ impl Draft {
         let image = config.filter(|_| joins(&request));
         record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
         let mut warnings = weakness(&ids)?;
-        warnings.extend(network::unpublished(&request));
+        warnings.extend(network::unpublished(&request, &members));
         warnings.extend(origin.foreign.map(|made_for| {
             format!(
                 "the image is for {made_for}, this machine is {}, and no --platform was asked for",
@@ -119,6 +121,19 @@ impl Draft {
 
     /// Makes the container exist in `phase`; `last` has the last word on its directory while nobody sees it.
     pub(super) fn commit<T>(
+        &self,
+        engine: &Engine,
+        phase: Phase,
+        last: impl Fn(&Path) -> store::Result<T>,
+    ) -> Result<(ContainerRecord, T)> {
+        self.record_it(engine, phase, last).inspect_err(|_| {
+            if matches!(self.request.network, NetworkMode::Networks(_)) {
+                let _ = engine.store.release_unmade(&self.record.id);
+            }
+        })
+    }
+
+    fn record_it<T>(
         &self,
         engine: &Engine,
         phase: Phase,

@@ -9,10 +9,14 @@ use super::{find, start};
 use crate::engine::request::{CreateRequest, NetworkMode};
 use crate::engine::spec::{self, Shared};
 use crate::engine::{Engine, Error, Result, options};
-use crate::shim::launch::Peer;
+use crate::engine::network::create;
+use crate::shim::launch::{Member, Peer};
+use crate::shim::network::hub::Segment;
 use crate::shim::network::{self, Publish};
 use crate::store::container::ContainerRecord;
-use crate::store::container::network::{Addresses, Protocol};
+use crate::store::container::network::{Addresses, Link, Protocol};
+use crate::store::id::ContainerId;
+use crate::store::network::{BRIDGE, Wanted};
 
 /// The addresses of a start at this moment, where the network is the one in user space.
 pub(super) fn addresses(request: &CreateRequest) -> Option<Addresses> {
@@ -20,6 +24,70 @@ pub(super) fn addresses(request: &CreateRequest) -> Option<Addresses> {
         NetworkMode::Slirp(slirp) => Some(network::choose(slirp)),
         _ => None,
     }
+}
+
+/// The container's place in each user-defined network that it is to be in: addresses are leased, or what was leased
+/// before still stands.
+pub(super) fn members(
+    engine: &Engine,
+    id: &ContainerId,
+    name: &str,
+    request: &CreateRequest,
+) -> Result<Vec<Member>> {
+    let NetworkMode::Networks(joins) = &request.network else { return Ok(Vec::new()) };
+    let mut members: Vec<Member> = Vec::with_capacity(joins.len());
+    for join in joins {
+        let network = match join.network.as_str() {
+            BRIDGE => create::bridge(engine)?,
+            word => engine.store.find_network(word)?,
+        };
+        if members.iter().any(|m| m.network.id == network.id) {
+            let reason = "it is named more than once".into();
+            return Err(Error::Invalid { what: "network", value: join.network.clone(), reason });
+        }
+        let wanted =
+            Wanted { ipv4: join.ipv4, ipv6: join.ipv6, mac: join.mac, aliases: join.aliases.clone() };
+        let lease = engine.store.lease_address(&network, id, &wanted)?;
+        let mut names = vec![name.to_owned(), id.short().to_owned(), id.to_string()];
+        names.extend(request.hostname.clone());
+        names.extend(join.aliases.iter().cloned());
+        names.extend(names.clone().iter().map(|n| format!("{n}.{}", network.name)));
+        names.sort_unstable();
+        names.dedup();
+        members.push(Member {
+            interface: format!("eth{}", members.len()),
+            port: format!("ve{}", id.short()),
+            ipv4: lease.ipv4,
+            ipv6: lease.ipv6,
+            mac: lease.mac,
+            names,
+            aliases: join.aliases.clone(),
+            default_route: members.iter().all(|m| m.network.internal),
+            network: Segment {
+                mtu: create::mtu(&network),
+                id: network.id,
+                name: network.name,
+                ipv4: network.v4,
+                ipv6: network.v6,
+                internal: network.internal,
+            },
+        });
+    }
+    Ok(members)
+}
+
+/// Those of the first network.
+pub(super) fn addresses_of(members: &[Member]) -> Option<Addresses> {
+    let first = members.first()?;
+    let (v4, v6) = (first.network.ipv4, first.network.ipv6);
+    let ipv4 = Link { address: first.ipv4, prefix: v4.prefix, gateway: v4.gateway, dns: v4.gateway };
+    let ipv6 = first.ipv6.zip(v6).map(|(address, v6)| Link {
+        address,
+        prefix: v6.prefix,
+        gateway: v6.gateway,
+        dns: v6.gateway,
+    });
+    Some(Addresses { ipv4, ipv6 })
 }
 
 /// The container's files about its network at this moment, by path.
@@ -72,7 +140,7 @@ pub(super) fn sharing(
             Some(Sharing { texts, .. }) => return Ok(Some(Sharing { peer, texts })),
             None => place,
         },
-        NetworkMode::Slirp(_) | NetworkMode::None => place,
+        NetworkMode::Slirp(_) | NetworkMode::None | NetworkMode::Networks(_) => place,
     };
     let hostname = spec::hostname(&theirs, &place);
     let [(_, hosts), _, (_, resolv_conf)] = spec::texts(&theirs, &place);
@@ -106,11 +174,14 @@ pub(super) fn publish(request: &CreateRequest, image: Option<&ImageConfig>) -> R
 }
 
 /// docker takes such ports, and says so only with the host's network.
-pub(super) fn unpublished(request: &CreateRequest) -> Option<String> {
+pub(super) fn unpublished(request: &CreateRequest, members: &[Member]) -> Option<String> {
     let asked = !request.publish.is_empty() || request.publish_all;
     match request.network {
         NetworkMode::Host if asked => {
             Some("published ports are discarded when using host network mode".into())
+        }
+        NetworkMode::Networks(_) if asked && members.iter().all(|m| m.network.internal) => {
+            Some("published ports are discarded: nothing gets into an internal network".into())
         }
         NetworkMode::None if asked => Some("published ports are discarded: the container has no network".into()),
         _ => None,

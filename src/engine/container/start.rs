@@ -189,7 +189,9 @@ fn begin(
         ..Start::default()
     };
     make_sources(request)?;
-    start.addresses = fresh.unwrap_or_else(|| network::addresses(request));
+    start.members = network::members(engine, &record.id, record.name.as_str(), request)?;
+    start.addresses = network::addresses_of(&start.members)
+        .or_else(|| fresh.unwrap_or_else(|| network::addresses(request)));
     if !create::joins(request) {
         if fresh.is_none() {
             start.texts = network::texts(record, request, start.addresses);

@@ -12,6 +12,7 @@ mod limits;
 mod mounts;
 mod namespaces;
 mod network;
+mod networks;
 mod ports;
 mod process;
 mod security;
@@ -26,6 +27,7 @@ pub use network::{HOST_GATEWAY, add_host, dns, dns_option, dns_search, hostname}
 pub use ports::{expose, one_port, publish};
 pub use process::{detach_keys, platform, rootfs, signal, stop_signal, user, workdir};
 pub use security::{SecurityOptions, capabilities, security_opts};
+pub use networks::{Asked, networks};
 pub use slirp::network;
 
 use super::Error;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::invalid;
+use super::{invalid, networks};
 use crate::engine::Result;
 use crate::engine::request::NetworkMode;
 use crate::shim::network::{LARGEST_PREFIX, Slirp};
@@ -25,7 +25,8 @@ pub fn network(mode: &str) -> Result<NetworkMode> {
         ("container", Some(other)) => Ok(NetworkMode::Container(other.to_owned())),
         ("pasta", _) => fail("kelp's own network in user space is called slirp"),
         ("ns", _) => fail("joining a namespace by its path is not built yet"),
-        _ => fail("networks other than slirp, none, host and container:NAME are not built yet"),
+        ("none" | "host" | "default" | "private", Some(_)) => fail("it has no options"),
+        _ => networks::join(mode).map(|join| NetworkMode::Networks(vec![join])),
     }
 }
 
@@ -80,9 +81,7 @@ mod tests {
         assert_eq!(network("host").unwrap(), NetworkMode::Host);
         assert_eq!(network("slirp").unwrap(), NetworkMode::default());
         assert_eq!(network("container:x").unwrap(), NetworkMode::Container("x".into()));
-        for bad in ["bridge", "my-net"] {
-            assert!(network(bad).unwrap_err().to_string().contains("not built yet"), "{bad}");
-        }
+        assert!(matches!(network("my-net").unwrap(), NetworkMode::Networks(joins) if joins[0].network == "my-net"));
         for bad in ["container:", "none:x", "host:x", "pasta", "slirp:", "slirp:mtu"] {
             assert!(network(bad).is_err(), "{bad}");
         }

@@ -357,7 +357,7 @@ fn namespaces(request: &CreateRequest, place: &Place) -> Result<Vec<LinuxNamespa
     push(T::Mount, None)?;
     push(T::Cgroup, None)?;
     match &request.network {
-        NetworkMode::Slirp(_) | NetworkMode::None => push(T::Network, None)?,
+        NetworkMode::Slirp(_) | NetworkMode::None | NetworkMode::Networks(_) => push(T::Network, None)?,
         NetworkMode::Host => {}
         NetworkMode::Container(name) => {
             let path = place.join_network.clone().ok_or_else(|| Error::NoSuchContainer(name.clone()))?;

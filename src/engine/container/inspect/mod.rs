@@ -254,7 +254,8 @@ fn host_config(request: &CreateRequest) -> HostConfig {
         binds: request.mounts.iter().filter_map(bind).collect(),
         network_mode: match &request.network {
             NetworkMode::Container(name) => format!("container:{name}"),
-            own => ps::network(own).to_owned(),
+            NetworkMode::Networks(joins) => joins.first().map(|j| j.network.clone()).unwrap_or_default(),
+            own => ps::network(own),
         },
         port_bindings: network::bindings(request),
         publish_all_ports: request.publish_all,

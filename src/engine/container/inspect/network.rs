@@ -8,7 +8,7 @@ use super::unset;
 use crate::engine::container::ps;
 use crate::engine::request::{CreateRequest, NetworkMode};
 use crate::shim::network::Publish;
-use crate::store::container::network::{Addresses, Network as State, Protocol};
+use crate::store::container::network::{Addresses, Member, Network as State, Protocol};
 
 /// By `PORT/PROTOCOL`; `None` is exposed and not published.
 pub(super) type Ports = BTreeMap<String, Option<Vec<HostPort>>>;
@@ -28,7 +28,7 @@ pub struct NetworkSettings {
     /// docker repeats those of its default network.
     #[serde(flatten)]
     pub addresses: AddressFields,
-    pub networks: BTreeMap<&'static str, Network>,
+    pub networks: BTreeMap<String, Network>,
     #[serde(flatten)]
     pub unset: unset::NetworkSettings,
 }
@@ -36,6 +36,13 @@ pub struct NetworkSettings {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Network {
+    /// What the user called it there.
+    pub aliases: Option<Vec<String>>,
+    #[serde(rename = "NetworkID")]
+    pub network_id: String,
+    /// What the network resolves.
+    #[serde(rename = "DNSNames")]
+    pub dns_names: Option<Vec<String>>,
     #[serde(flatten)]
     pub addresses: AddressFields,
     #[serde(flatten)]
@@ -57,7 +64,7 @@ pub struct AddressFields {
     #[serde(rename = "GlobalIPv6PrefixLen")]
     pub global_ipv6_prefix_len: u8,
     /// A TUN device has none: there are no Ethernet frames.
-    pub mac_address: &'static str,
+    pub mac_address: String,
 }
 
 impl From<Addresses> for AddressFields {
@@ -71,7 +78,7 @@ impl From<Addresses> for AddressFields {
             ipv6_gateway: v6.map(|v6| v6.gateway.to_string()).unwrap_or_default(),
             global_ipv6_address: v6.map(|v6| v6.address.to_string()).unwrap_or_default(),
             global_ipv6_prefix_len: v6.map_or(0, |v6| v6.prefix),
-            mac_address: "",
+            mac_address: String::new(),
         }
     }
 }
@@ -79,15 +86,41 @@ impl From<Addresses> for AddressFields {
 /// `state` is that of a running container.
 pub(super) fn settings(request: &CreateRequest, state: Option<&State>) -> NetworkSettings {
     let addresses: AddressFields = state.and_then(|s| s.addresses).map(Into::into).unwrap_or_default();
-    let network = Network { addresses: addresses.clone(), unset: unset::Network::default() };
     NetworkSettings {
         ports: state.map(ports).unwrap_or_default(),
-        addresses,
-        networks: match request.network {
-            NetworkMode::Container(_) => BTreeMap::new(),
-            _ => BTreeMap::from([(ps::network(&request.network), network)]),
-        },
+        addresses: addresses.clone(),
+        networks: networks(request, state, &addresses),
         unset: unset::NetworkSettings::default(),
+    }
+}
+
+fn networks(
+    request: &CreateRequest,
+    state: Option<&State>,
+    addresses: &AddressFields,
+) -> BTreeMap<String, Network> {
+    let plain = |addresses| Network {
+        aliases: None,
+        network_id: String::new(),
+        dns_names: None,
+        addresses,
+        unset: unset::Network::default(),
+    };
+    match (&request.network, state.map(|s| s.members.as_slice())) {
+        (NetworkMode::Container(_), _) => BTreeMap::new(),
+        (NetworkMode::Networks(_), Some(members)) if !members.is_empty() => {
+            let shown = |m: &Member| Network {
+                aliases: Some(m.aliases.clone()).filter(|a| !a.is_empty()),
+                network_id: m.id.clone(),
+                dns_names: Some(m.names.clone()),
+                ..plain(AddressFields { mac_address: m.mac.to_string(), ..m.addresses.into() })
+            };
+            members.iter().map(|m| (m.network.clone(), shown(m))).collect()
+        }
+        (NetworkMode::Networks(joins), _) => {
+            joins.iter().map(|j| (j.network.clone(), plain(AddressFields::default()))).collect()
+        }
+        (mode, _) => BTreeMap::from([(ps::network(mode), plain(addresses.clone()))]),
     }
 }
 

@@ -138,10 +138,7 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Network {
-    aliases: Nothing,
     links: Nothing,
-    #[serde(rename = "NetworkID")]
-    network_id: &'static str,
     #[serde(rename = "EndpointID")]
     endpoint_id: &'static str,
 }

@@ -122,7 +122,7 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
 /// Bind sources and network out of the create request.
 fn details(row: &ContainerRecord) -> Result<(Vec<String>, String)> {
     let request = super::inspect::request(row)?;
-    Ok((bind_sources(&request), network(&request.network).to_owned()))
+    Ok((bind_sources(&request), network(&request.network)))
 }
 
 fn bind_sources(request: &CreateRequest) -> Vec<String> {
@@ -134,13 +134,16 @@ fn bind_sources(request: &CreateRequest) -> Vec<String> {
 }
 
 /// docker's word for a network mode.
-pub(super) fn network(mode: &NetworkMode) -> &'static str {
+pub(super) fn network(mode: &NetworkMode) -> String {
     match mode {
-        NetworkMode::Slirp(_) => "slirp",
-        NetworkMode::None => "none",
-        NetworkMode::Host => "host",
+        NetworkMode::Slirp(_) => "slirp".into(),
+        NetworkMode::None => "none".into(),
+        NetworkMode::Host => "host".into(),
         // Its networks are the other container's.
-        NetworkMode::Container(_) => "",
+        NetworkMode::Container(_) => String::new(),
+        NetworkMode::Networks(joins) => {
+            joins.iter().map(|join| join.network.as_str()).collect::<Vec<_>>().join(",")
+        }
     }
 }
 
