@@ -141,6 +141,11 @@ fn names(given: &Given) -> Names {
 
 fn publish(given: &Given, stack: &Stack) -> net::Result<()> {
     let handle = stack.handle();
+    let tcp = given.ports.iter().any(|p| p.published.protocol == Protocol::Tcp);
+    // A kernel without policy routing has no short way: then clients on the host go through the stack too.
+    let namespace = process::duplicate(given.namespace.as_fd())?;
+    let config = config(&given.slirp, &given.addresses);
+    let host_clients = if tcp { net::publish::host_clients(namespace, config).ok() } else { None };
     for Opened { published, socket } in &given.ports {
         let address = match (published.host_ip, given.addresses.ipv6) {
             (IpAddr::V6(_), Some(link)) => link.address.into(),
@@ -153,7 +158,7 @@ fn publish(given: &Given, stack: &Stack) -> net::Result<()> {
                 Protocol::Udp => net::Protocol::Udp,
             },
             target: SocketAddr::new(address, published.container_port),
-            host_clients: None,
+            host_clients: host_clients.clone(),
         });
     }
     Ok(())
