@@ -123,7 +123,8 @@ impl Link {
             let vnet = Vnet { gso: 0, header: 0, gso_size: 0, checksum: UDP_CHECKSUM };
             self.write(ip, HEADROOM + length, &vnet.bytes(start - ip));
         } else {
-            self.whole_checksum(start, usize::from(UDP_CHECKSUM), source, destination, 17, transport);
+            let pseudo = checksum::pseudo_header(source, destination, 17, transport);
+            self.whole_checksum(start, usize::from(UDP_CHECKSUM), pseudo, transport);
             self.send_parts(source, destination, IpProtocol::Udp, start, transport);
         }
     }
@@ -138,7 +139,8 @@ impl Link {
                 IpProtocol::Icmp
             }
             IpAddr::V6(_) => {
-                self.whole_checksum(HEADROOM, 2, source, destination, 58, length);
+                let pseudo = checksum::pseudo_header(source, destination, 58, length);
+                self.whole_checksum(HEADROOM, 2, pseudo, length);
                 IpProtocol::Icmpv6
             }
         };
@@ -168,19 +170,10 @@ impl Link {
         self.frame[at..at + 2].copy_from_slice(&sum.to_be_bytes());
     }
 
-    /// Puts the checksum of `length` bytes from `start` on at `offset` into them.
-    fn whole_checksum(
-        &mut self,
-        start: usize,
-        offset: usize,
-        source: IpAddr,
-        destination: IpAddr,
-        protocol: u8,
-        length: usize,
-    ) {
+    /// Puts the checksum of `length` bytes from `start` on, over the sum of a pseudo-header, at `offset` into them.
+    fn whole_checksum(&mut self, start: usize, offset: usize, pseudo: u32, length: usize) {
         let at = start + offset;
         self.frame[at..at + 2].fill(0);
-        let pseudo = checksum::pseudo_header(source, destination, protocol, length);
         let sum = !checksum::fold(checksum::sum(&self.frame[start..start + length], pseudo));
         // RFC 768: zero would mean that there is none.
         let sum = if sum == 0 { 0xffff } else { sum };

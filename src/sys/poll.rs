@@ -1,5 +1,6 @@
 //! Waiting for many descriptors at once, epoll(7), edge by edge.
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ pub struct Ready {
 }
 
 /// Descriptors and the numbers they are known by. A descriptor leaves by being closed.
+#[derive(Debug)]
 pub struct Poller {
     epoll: OwnedFd,
-    events: Vec<epoll::Event>,
+    events: Vec<(u64, Ready)>,
 }
 
 /// The most events of one wake-up.
@@ -56,29 +58,31 @@ impl Poller {
             let ms = i64::try_from(ms).unwrap_or(i64::MAX);
             rustix::event::Timespec { tv_sec: ms / 1000, tv_nsec: (ms % 1000) * 1_000_000 }
         });
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut self.events), timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => Ok(()),
+        let mut space = [MaybeUninit::<epoll::Event>::uninit(); BATCH];
+        match epoll::wait(&self.epoll, &mut space, timeout.as_ref()) {
+            Ok((events, _)) => {
+                self.events.extend(events.iter().map(|event| read(*event)));
+                Ok(())
+            }
+            Err(Errno::INTR) => Ok(()),
             Err(e) => Err(Error::new("epoll_wait", e.raw_os_error())),
         }
     }
 
-    /// The events of the last [`Poller::wait`].
+    /// One of the events of the last [`Poller::wait`], numbered from 0.
     #[must_use]
     pub fn event(&self, at: usize) -> Option<(u64, Ready)> {
-        let event = self.events.get(at)?;
-        // Packed: copied out before use.
-        let (flags, data) = (event.flags, event.data);
-        let ready = Ready {
-            readable: flags.contains(epoll::EventFlags::IN),
-            writable: flags.contains(epoll::EventFlags::OUT),
-            failed: flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP),
-        };
-        Some((data.u64(), ready))
+        self.events.get(at).copied()
     }
 }
 
-impl std::fmt::Debug for Poller {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Poller").field("epoll", &self.epoll).finish_non_exhaustive()
-    }
+fn read(event: epoll::Event) -> (u64, Ready) {
+    // Packed: copied out before use.
+    let (flags, data) = (event.flags, event.data);
+    let ready = Ready {
+        readable: flags.contains(epoll::EventFlags::IN),
+        writable: flags.contains(epoll::EventFlags::OUT),
+        failed: flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP),
+    };
+    (data.u64(), ready)
 }

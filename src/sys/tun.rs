@@ -17,6 +17,11 @@ pub const OPEN: &str = "open the device";
 /// Length in bytes of the virtio-net header before every packet, in either direction.
 pub const HEADER: usize = 10;
 
+/// Packets that should be able to wait to be read: the interface's txqueuelen, which is set over netlink before the
+/// interface is brought up. The kernel's 500 overflow when the connections of a few hundred clients have something
+/// to say at once, as when their delayed acknowledgements fall due together.
+pub const QUEUE: u32 = 2048;
+
 /// Makes the interface `name` in the network namespace of the calling thread: layer 3, no packet information, a
 /// virtio-net header of [`HEADER`] bytes in host byte order, checksums and TCP segmentation left to the reader.
 /// The interface goes when the descriptor, which does not block, is closed. It is down and has no address.

@@ -138,7 +138,7 @@ fn inside(channel: RawFd, mtu: u16, command: &[String]) -> ExitCode {
     let tun = tun::open("eth0").unwrap();
     let mut set_up = vec![
         "ip link set lo up".to_owned(),
-        format!("ip link set eth0 up mtu {mtu}"),
+        format!("ip link set eth0 up mtu {mtu} txqueuelen {}", tun::QUEUE),
         "ip addr add 10.0.2.100/24 dev eth0".to_owned(),
         "ip route add default via 10.0.2.2".to_owned(),
     ];

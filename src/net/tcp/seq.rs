@@ -35,8 +35,8 @@ impl Add<usize> for Seq {
     type Output = Self;
 
     fn add(self, bytes: usize) -> Self {
-        // The number space itself is 32 bits wide.
-        Self(self.0.wrapping_add(u32::try_from(bytes & 0xffff_ffff).unwrap_or_default()))
+        // Nothing is as long as the number space: an offset is below 2³¹.
+        Self(self.0.wrapping_add(u32::try_from(bytes).unwrap_or_default()))
     }
 }
 

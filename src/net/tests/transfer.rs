@@ -229,11 +229,7 @@ fn play(plan: Plan) {
         if plan.v6 { std::net::Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() };
     let gateway =
         if plan.v6 { IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 2) } else { IpAddress::v4(10, 0, 2, 2) };
-    let dns = if plan.v6 {
-        IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 3)
-    } else {
-        IpAddress::v4(10, 0, 2, 3)
-    };
+    let dns = if plan.v6 { IpAddress::v6(0xfd00, 0, 0, 0, 0, 0, 0, 3) } else { IpAddress::v4(10, 0, 2, 3) };
     let listener = TcpListener::bind((loopback, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let mut socket = container_socket(plan.buffer);

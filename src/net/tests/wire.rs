@@ -18,6 +18,12 @@ pub(super) struct Wire {
     pub now: Instant,
 }
 
+/// A stack goes to a thread of its own.
+const _: () = {
+    const fn is_send<T: Send>() {}
+    is_send::<Stack>();
+};
+
 pub(super) fn config() -> Config {
     Config {
         v4: Some(V4 {
