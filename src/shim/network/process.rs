@@ -125,6 +125,8 @@ fn carry(given: &Given, stop: &OwnedFd) -> net::Result<()> {
     publish(given, &stack)?;
     let names = names(given);
     stack.serve_dns(dns::serve(stack.handle(), names, Resolvers::new(RESOLV_CONF)));
+    // Most containers that wait say nothing for long; what it takes to begin is not needed again.
+    sys::memory::release_program();
     stack.run(stop.as_fd())
 }
 
