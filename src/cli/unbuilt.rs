@@ -14,7 +14,9 @@ pub(super) fn find(table: &'static [Flag], flag: &str) -> Option<Flag> {
 
 pub(super) fn failure(what: &str) -> Failure {
     let hint = match what {
-        "--mac-address" => "the container's interface carries IP packets, without Ethernet frames and their addresses",
+        "--mac-address" => {
+            "the container's interface carries IP packets, without Ethernet frames and their addresses"
+        }
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };

@@ -15,17 +15,17 @@ use super::exec::{self, Execs};
 use super::files::{self, FileServer};
 use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
+use super::network;
 use super::network::ahead::{self, Made};
 use super::network::process::{Carrier, Given};
-use super::network;
 use super::protocol::{self, Failure, Reply};
 use super::server::{self, FirstClient, Running, Stdio};
 use super::spawn::{refused, refused_by_store};
 use super::waiting::Ready;
+use crate::runtime::from_spec::annotation;
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
-use crate::runtime::from_spec::annotation;
 use crate::runtime::plan::{HostEntry, HostEntryKind, Namespace, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
@@ -256,8 +256,7 @@ impl Shim {
             let _ = process::wait_pid(child.pid);
         }
         let code = ended.as_ref().map_or(137, |ended| i32::from(ended.status.code()));
-        let served: Vec<u32> =
-            files.iter().map(|f| f.pid).chain(carrier.iter().map(Carrier::pid)).collect();
+        let served: Vec<u32> = files.iter().map(|f| f.pid).chain(carrier.iter().map(Carrier::pid)).collect();
         end_stragglers(&execs, &served);
         // Whoever hears of the end may have its ports.
         if carrier.as_ref().is_some_and(Carrier::holds_ports) {

@@ -97,10 +97,24 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
     batch.request("bring the TUN device up", libc::RTM_NEWLINK, 0, &link(index, libc::IFF_UP));
     batch.attribute(libc::IFLA_MTU, &tun.mtu.to_ne_bytes());
     if let Some(address) = &tun.ipv4 {
-        addresses(&mut batch, libc::AF_INET, index, address.prefix, &address.own.octets(), &address.gateway.octets());
+        addresses(
+            &mut batch,
+            libc::AF_INET,
+            index,
+            address.prefix,
+            &address.own.octets(),
+            &address.gateway.octets(),
+        );
     }
     if let Some(address) = &tun.ipv6 {
-        addresses(&mut batch, libc::AF_INET6, index, address.prefix, &address.own.octets(), &address.gateway.octets());
+        addresses(
+            &mut batch,
+            libc::AF_INET6,
+            index,
+            address.prefix,
+            &address.own.octets(),
+            &address.gateway.octets(),
+        );
     }
     batch.send()?;
     Ok(Some(device))
@@ -108,7 +122,8 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
 
 fn index_of(name: &str) -> Result<i32> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    let index = rustix::net::netdevice::name_to_index(socket.op("socket")?, name).op("find the TUN device")?;
+    let index =
+        rustix::net::netdevice::name_to_index(socket.op("socket")?, name).op("find the TUN device")?;
     Ok(index.cast_signed())
 }
 

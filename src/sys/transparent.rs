@@ -77,5 +77,9 @@ fn option(socket: impl AsFd, level: i32, name: i32, value: i32) -> Outcome<()> {
     let fd = socket.as_fd().as_raw_fd();
     // SAFETY: these options read an int, which value is.
     let rc = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), length) };
-    if rc == 0 { Ok(()) } else { Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)) }
+    if rc == 0 {
+        Ok(())
+    } else {
+        Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO))
+    }
 }

@@ -112,7 +112,9 @@ pub(super) fn unpublished(request: &CreateRequest) -> Option<String> {
         NetworkMode::Host if asked => {
             Some("published ports are discarded when using host network mode".into())
         }
-        NetworkMode::None if asked => Some("published ports are discarded: the container has no network".into()),
+        NetworkMode::None if asked => {
+            Some("published ports are discarded: the container has no network".into())
+        }
         _ => None,
     }
 }

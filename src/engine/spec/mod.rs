@@ -27,8 +27,8 @@ use oci_spec::runtime::{
 use super::request::{CreateRequest, NamespaceMode, NetworkMode};
 use super::{Error, Result, options};
 use crate::runtime::capabilities;
-use crate::store::container::network::Addresses;
 use crate::runtime::from_spec::annotation;
+use crate::store::container::network::Addresses;
 
 pub use files::texts;
 

@@ -42,7 +42,8 @@ impl Resolvers {
 
     /// One look at the file's state for each query.
     pub(super) fn now(&mut self) -> Servers {
-        let stamp = fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+        let stamp =
+            fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
         match (&self.seen, stamp) {
             (Some((seen, servers)), Some(stamp)) if *seen == stamp => servers.clone(),
             (_, stamp) => {
@@ -71,7 +72,8 @@ fn parse(text: &str) -> Servers {
             }
             Some("options") => {
                 let seconds = words.find_map(|w| w.strip_prefix("timeout:")).and_then(|n| n.parse().ok());
-                servers.timeout = seconds.map_or(servers.timeout, |n: u64| Duration::from_secs(n.clamp(1, LONGEST)));
+                servers.timeout =
+                    seconds.map_or(servers.timeout, |n: u64| Duration::from_secs(n.clamp(1, LONGEST)));
             }
             _ => {}
         }
@@ -94,7 +96,8 @@ fn address(word: &str) -> Option<SocketAddr> {
 }
 
 fn index(interface: &str) -> Option<u32> {
-    let socket = rustix::net::socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
     rustix::net::netdevice::name_to_index(socket.ok()?, interface).ok()
 }
 

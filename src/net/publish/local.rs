@@ -41,7 +41,9 @@ pub fn host_clients(namespace: OwnedFd, config: Config) -> Result<TakeHostClient
         }
     };
     let thread = std::thread::Builder::new().name("kelp-ports".into()).stack_size(STACK);
-    thread.spawn(work).map_err(|e| sys::Error::new("start a thread", e.raw_os_error().unwrap_or(libc::EAGAIN)))?;
+    thread
+        .spawn(work)
+        .map_err(|e| sys::Error::new("start a thread", e.raw_os_error().unwrap_or(libc::EAGAIN)))?;
     prepared.recv().map_err(|_| Error::Gone)??;
     Ok(Arc::new(move |client| match sender.try_send(client) {
         Ok(()) => inet::raise(&wake),
@@ -137,7 +139,8 @@ impl Relay {
     }
 
     fn begin(&mut self, HostClient { socket, target, .. }: HostClient) {
-        let inside = if self.connections.len() < CONNECTIONS { self.connect(target) } else { Err(Errno::MFILE) };
+        let inside =
+            if self.connections.len() < CONNECTIONS { self.connect(target) } else { Err(Errno::MFILE) };
         let Ok(inside) = inside else { return inet::reset_on_close(&socket) };
         let _ = inet::prepare_tcp(&socket);
         let number = self.next;
@@ -154,7 +157,8 @@ impl Relay {
         };
         let otherwise = otherwise.map(|ip: IpAddr| SocketAddr::new(ip, target.port()));
         let (up, down) = Default::default();
-        self.connections.insert(number, Connection { host: socket, inside, open: false, otherwise, up, down });
+        self.connections
+            .insert(number, Connection { host: socket, inside, open: false, otherwise, up, down });
     }
 
     fn connect(&self, target: SocketAddr) -> inet::Outcome<OwnedFd> {
@@ -180,7 +184,9 @@ impl Relay {
     /// Nobody listens there.
     fn try_otherwise(&mut self, number: u64) {
         let otherwise = self.connections.get_mut(&number).and_then(|c| c.otherwise.take());
-        let Some(Ok(inside)) = otherwise.map(|target| self.connect(target)) else { return self.reset(number) };
+        let Some(Ok(inside)) = otherwise.map(|target| self.connect(target)) else {
+            return self.reset(number);
+        };
         let watched = self.poller.add_edge(&inside, 2 * number + 1);
         match (watched, self.connections.get_mut(&number)) {
             (Ok(()), Some(connection)) => connection.inside = inside,

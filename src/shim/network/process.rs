@@ -107,7 +107,8 @@ fn fork(given: &Given, stop: &OwnedFd) -> sys::Result<Child> {
         Fork::Parent(child) => Ok(child),
         Fork::Child => {
             let _ = process::die_with_parent();
-            let mut kept: Vec<BorrowedFd<'_>> = vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd()];
+            let mut kept: Vec<BorrowedFd<'_>> =
+                vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd()];
             kept.extend(given.ports.iter().map(|p| p.socket.as_fd()));
             let _ = process::close_all_but(&kept);
             process::exit_now(u8::from(carry(given, stop).is_err()))
@@ -121,7 +122,8 @@ fn carry(given: &Given, stop: &OwnedFd) -> net::Result<()> {
     if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
         let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
     }
-    let mut stack = Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
+    let mut stack =
+        Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
     publish(given, &stack)?;
     let names = names(given);
     stack.serve_dns(dns::serve(stack.handle(), names, Resolvers::new(RESOLV_CONF)));
@@ -137,7 +139,10 @@ fn names(given: &Given) -> Names {
     for host in HOST_NAMES {
         names.set(host, vec![v4.gateway.into()]);
     }
-    names.set(&given.hostname, [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect());
+    names.set(
+        &given.hostname,
+        [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect(),
+    );
     names
 }
 
