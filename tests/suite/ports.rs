@@ -6,21 +6,76 @@ use std::time::Duration;
 
 use crate::harness::laptop::{LAPTOP, LAPTOP6, NEIGHBOUR, NEIGHBOUR6};
 use crate::harness::talk::{noise, sha256};
-use crate::harness::{Image, Laptop, Sandbox, needs_root, within};
+use crate::harness::{Image, Laptop, Sandbox, needs_root, split, within};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Tells everybody where they come from, then sends back what they send.
-const ECHO: &str = "tcpsvd -E :: 80 sh -c 'echo $TCPREMOTEADDR; cat' & \
-                    exec udpsvd -E :: 81 sh -c 'echo $UDPREMOTEADDR'";
+/// Tells everybody where they come from, then sends back what they send: TCP 80, and where they come from at UDP 81.
+const ECHO: &str = r#"
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+static int open_at(const char *ip, int port, int kind) {
+    struct sockaddr_in6 six = {AF_INET6, htons(port)};
+    struct sockaddr_in four = {AF_INET, htons(port)};
+    int one = 1, v6 = inet_pton(AF_INET6, ip, &six.sin6_addr) == 1;
+    int s = socket(v6 ? AF_INET6 : AF_INET, kind, 0);
+    if (!v6) inet_pton(AF_INET, ip, &four.sin_addr);
+    setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (v6 ? bind(s, (void *)&six, sizeof six) : bind(s, (void *)&four, sizeof four)) { perror("bind"); _exit(1); }
+    if (kind == SOCK_STREAM) listen(s, 100);
+    return s;
+}
+static int tell(char *text, struct sockaddr_storage *from) {
+    char ip[100];
+    int v6 = from->ss_family == AF_INET6;
+    struct sockaddr_in6 *six = (void *)from;
+    struct sockaddr_in *four = (void *)from;
+    inet_ntop(from->ss_family, v6 ? (void *)&six->sin6_addr : (void *)&four->sin_addr, ip, sizeof ip);
+    return sprintf(text, "%s\n", ip);
+}
+int main(int argc, char **argv) {
+    static char text[200], bytes[65536];
+    struct sockaddr_storage from;
+    socklen_t length = sizeof from;
+    signal(SIGCHLD, SIG_IGN);
+    int tcp = open_at(argv[1], 80, SOCK_STREAM), udp = open_at(argv[1], 81, SOCK_DGRAM);
+    if (fork() == 0)
+        for (;; length = sizeof from) {
+            if (recvfrom(udp, bytes, sizeof bytes, 0, (void *)&from, &length) >= 0)
+                sendto(udp, text, tell(text, &from), 0, (void *)&from, length);
+        }
+    for (;; length = sizeof from) {
+        int s = accept(tcp, (void *)&from, &length), n;
+        if (s >= 0 && fork() == 0) {
+            n = tell(text, &from);
+            write(s, text, n);
+            while ((n = read(s, bytes, sizeof bytes)) > 0)
+                for (int at = 0, w; at < n; at += w)
+                    if ((w = write(s, bytes + at, n - at)) <= 0) _exit(1);
+            _exit(0);
+        }
+        close(s);
+    }
+}
+"#;
 
-/// A container that listens at TCP 80 and UDP 81.
-fn echo(options: &str) -> Vec<String> {
-    let mut words: Vec<String> =
-        format!("run -d --name web {options} busybox sh -c").split(' ').map(Into::into).collect();
-    words.retain(|w| !w.is_empty());
-    words.push(ECHO.into());
-    words
+/// A container with it, listening at every address of both families.
+fn echo(s: &Sandbox, options: &str) -> Vec<String> {
+    echo_at(s, options, "::")
+}
+
+fn echo_at(s: &Sandbox, options: &str, ip: &str) -> Vec<String> {
+    let program = s.work().join("echo");
+    if !program.exists() {
+        s.write("echo.c", ECHO);
+        s.program_call("gcc").args(["-static", "-O1", "-w", "-o", "echo", "echo.c"]).exits(0);
+    }
+    let volume = format!("{}:/echo:ro", program.display());
+    split(&format!("run -d --name web {options} -v {volume} busybox /echo {ip}"))
 }
 
 fn port(s: &Sandbox, private: &str, at: usize) -> u16 {
@@ -59,9 +114,8 @@ fn call_udp(to: SocketAddr) -> Option<String> {
     None
 }
 
-/// The address in what tcpsvd and udpsvd say: `[::ffff:1.2.3.4]:80`.
 fn address(said: &str) -> IpAddr {
-    said.parse::<SocketAddr>().unwrap_or_else(|_| panic!("{said}")).ip().to_canonical()
+    said.parse::<IpAddr>().unwrap_or_else(|_| panic!("{said}")).to_canonical()
 }
 
 /// T-srcip: the server sees the client's own address, and the host as the gateway, never as 127.0.0.1.
@@ -69,7 +123,7 @@ fn address(said: &str) -> IpAddr {
 fn a_server_sees_its_clients_own_addresses() {
     let s = Sandbox::new().busybox();
     let Some(laptop) = Laptop::new(&s) else { return needs_root("a_server_sees_its_clients_own_addresses") };
-    laptop.kelp(&s, echo("-p 80 -p 81/udp")).exits(0);
+    laptop.kelp(&s, echo(&s, "-p 80 -p 81/udp")).exits(0);
     let (tcp, udp) = (port(&s, "80", 0), port(&s, "81/udp", 0));
     let gateways = [".NetworkSettings.Gateway", ".NetworkSettings.IPv6Gateway"]
         .map(|field| s.field("web", field).parse::<IpAddr>().unwrap());
@@ -99,7 +153,7 @@ fn a_server_sees_its_clients_own_addresses() {
 fn a_port_on_loopback_is_the_hosts_alone() {
     let s = Sandbox::new().busybox();
     let Some(laptop) = Laptop::new(&s) else { return needs_root("a_port_on_loopback_is_the_hosts_alone") };
-    laptop.kelp(&s, echo("-p 127.0.0.1::80 -p 127.0.0.1::81/udp")).exits(0);
+    laptop.kelp(&s, echo(&s, "-p 127.0.0.1::80 -p 127.0.0.1::81/udp")).exits(0);
     let (tcp, udp) = (port(&s, "80", 0), port(&s, "81/udp", 0));
     assert!(within(LIMIT, || laptop.on(|| call(([127, 0, 0, 1], tcp).into(), b"x")).is_some()));
     assert!(laptop.on(|| call_udp(([127, 0, 0, 1], udp).into())).is_some());
@@ -116,22 +170,7 @@ fn a_port_on_loopback_is_the_hosts_alone() {
 #[test]
 fn a_local_client_finds_a_server_of_the_other_family() {
     let s = Sandbox::new().busybox();
-    s.ok([
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "-p",
-        "80",
-        "busybox",
-        "tcpsvd",
-        "-E",
-        "0.0.0.0",
-        "80",
-        "sh",
-        "-c",
-        "echo $TCPREMOTEADDR",
-    ]);
+    s.ok(echo_at(&s, "-p 80", "0.0.0.0"));
     let (v4, v6) = (port(&s, "80", 0), port(&s, "80", 1));
     assert_eq!(v4, v6);
     for to in [SocketAddr::from(([127, 0, 0, 1], v4)), SocketAddr::new("::1".parse().unwrap(), v6)] {
@@ -150,7 +189,7 @@ fn ports_are_listed_as_docker_does() {
     all.has("80/tcp -> 0.0.0.0:").has("80/tcp -> [::]:").has("90/udp -> 0.0.0.0:");
     s.ok("run -d --name some -p 127.0.0.1::80 --expose 100-102 served:1 sleep 1000");
     let at = s.ok("port some 80").text().to_owned();
-    s.ok("ps --filter name=some --format {{.Ports}}").is(&format!("100-102/tcp, 90/udp, {at}->80/tcp"));
+    s.ok("ps --filter name=some --format {{.Ports}}").is(&format!("90/udp, 100-102/tcp, {at}->80/tcp"));
     assert_eq!(s.field("some", "json (index .NetworkSettings.Ports \"90/udp\")"), "null");
     s.exits(1, "port some 81").says("no public port '81/tcp' published for some");
     s.ok("stop -t 0 some");
@@ -175,7 +214,7 @@ fn ports_are_listed_as_docker_does() {
 #[test]
 fn a_taken_port_is_named_with_its_holder_and_comes_free_again() {
     let s = Sandbox::new().busybox();
-    s.ok(echo("-p 127.0.0.1::80"));
+    s.ok(echo(&s, "-p 127.0.0.1::80"));
     let at = s.ok("port web 80").text().to_owned();
     let other = format!("run --rm -p {at}:80 busybox true");
     s.exits(125, &other).says("the port is already allocated by container web").says(&at);
@@ -188,7 +227,7 @@ fn a_taken_port_is_named_with_its_holder_and_comes_free_again() {
     s.ok("rm -f web");
     s.ok(&other);
     // A crashed shim has none.
-    s.ok(echo(&format!("-p {at}:80")));
+    s.ok(echo(&s, &format!("-p {at}:80")));
     let shim = rustix::process::Pid::from_raw(s.shim_of("web")).unwrap();
     rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
     let address: SocketAddr = at.parse().unwrap();
@@ -207,7 +246,7 @@ fn a_taken_port_is_named_with_its_holder_and_comes_free_again() {
 #[test]
 fn a_container_that_starts_again_has_its_ports_again() {
     let s = Sandbox::new().busybox();
-    s.ok(echo("-p 127.0.0.1::80"));
+    s.ok(echo(&s, "-p 127.0.0.1::80"));
     for _ in 0..5 {
         s.ok("restart -t 0 web");
         let to = s.ok("port web 80").text().parse::<SocketAddr>().unwrap();
@@ -218,7 +257,7 @@ fn a_container_that_starts_again_has_its_ports_again() {
 #[test]
 fn many_local_clients_at_once() {
     let s = Sandbox::new().busybox();
-    s.ok(echo("-p 127.0.0.1::80"));
+    s.ok(echo(&s, "-p 127.0.0.1::80"));
     let to = s.ok("port web 80").text().parse::<SocketAddr>().unwrap();
     assert!(within(LIMIT, || call(to, b"").is_some()));
     let bytes = noise(200_000);

@@ -139,8 +139,22 @@ impl Relay {
     }
 
     fn begin(&mut self, HostClient { socket, target, .. }: HostClient) {
-        let inside =
-            if self.connections.len() < CONNECTIONS { self.connect(target) } else { Err(Errno::MFILE) };
+        if self.connections.len() >= CONNECTIONS {
+            return inet::reset_on_close(&socket);
+        }
+        // A server may listen for one family only; which one the client's name led to is chance.
+        let otherwise = match target.ip() {
+            IpAddr::V4(_) => self.config.v6.map(|v6| v6.address.into()),
+            IpAddr::V6(_) => self.config.v4.map(|v4| v4.address.into()),
+        };
+        let mut otherwise = otherwise.map(|ip: IpAddr| SocketAddr::new(ip, target.port()));
+        let inside = match self.connect(target) {
+            // Inside one machine the answer may be there at once.
+            Err(Errno::CONNREFUSED) => {
+                otherwise.take().map_or(Err(Errno::CONNREFUSED), |target| self.connect(target))
+            }
+            other => other,
+        };
         let Ok(inside) = inside else { return inet::reset_on_close(&socket) };
         let _ = inet::prepare_tcp(&socket);
         let number = self.next;
@@ -150,12 +164,6 @@ impl Relay {
         if watched.is_err() {
             return inet::reset_on_close(&socket);
         }
-        // A server may listen for one family only; which one the client's name led to is chance.
-        let otherwise = match target.ip() {
-            IpAddr::V4(_) => self.config.v6.map(|v6| v6.address.into()),
-            IpAddr::V6(_) => self.config.v4.map(|v4| v4.address.into()),
-        };
-        let otherwise = otherwise.map(|ip: IpAddr| SocketAddr::new(ip, target.port()));
         let (up, down) = Default::default();
         self.connections
             .insert(number, Connection { host: socket, inside, open: false, otherwise, up, down });
