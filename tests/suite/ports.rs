@@ -128,7 +128,7 @@ fn a_server_sees_its_clients_own_addresses() {
     let gateways = [".NetworkSettings.Gateway", ".NetworkSettings.IPv6Gateway"]
         .map(|field| s.field("web", field).parse::<IpAddr>().unwrap());
     let bytes = noise(3_000_000);
-    let ready = || laptop.on(|| call((([127, 0, 0, 1], tcp)).into(), b"")).is_some();
+    let ready = || laptop.on(|| call(([127, 0, 0, 1], tcp).into(), b"")).is_some();
     assert!(within(LIMIT, ready));
     for (client, server) in [(NEIGHBOUR, LAPTOP), (NEIGHBOUR6, LAPTOP6)] {
         let to = SocketAddr::new(server.parse().unwrap(), tcp);
