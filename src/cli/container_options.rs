@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::pull;
 use crate::config::Snapshotter;
 use crate::engine::image::pull::PullPolicy;
-use crate::engine::request::{CreateRequest, RootfsSource};
 use crate::engine::options::Asked;
+use crate::engine::request::{CreateRequest, RootfsSource};
 use crate::engine::{self, options};
 
 /// Flags of docker's, in the order of its help. Lists may be given several times.

@@ -5,8 +5,8 @@ use clap::Command;
 use super::command::{Spec, Verb, with_help};
 use super::{
     attach, commit, completion, cp, create, df, diff, dispatch, exec, export, history, image_tree, images,
-    import, info, inspect, kill, load, login, logout, logs, man, manifest, network, port, prune, ps, pull, push, restart,
-    rm, rmi, run, save, search, start, stop, system, tag, version, wait,
+    import, info, inspect, kill, load, login, logout, logs, man, manifest, network, port, prune, ps, pull,
+    push, restart, rm, rmi, run, save, search, start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.

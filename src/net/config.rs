@@ -91,7 +91,9 @@ impl Config {
     #[must_use]
     pub fn is_container(&self, address: IpAddr) -> bool {
         match address {
-            _ if self.shared => self.is_on_link(address) && !self.is_gateway(address) && !self.is_dns(address),
+            _ if self.shared => {
+                self.is_on_link(address) && !self.is_gateway(address) && !self.is_dns(address)
+            }
             IpAddr::V4(a) => self.v4.is_some_and(|n| n.address == a),
             IpAddr::V6(a) => self.v6.is_some_and(|n| n.address == a),
         }

@@ -193,7 +193,9 @@ mod tests {
             assert_eq!(to(&closed, address), Route::Prohibited, "{address}");
         }
         assert_eq!(route(&closed, "10.0.2.3:53".parse().unwrap()), Route::Dns);
-        for (address, may) in [("10.0.2.7", true), ("10.0.2.2", false), ("10.0.3.7", false), ("fd00::9", true)] {
+        for (address, may) in
+            [("10.0.2.7", true), ("10.0.2.2", false), ("10.0.3.7", false), ("fd00::9", true)]
+        {
             assert_eq!(closed.is_container(address.parse().unwrap()), may, "{address}");
         }
     }

@@ -262,6 +262,14 @@ impl Stack {
             }
         }
         self.packet = buffer;
+        let mut around = Surroundings {
+            link: &mut self.link,
+            config: &self.config,
+            poller: &self.poller,
+            dns: self.dns.as_ref(),
+            now,
+        };
+        self.udp.flush(&mut around);
         outcome
     }
 

@@ -31,6 +31,10 @@ const BATCH: usize = 64;
 /// Hops of what the host sends, unless the container's packets have few left.
 const HOPS: u8 = 64;
 const FEW_HOPS: u8 = 32;
+/// What goes to the host together: bytes and datagrams, as the kernel takes them, and how large one may be.
+const TRAIN: usize = 60_000;
+const SEGMENTS: usize = 40;
+const SEGMENT: usize = 1472;
 /// How often at most the table is looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -44,6 +48,18 @@ struct Mapping {
     silence: Duration,
     hops: u8,
     dont_fragment: bool,
+}
+
+/// Datagrams of one size, from one socket to one destination, one after the other: they go to the host together.
+/// That is what bulk transfers over UDP look like, and most of what a datagram costs is paid once for all of them.
+#[derive(Debug, Default)]
+struct Train {
+    /// Whose it is, where it goes, and where the container thinks that it goes.
+    way: Option<(Slot, SocketAddr, SocketAddr)>,
+    bytes: Vec<u8>,
+    size: usize,
+    /// The last datagram was shorter than the others, so no more can follow.
+    full: bool,
 }
 
 /// Addresses that may send back.
@@ -60,6 +76,15 @@ pub(super) struct Udp {
     index: HashMap<SocketAddr, Slot>,
     limit: usize,
     sweep: Option<Instant>,
+    train: Train,
+}
+
+impl Train {
+    /// Whether a datagram may follow the others.
+    fn takes(&self, way: (Slot, SocketAddr, SocketAddr), length: usize) -> bool {
+        let room = self.bytes.len() + length <= TRAIN && self.bytes.len() / self.size.max(1) < SEGMENTS;
+        self.way == Some(way) && !self.full && length <= self.size && room
+    }
 }
 
 impl Peers {
@@ -82,7 +107,8 @@ impl Peers {
 
 impl Udp {
     pub(super) fn new(limit: usize) -> Self {
-        Self { mappings: Slab::new(), index: HashMap::new(), limit: limit.max(1), sweep: None }
+        let (index, train) = (HashMap::new(), Train::default());
+        Self { mappings: Slab::new(), index, limit: limit.max(1), sweep: None, train }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -135,6 +161,13 @@ impl Udp {
                 Err(e) => return problem(e, to, around),
             },
         };
+        let way = (slot, to, datagram.destination);
+        let length = datagram.payload.len();
+        let mapping = self.mappings.get(slot)?;
+        let alone = length == 0 || length > SEGMENT;
+        if alone || !self.train.takes(way, length) || !mapping.fits(packet) {
+            self.flush(around);
+        }
         let mapping = self.mappings.get_mut(slot)?;
         mapping.last = around.now;
         mapping.peers.note(to.ip());
@@ -142,16 +175,35 @@ impl Udp {
             mapping.silence = SILENCE;
         }
         mapping.fit(packet);
-        let mut sent = inet::send_to(&mapping.socket, datagram.payload, to);
-        if sent == Err(Errno::CONNREFUSED) || sent == Err(Errno::HOSTUNREACH) {
-            // An error about an earlier datagram, which the queue has too.
-            mapping.pass_errors_on(around);
-            sent = inet::send_to(&mapping.socket, datagram.payload, to);
+        if alone {
+            mapping.send(datagram.payload, to, datagram.destination, around);
+            return None;
         }
-        match sent {
-            Ok(_) => None,
-            Err(e) => problem(e, to, around),
+        let train = &mut self.train;
+        if train.way.is_none() {
+            (train.way, train.size, train.full) = (Some(way), length, false);
         }
+        train.full = length < train.size;
+        train.bytes.extend_from_slice(datagram.payload);
+        None
+    }
+
+    /// Sends what waits for others to go with it. Nothing may wait longer than a batch of packets.
+    pub(super) fn flush(&mut self, around: &mut Surroundings<'_>) {
+        let train = &mut self.train;
+        let Some((slot, to, seen)) = train.way.take() else { return };
+        if let Some(mapping) = self.mappings.get_mut(slot) {
+            let size = u16::try_from(train.size).unwrap_or_default();
+            let together = train.bytes.len() > train.size
+                && inet::send_segments(&mapping.socket, &train.bytes, size, to).is_ok();
+            if !together {
+                // One, or something is wrong: each gets the answer that is its own.
+                for payload in train.bytes.chunks(train.size) {
+                    mapping.send(payload, to, seen, around);
+                }
+            }
+        }
+        train.bytes.clear();
     }
 
     fn open(&mut self, container: SocketAddr, around: &mut Surroundings<'_>) -> Outcome<Slot> {
@@ -239,10 +291,36 @@ impl Udp {
     }
 }
 
+/// The hops that the host's datagram may make for one of the container's.
+fn hops(packet: &Packet<'_>) -> u8 {
+    if packet.hop_limit <= FEW_HOPS { packet.hop_limit.saturating_sub(1).max(1) } else { HOPS }
+}
+
 impl Mapping {
-    /// Has the socket send as the container's packet was sent.
+    /// Sends one datagram; tells the container if it could not be.
+    fn send(&mut self, payload: &[u8], to: SocketAddr, seen: SocketAddr, around: &mut Surroundings<'_>) {
+        let mut sent = inet::send_to(&self.socket, payload, to);
+        if sent == Err(Errno::CONNREFUSED) || sent == Err(Errno::HOSTUNREACH) {
+            // An error about an earlier datagram, which the queue has too.
+            self.pass_errors_on(around);
+            sent = inet::send_to(&self.socket, payload, to);
+        }
+        if let Err(e) = sent
+            && let Some(problem) = problem(e, to, around)
+        {
+            let quote = Quote::of_datagram(self.container, seen, payload);
+            icmp::report(around.link, around.config, None, problem, &quote);
+        }
+    }
+
+    /// Whether the socket sends as the container's packet was sent.
+    fn fits(&self, packet: &Packet<'_>) -> bool {
+        self.hops == hops(packet) && self.dont_fragment == packet.dont_fragment
+    }
+
+    /// Has it do so.
     fn fit(&mut self, packet: &Packet<'_>) {
-        let hops = if packet.hop_limit <= FEW_HOPS { packet.hop_limit - 1 } else { HOPS };
+        let hops = hops(packet);
         if hops != self.hops && inet::set_hop_limit(&self.socket, self.container.ip(), hops).is_ok() {
             self.hops = hops;
         }

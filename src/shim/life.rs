@@ -15,19 +15,19 @@ use super::exec::{self, Execs};
 use super::files::{self, FileServer};
 use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
+use super::network;
 use super::network::ahead::{self, Made};
 use super::network::member::{self, Membership};
 use super::network::process::{Carrier, Given};
 use super::network::way::Way;
-use super::network;
 use super::protocol::{self, Failure, Reply};
 use super::server::{self, FirstClient, Running, Stdio};
 use super::spawn::{refused, refused_by_store};
 use super::waiting::Ready;
+use crate::runtime::from_spec::annotation;
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
-use crate::runtime::from_spec::annotation;
 use crate::runtime::plan::{HostEntry, HostEntryKind, Namespace, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
@@ -118,7 +118,8 @@ impl Shim {
             stdio: theirs,
         };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
-        let state = self.write_started(&child, network_state(&plan, &launch, &start, carried.as_ref(), &joining))?;
+        let state =
+            self.write_started(&child, network_state(&plan, &launch, &start, carried.as_ref(), &joining))?;
         // What no mount waits for is done while the first process makes them.
         let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
         let kill = || {
@@ -127,7 +128,10 @@ impl Shim {
         };
         let way = || {
             if let Some(given) = carried {
-                return Carrier::start(given).map(Way::Own).map(Some).map_err(|e| refused("start the network", &e));
+                return Carrier::start(given)
+                    .map(Way::Own)
+                    .map(Some)
+                    .map_err(|e| refused("start the network", &e));
             }
             let memberships: Vec<_> = joining.into_iter().map(Membership::join).collect::<Result<_>>()?;
             Ok((!memberships.is_empty()).then_some(Way::Networks(memberships)))

@@ -538,8 +538,12 @@ mod tests {
         assert!(Request::decode(&large).is_ok());
         large.push(b'x');
         assert!(Request::decode(&large).is_err());
-        let long =
-            Failure { status: 125, message: "\u{1}".repeat(1 << 20), hint: Some("\"".repeat(1 << 20)), taken: None };
+        let long = Failure {
+            status: 125,
+            message: "\u{1}".repeat(1 << 20),
+            hint: Some("\"".repeat(1 << 20)),
+            taken: None,
+        };
         assert!(packet(Reply::Failed(long).encode()).len() <= MAX_PACKET);
     }
 

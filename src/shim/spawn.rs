@@ -15,8 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::protocol::{self, Failure, Reply, Request};
 use super::network::ahead::Guess;
+use super::protocol::{self, Failure, Reply, Request};
 use super::{ROLE, Result};
 use crate::error::{Hint, chain};
 use crate::store::id::ContainerId;

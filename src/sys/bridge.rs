@@ -119,7 +119,8 @@ fn has_ipv6() -> bool {
 
 /// A route of this family to `to`, over the interface or a gateway on it.
 fn route(batch: &mut Batch, to: Option<(IpAddr, u8)>, like: IpAddr, gateway: Option<IpAddr>, index: i32) {
-    let scope = if gateway.is_none() && like.is_ipv4() { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
+    let scope =
+        if gateway.is_none() && like.is_ipv4() { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
     let bits = to.map_or(0, |(_, bits)| bits);
     let (table, by, kind) = (libc::RT_TABLE_MAIN, libc::RTPROT_BOOT, libc::RTN_UNICAST);
     let body = [family(like), bits, 0, 0, table, by, scope, kind, 0, 0, 0, 0];
@@ -160,7 +161,12 @@ pub fn furnish(network: &Network) -> Result<OwnedFd> {
     if index_of(BRIDGE)?.is_none() {
         let mut batch = Batch::default();
         batch.request("bring lo up", libc::RTM_NEWLINK, 0, &link(0, LOOPBACK, libc::IFF_UP));
-        batch.request("make a bridge", libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link(0, 0, 0));
+        batch.request(
+            "make a bridge",
+            libc::RTM_NEWLINK,
+            libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+            &link(0, 0, 0),
+        );
         batch.attribute(libc::IFLA_IFNAME, &text(BRIDGE));
         batch.attribute(libc::IFLA_ADDRESS, &network.mac);
         batch.attribute(libc::IFLA_LINKINFO, &attribute(libc::IFLA_INFO_KIND, b"bridge"));
@@ -228,7 +234,12 @@ pub fn plug(network: &Network, port: &str, far: &OwnedFd, end: &End) -> Result<(
     ]
     .concat();
     let mut batch = Batch::default();
-    batch.request("make a pair of interfaces", libc::RTM_NEWLINK, libc::NLM_F_CREATE | libc::NLM_F_EXCL, &link(0, 0, 0));
+    batch.request(
+        "make a pair of interfaces",
+        libc::RTM_NEWLINK,
+        libc::NLM_F_CREATE | libc::NLM_F_EXCL,
+        &link(0, 0, 0),
+    );
     batch.attribute(libc::IFLA_IFNAME, &text(port));
     batch.attribute(libc::IFLA_MTU, &u32::from(network.mtu).to_ne_bytes());
     batch.attribute(libc::IFLA_MASTER, &bridge.to_ne_bytes());

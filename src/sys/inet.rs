@@ -118,6 +118,16 @@ pub fn send_to(socket: impl AsFd, bytes: &[u8], to: SocketAddr) -> Outcome<usize
     }
 }
 
+/// Sends `bytes` as datagrams of `size` bytes, the last one may be shorter, in one go down to the device.
+pub fn send_segments(socket: impl AsFd, bytes: &[u8], size: u16, to: SocketAddr) -> Outcome<usize> {
+    use nix::sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg};
+    let parts = [std::io::IoSlice::new(bytes)];
+    let control = [ControlMessage::UdpGsoSegments(&size)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg(socket.as_fd().as_raw_fd(), &parts, &control, flags, Some(&SockaddrStorage::from(to)))
+        .map_err(|e| Errno::from_raw_os_error(e as i32))
+}
+
 /// Takes bytes of a stream. 0: the other end sends no more.
 pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Outcome<usize> {
     receive_with(socket, buffer, RecvFlags::DONTWAIT)

@@ -17,6 +17,8 @@ const LOOPBACK: i32 = 1;
 /// `IN6_ADDR_GEN_MODE_NONE` of linux/if_link.h: no link-local address, hence no router solicitations.
 const NO_GENERATED_ADDRESS: u8 = 1;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+/// `AF_INET6` as the type of an attribute inside `IFLA_AF_SPEC`.
+const SPEC_OF_INET6: u16 = 10;
 
 /// One family's address of an interface, and its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +86,7 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
         Some(_) => {
             // Before it is up, when the address would be made. `{ AF_INET6: { addr_gen_mode: none } }`, each a header of four bytes.
             let [mode_length, mode] = [5u16, IFLA_INET6_ADDR_GEN_MODE].map(u16::to_ne_bytes);
-            let [family_length, family] = [12u16, libc::AF_INET6 as u16].map(u16::to_ne_bytes);
+            let [family_length, family] = [12u16, SPEC_OF_INET6].map(u16::to_ne_bytes);
             let inner = [&family_length[..], &family, &mode_length, &mode, &[NO_GENERATED_ADDRESS, 0, 0, 0]];
             batch.request("keep to the given addresses", libc::RTM_NEWLINK, 0, &link(index, 0));
             batch.attribute(libc::IFLA_AF_SPEC, &inner.concat());
@@ -97,10 +99,24 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
     batch.request("bring the TUN device up", libc::RTM_NEWLINK, 0, &link(index, libc::IFF_UP));
     batch.attribute(libc::IFLA_MTU, &tun.mtu.to_ne_bytes());
     if let Some(address) = &tun.ipv4 {
-        addresses(&mut batch, libc::AF_INET, index, address.prefix, &address.own.octets(), &address.gateway.octets());
+        addresses(
+            &mut batch,
+            libc::AF_INET,
+            index,
+            address.prefix,
+            &address.own.octets(),
+            &address.gateway.octets(),
+        );
     }
     if let Some(address) = &tun.ipv6 {
-        addresses(&mut batch, libc::AF_INET6, index, address.prefix, &address.own.octets(), &address.gateway.octets());
+        addresses(
+            &mut batch,
+            libc::AF_INET6,
+            index,
+            address.prefix,
+            &address.own.octets(),
+            &address.gateway.octets(),
+        );
     }
     batch.send()?;
     Ok(Some(device))
@@ -108,7 +124,8 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
 
 fn index_of(name: &str) -> Result<i32> {
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-    let index = rustix::net::netdevice::name_to_index(socket.op("socket")?, name).op("find the TUN device")?;
+    let index =
+        rustix::net::netdevice::name_to_index(socket.op("socket")?, name).op("find the TUN device")?;
     Ok(index.cast_signed())
 }
 
@@ -156,9 +173,6 @@ mod tests {
     fn in_namespaces(test: impl FnOnce() -> Result<bool>) {
         let Some(child) = process::fork_filtered().unwrap() else {
             let held = process::unshare(libc::CLONE_NEWUSER).and_then(|()| test());
-            if let Err(e) = &held {
-                let _ = std::fs::write("/dev/stderr", format!("{e}\n"));
-            }
             process::exit_now(u8::from(!matches!(held, Ok(true))))
         };
         assert_eq!(process::wait_pid(child).unwrap(), process::WaitStatus::Exited(0));
@@ -177,14 +191,11 @@ mod tests {
             }),
         };
         in_namespaces(|| {
-            let start = std::time::Instant::now();
             let made = new_namespace(Some(tun))?.finish()?;
-            let _ = std::fs::write("/dev/stderr", format!("made in {:?}\n", start.elapsed()));
             process::enter(&made.namespace, libc::CLONE_NEWNET)?;
             let read = |path: &str| std::fs::read_to_string(path).op_on("read", path);
             let route = read("/proc/thread-self/net/route")?;
             let six = read("/proc/thread-self/net/if_inet6")?;
-            let _ = std::fs::write("/dev/stderr", format!("{route}{six}\n"));
             Ok(made.tun.is_some()
                 && route.contains("eth0\t00000000\t0202000A")
                 && six.lines().filter(|l| l.contains("eth0")).count() == 1

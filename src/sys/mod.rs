@@ -24,6 +24,7 @@ pub mod seccomp;
 pub mod signal;
 mod small;
 pub mod socket;
+pub mod transparent;
 pub mod tree;
 pub mod tun;
 pub mod usage;

@@ -67,7 +67,8 @@ impl Batch {
         let mut waiting = self.doing.len();
         // The kernel has carried out everything by now, and every request has its answer.
         while waiting > 0 {
-            let (length, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()).op("rtnetlink")?;
+            let (length, _) =
+                rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()).op("rtnetlink")?;
             for (sequence, errno) in answers(&answer[..length]) {
                 waiting = waiting.saturating_sub(1);
                 let doing = self.doing.get(sequence).copied().unwrap_or("rtnetlink");

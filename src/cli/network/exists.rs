@@ -19,8 +19,7 @@ pub(in crate::cli) struct Exists {
 impl Verb for Exists {
     const ABOUT: &'static str = "Say by the exit code whether there is such a network";
     const USAGE: &'static str = "NETWORK";
-    const DESCRIPTION: &'static str =
-        "Exits with 0 when there is, with 1 when there is not, with 125 where that cannot be told. Prints nothing but \
+    const DESCRIPTION: &'static str = "Exits with 0 when there is, with 1 when there is not, with 125 where that cannot be told. Prints nothing but \
         errors.";
     const EXAMPLES: &'static [(&'static str, &'static str)] =
         &[("Make it once", "kelp network exists shop || kelp network create shop")];

@@ -56,9 +56,9 @@ impl Verb for Ls {
         let networks = ls::list(context.engine()?, &filters)?;
         let format = self.format.as_deref().unwrap_or(if self.quiet { "{{.ID}}" } else { PLAIN });
         let listing = Listing::parse(format, PLAIN, COLUMNS)?;
-        let values = networks.iter().map(|network| {
-            template::map_with_labels(fields(network, self.no_trunc), network.labels.clone())
-        });
+        let values = networks
+            .iter()
+            .map(|network| template::map_with_labels(fields(network, self.no_trunc), network.labels.clone()));
         output::foreign(&listing.render(values)?)?;
         Ok(ExitStatus::Success)
     }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
 
-use super::{find, network};
 use super::stored::Parts;
+use super::{find, network};
 use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
@@ -308,7 +308,8 @@ pub(super) fn place(id: &ContainerId, ids: &userns::IdMap, request: &CreateReque
 /// Whether the spec depends on a process that only `start` knows.
 pub(super) fn joins(request: &CreateRequest) -> bool {
     let modes = [&request.pid, &request.ipc, &request.uts];
-    matches!(request.network, NetworkMode::Container(_)) || modes.iter().any(|mode| matches!(mode, NamespaceMode::Container(_)))
+    matches!(request.network, NetworkMode::Container(_))
+        || modes.iter().any(|mode| matches!(mode, NamespaceMode::Container(_)))
 }
 
 /// The other container must exist; whose process it is then, `start` finds out and writes into the spec.

@@ -81,7 +81,13 @@ mod tests {
     #[test]
     fn odd_tables_hold_nothing() {
         let at = "127.0.0.1:80".parse().unwrap();
-        for table in ["", "head\n\n", "head\n0: 0100007F:0050", "head\n0: x:zz 0:0 0A", "head\n0: 1:0050 0:0 01 a b c d e 9"] {
+        for table in [
+            "",
+            "head\n\n",
+            "head\n0: 0100007F:0050",
+            "head\n0: x:zz 0:0 0A",
+            "head\n0: 1:0050 0:0 01 a b c d e 9",
+        ] {
             assert!(inodes(table, at, LISTENING).is_empty(), "{table}");
         }
     }

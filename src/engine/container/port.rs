@@ -5,11 +5,7 @@ use crate::engine::{Engine, Error, Result};
 use crate::store::container::network::{Protocol, PublishedPort};
 
 /// All of them, or those of one port of the container's. None of that port is an error in docker's words.
-pub fn port(
-    engine: &Engine,
-    container: &str,
-    only: Option<(u16, Protocol)>,
-) -> Result<Vec<PublishedPort>> {
+pub fn port(engine: &Engine, container: &str, only: Option<(u16, Protocol)>) -> Result<Vec<PublishedPort>> {
     let (_, observed) = find::settled(engine, container, "read the ports of")?;
     let mut ports = observed.network.unwrap_or_default().ports;
     ports.sort_by_key(|p| (p.container_port, p.protocol, p.host_port, p.host_ip));

@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use jiff::Timestamp;
 
-use super::subnets::{self, Asked};
 use super::MODES;
+use super::subnets::{self, Asked};
 use crate::engine::{Engine, Error, Result};
 use crate::store::id::ContainerId;
 use crate::store::network::{BRIDGE, NetworkRecord};
@@ -75,7 +75,8 @@ fn make(engine: &Engine, asked: &CreateNetwork, preferred: Option<(Ipv4Addr, u8)
             ipv6: asked.ipv6,
         };
         let (v4, v6) = subnets::choose(&wanted, preferred, others)?;
-        let id = ContainerId::random().ok_or_else(|| Error::Network("the kernel gives no random numbers".into()))?;
+        let id = ContainerId::random()
+            .ok_or_else(|| Error::Network("the kernel gives no random numbers".into()))?;
         Ok(NetworkRecord {
             id: id.as_str().into(),
             name: asked.name.clone(),
@@ -106,8 +107,12 @@ fn check_driver(driver: Option<&str>) -> Result<()> {
             "it would put containers on the host's own link, which only root may: use bridge, and publish ports (-p), \
              which show clients' own addresses"
         }
-        "overlay" => "it joins the daemons of several machines, and kelp has none: use bridge, and publish ports (-p)",
-        "host" | "none" | "null" => "there is one such network, and it is built in: run --network host, or none",
+        "overlay" => {
+            "it joins the daemons of several machines, and kelp has none: use bridge, and publish ports (-p)"
+        }
+        "host" | "none" | "null" => {
+            "there is one such network, and it is built in: run --network host, or none"
+        }
         _ => "the only driver is bridge",
     };
     Err(Error::Invalid { what: "driver", value: driver.unwrap_or_default().into(), reason: reason.into() })
@@ -115,7 +120,9 @@ fn check_driver(driver: Option<&str>) -> Result<()> {
 
 fn check_options(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {
     for (key, value) in options {
-        let fail = |reason: String| Err(Error::Invalid { what: "network option", value: format!("{key}={value}"), reason });
+        let fail = |reason: String| {
+            Err(Error::Invalid { what: "network option", value: format!("{key}={value}"), reason })
+        };
         if !MTU_OPTIONS.contains(&key.as_str()) {
             return fail(format!("the only one is {}", MTU_OPTIONS[0]));
         }

@@ -95,7 +95,11 @@ pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
         driver,
         enable_ipv4: true,
         enable_ipv6: record.as_ref().is_some_and(|r| r.v6.is_some()),
-        ipam: Ipam { driver: "default", options: None, config: record.as_ref().map(pools).unwrap_or_default() },
+        ipam: Ipam {
+            driver: "default",
+            options: None,
+            config: record.as_ref().map(pools).unwrap_or_default(),
+        },
         internal: record.as_ref().is_some_and(|r| r.internal),
         attachable: false,
         ingress: false,

@@ -51,7 +51,10 @@ impl From<NetworkRecord> for Shown {
 
 /// Always the same id, in every store.
 fn mode(name: &str, driver: &'static str) -> Shown {
-    let id = Sha256::digest(format!("kelp network {name}").as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    let id = Sha256::digest(format!("kelp network {name}").as_bytes())
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
     Shown {
         id,
         name: name.into(),
@@ -117,7 +120,9 @@ fn members(engine: &Engine, network: &NetworkRecord) -> Result<Vec<(ContainerRec
     for lease in leases {
         let Some(row) = rows.iter().find(|row| row.id == lease.container) else { continue };
         let Ok(observed) = engine.store.observe(row) else { continue };
-        if observed.starting || matches!(observed.status, Status::Running | Status::Paused | Status::Restarting) {
+        if observed.starting
+            || matches!(observed.status, Status::Running | Status::Paused | Status::Restarting)
+        {
             members.push((row.clone(), lease));
         }
     }

@@ -20,8 +20,10 @@ pub fn rm(engine: &Engine, word: &str, force: bool) -> Result<bool> {
     };
     let endpoints = members(engine, &record)?;
     if !endpoints.is_empty() {
-        let list: Vec<String> =
-            endpoints.iter().map(|(row, _)| format!("name:\"{}\" id:\"{}\"", row.name, row.id.short())).collect();
+        let list: Vec<String> = endpoints
+            .iter()
+            .map(|(row, _)| format!("name:\"{}\" id:\"{}\"", row.name, row.id.short()))
+            .collect();
         return Err(Error::Network(format!(
             "error while removing network: network {} has active endpoints ({})",
             record.name,

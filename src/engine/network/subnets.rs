@@ -41,7 +41,11 @@ fn cidr(what: &'static str, text: &str) -> Result<(IpAddr, u8)> {
 }
 
 /// Reads what was asked for, and chooses what was not, apart from `others` and the host's routes.
-pub(super) fn choose(asked: &Asked<'_>, preferred: Option<(Ipv4Addr, u8)>, others: &[NetworkRecord]) -> Result<Parts> {
+pub(super) fn choose(
+    asked: &Asked<'_>,
+    preferred: Option<(Ipv4Addr, u8)>,
+    others: &[NetworkRecord],
+) -> Result<Parts> {
     let (routes4, routes6) = host_routes();
     let mut v4 = None;
     let mut v6 = None;
@@ -124,10 +128,13 @@ fn not_taken<A: Number>(subnet: Subnet<A>, networks: &[(A, u8)], routes: &[(A, u
 /// podman's pool first, then parts of docker's.
 fn free4(preferred: Option<(Ipv4Addr, u8)>, taken: &[(Ipv4Addr, u8)]) -> Result<Subnet<Ipv4Addr>> {
     let pools = [(10, 89), (172, 28), (172, 29), (192, 168), (10, 231)];
-    let candidates = pools.iter().flat_map(|(a, b)| (0..=255).map(|c| (Ipv4Addr::new(*a, *b, c, 0), PREFIX4)));
+    let candidates =
+        pools.iter().flat_map(|(a, b)| (0..=255).map(|c| (Ipv4Addr::new(*a, *b, c, 0), PREFIX4)));
     let mut candidates = preferred.into_iter().chain(candidates).map(|(a, bits)| Subnet::around(a, bits));
     candidates.find(|c| !taken.iter().any(|t| c.overlaps(*t))).ok_or_else(|| {
-        Error::Network("could not find an available, non-overlapping IPv4 address pool: choose one with --subnet".into())
+        Error::Network(
+            "could not find an available, non-overlapping IPv4 address pool: choose one with --subnet".into(),
+        )
     })
 }
 
@@ -141,12 +148,15 @@ fn free6(taken: &[(Ipv6Addr, u8)]) -> Result<Subnet<Ipv6Addr>> {
             return Ok(made);
         }
     }
-    Err(Error::Network("could not find an available, non-overlapping IPv6 address pool: choose one with --subnet".into()))
+    Err(Error::Network(
+        "could not find an available, non-overlapping IPv6 address pool: choose one with --subnet".into(),
+    ))
 }
 
 /// The digits of a fresh id are the kernel's randomness.
 fn random_prefix() -> Result<[u8; 6]> {
-    let id = ContainerId::random().ok_or_else(|| Error::Network("the kernel gives no random numbers".into()))?;
+    let id =
+        ContainerId::random().ok_or_else(|| Error::Network("the kernel gives no random numbers".into()))?;
     let number = u64::from_str_radix(&id.as_str()[..10], 16).unwrap_or_default();
     let [_, _, _, a, b, c, d, e] = number.to_be_bytes();
     Ok([0xfd, a, b, c, d, e])
@@ -193,7 +203,10 @@ mod tests {
         ] {
             let list = |text: Option<&str>| words(&text.into_iter().collect::<Vec<_>>());
             let (subnets, gateways, ranges) = (list(Some(subnet)), list(gateway), list(range));
-            assert!(choose(&asked(&subnets, &gateways, &ranges), None, &[]).is_err(), "{subnet} {gateway:?} {range:?}");
+            assert!(
+                choose(&asked(&subnets, &gateways, &ranges), None, &[]).is_err(),
+                "{subnet} {gateway:?} {range:?}"
+            );
         }
     }
 

@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn another_containers_network_is_taken_as_it_is() {
-        let joined = CreateRequest { network: NetworkMode::Container("x".into()), ..CreateRequest::default() };
+        let joined =
+            CreateRequest { network: NetworkMode::Container("x".into()), ..CreateRequest::default() };
         check(&joined).unwrap();
         let named = CreateRequest { hostname: Some("h".into()), ..joined.clone() };
         assert!(check(&named).unwrap_err().to_string().contains("hostname and the network mode"));

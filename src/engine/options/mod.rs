@@ -24,10 +24,10 @@ pub use limits::{oom_score_adj, shm_size, size, sysctls, ulimit};
 pub use mounts::{mount, tmpfs, volume};
 pub use namespaces::{ipc, pid, userns, uts};
 pub use network::{HOST_GATEWAY, add_host, dns, dns_option, dns_search, hostname};
+pub use networks::{Asked, networks};
 pub use ports::{expose, one_port, publish};
 pub use process::{detach_keys, platform, rootfs, signal, stop_signal, user, workdir};
 pub use security::{SecurityOptions, capabilities, security_opts};
-pub use networks::{Asked, networks};
 pub use slirp::network;
 
 use super::Error;

@@ -23,11 +23,14 @@ pub fn networks(asked: &Asked<'_>) -> Result<NetworkMode> {
     for text in asked.networks.iter().filter(|text| !text.is_empty()) {
         match network(text)? {
             NetworkMode::Networks(more) => joins.extend(more),
-            mode if asked.networks.iter().filter(|t| !t.is_empty()).count() == 1 => return alone(mode, asked),
+            mode if asked.networks.iter().filter(|t| !t.is_empty()).count() == 1 => {
+                return alone(mode, asked);
+            }
             // docker's words.
             _ => {
                 return Err(Error::Network(
-                    "conflicting options: cannot attach both user-defined and non-user-defined network-modes".into(),
+                    "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
+                        .into(),
                 ));
             }
         }
@@ -79,7 +82,8 @@ pub(super) fn join(text: &str) -> Result<Join> {
     }
     let mut join = Join { network: name.into(), ..Join::default() };
     for option in options.into_iter().flat_map(|o| o.split(',')) {
-        let (key, value) = option.split_once('=').ok_or_else(|| fail("KEY=VALUE is expected behind the name"))?;
+        let (key, value) =
+            option.split_once('=').ok_or_else(|| fail("KEY=VALUE is expected behind the name"))?;
         match key {
             "ip" => match value.parse() {
                 Ok(IpAddr::V4(_)) => set_address(&mut join, "ip", value, true)?,
@@ -100,7 +104,9 @@ fn set_address(join: &mut Join, what: &'static str, text: &str, v4: bool) -> Res
     match text.parse() {
         Ok(IpAddr::V4(a)) if v4 => join.ipv4 = Some(a),
         Ok(IpAddr::V6(a)) if !v4 => join.ipv6 = Some(a),
-        _ => return Err(invalid(what, text, format!("an IPv{} address is expected", if v4 { 4 } else { 6 }))),
+        _ => {
+            return Err(invalid(what, text, format!("an IPv{} address is expected", if v4 { 4 } else { 6 })));
+        }
     }
     Ok(())
 }
@@ -121,10 +127,13 @@ mod tests {
     #[test]
     fn both_spellings() {
         let podmans = join("shop:ip=10.9.0.7,alias=db,alias=store,mac=02:42:00:00:00:07").unwrap();
-        let dockers = join("name=shop,ip=10.9.0.7,alias=db,alias=store,mac-address=02:42:00:00:00:07").unwrap();
+        let dockers =
+            join("name=shop,ip=10.9.0.7,alias=db,alias=store,mac-address=02:42:00:00:00:07").unwrap();
         assert_eq!(podmans, dockers);
         assert_eq!((podmans.network.as_str(), podmans.aliases.len()), ("shop", 2));
-        for bad in ["", ":", "a/b", "shop:ip", "shop:ip=x", "shop:ip6=10.0.0.1", "shop:mac=1", "shop:x=1", "name="] {
+        for bad in
+            ["", ":", "a/b", "shop:ip", "shop:ip=x", "shop:ip6=10.0.0.1", "shop:mac=1", "shop:x=1", "name="]
+        {
             assert!(join(bad).is_err(), "{bad}");
         }
     }

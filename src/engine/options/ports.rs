@@ -17,7 +17,9 @@ pub fn publish(spec: &str) -> Result<Vec<Publish>> {
     if container.is_empty() {
         return Err(fail("no port specified".into()));
     }
-    let (first, last) = range(container).filter(|(first, _)| *first > 0).ok_or_else(|| fail(format!("invalid containerPort: {container}")))?;
+    let (first, last) = range(container)
+        .filter(|(first, _)| *first > 0)
+        .ok_or_else(|| fail(format!("invalid containerPort: {container}")))?;
     let (ip, host) = match rest {
         None => ("", ""),
         Some(rest) => match split_last(rest) {
@@ -131,7 +133,10 @@ mod tests {
     fn dockers_spellings() {
         assert_eq!(one("80"), (None, None, 80, Protocol::Tcp));
         assert_eq!(one("8080:80/udp"), (None, Some((8080, 8080)), 80, Protocol::Udp));
-        assert_eq!(one("127.0.0.1:8080:80"), (Some("127.0.0.1".into()), Some((8080, 8080)), 80, Protocol::Tcp));
+        assert_eq!(
+            one("127.0.0.1:8080:80"),
+            (Some("127.0.0.1".into()), Some((8080, 8080)), 80, Protocol::Tcp)
+        );
         assert_eq!(one("127.0.0.1::80"), (Some("127.0.0.1".into()), None, 80, Protocol::Tcp));
         assert_eq!(one("[::1]:8080:80/TCP"), (Some("::1".into()), Some((8080, 8080)), 80, Protocol::Tcp));
         assert_eq!(one("8000-9000:80"), (None, Some((8000, 9000)), 80, Protocol::Tcp));
@@ -147,8 +152,26 @@ mod tests {
     #[test]
     fn what_makes_no_sense() {
         for bad in [
-            "", ":", "x", "80/", "80/icmp", "80/sctp", "8080:", "x:80", "1.2.3:1:80", "::1:8080:80", "99999",
-            "8000-8001:80-82", "82-80", "-1:80", "80-", "0", "0-5:80", "[1.2.3.4]:1:80", "mode=host", "+80",
+            "",
+            ":",
+            "x",
+            "80/",
+            "80/icmp",
+            "80/sctp",
+            "8080:",
+            "x:80",
+            "1.2.3:1:80",
+            "::1:8080:80",
+            "99999",
+            "8000-8001:80-82",
+            "82-80",
+            "-1:80",
+            "80-",
+            "0",
+            "0-5:80",
+            "[1.2.3.4]:1:80",
+            "mode=host",
+            "+80",
         ] {
             assert!(publish(bad).is_err_and(|e| !e.to_string().is_empty()), "{bad}");
         }

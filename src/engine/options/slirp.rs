@@ -42,7 +42,9 @@ fn slirp(options: &str) -> Result<Slirp> {
         };
         match key.replace('_', "-").as_str() {
             "cidr" => slirp.cidr = Some(cidr(value).map_err(fail)?),
-            "mtu" => slirp.mtu = value.parse().map_err(|_| fail("a number of bytes up to 65535 is expected"))?,
+            "mtu" => {
+                slirp.mtu = value.parse().map_err(|_| fail("a number of bytes up to 65535 is expected"))?
+            }
             "host-loopback" | "allow-host-loopback" => slirp.host_loopback = switch()?,
             "link-local" => slirp.link_local = switch()?,
             "ipv6" | "enable-ipv6" => slirp.ipv6 = switch()?,
@@ -54,12 +56,17 @@ fn slirp(options: &str) -> Result<Slirp> {
             "port-handler" => {
                 return Err(fail("there is one handler, which shows clients' own addresses: leave it out"));
             }
-            _ => return Err(fail("cidr, mtu, host-loopback, link-local, outbound-addr and ipv6 are allowed")),
+            _ => {
+                return Err(fail("cidr, mtu, host-loopback, link-local, outbound-addr and ipv6 are allowed"));
+            }
         }
     }
     let least = if slirp.ipv6 { MTU6 } else { MTU4 };
     if slirp.mtu < least {
-        let reason = format!("{least} is the least{}", if slirp.ipv6 { " with IPv6; ipv6=false allows 68" } else { "" });
+        let reason = format!(
+            "{least} is the least{}",
+            if slirp.ipv6 { " with IPv6; ipv6=false allows 68" } else { "" }
+        );
         return Err(invalid("mtu", slirp.mtu.to_string(), reason));
     }
     Ok(slirp)
@@ -81,7 +88,9 @@ mod tests {
         assert_eq!(network("host").unwrap(), NetworkMode::Host);
         assert_eq!(network("slirp").unwrap(), NetworkMode::default());
         assert_eq!(network("container:x").unwrap(), NetworkMode::Container("x".into()));
-        assert!(matches!(network("my-net").unwrap(), NetworkMode::Networks(joins) if joins[0].network == "my-net"));
+        assert!(
+            matches!(network("my-net").unwrap(), NetworkMode::Networks(joins) if joins[0].network == "my-net")
+        );
         for bad in ["container:", "none:x", "host:x", "pasta", "slirp:", "slirp:mtu"] {
             assert!(network(bad).is_err(), "{bad}");
         }
@@ -93,7 +102,8 @@ mod tests {
             Ok(NetworkMode::Slirp(slirp)) => slirp,
             other => panic!("{text}: {other:?}"),
         };
-        let all = of("slirp:cidr=192.168.7.0/24,mtu=9000,host-loopback=true,outbound-addr=10.0.0.1,ipv6=false");
+        let all =
+            of("slirp:cidr=192.168.7.0/24,mtu=9000,host-loopback=true,outbound-addr=10.0.0.1,ipv6=false");
         assert_eq!(all.cidr, Some(([192, 168, 7, 0].into(), 24)));
         assert_eq!((all.mtu, all.host_loopback, all.ipv6), (9000, true, false));
         assert_eq!(all.outbound_v4, Some([10, 0, 0, 1].into()));

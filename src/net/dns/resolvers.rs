@@ -50,7 +50,8 @@ impl Resolvers {
         if self.path.as_os_str().is_empty() {
             return Servers { addresses: Vec::new(), timeout: TIMEOUT };
         }
-        let stamp = fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
+        let stamp =
+            fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
         match (&self.seen, stamp) {
             (Some((seen, servers)), Some(stamp)) if *seen == stamp => servers.clone(),
             (_, stamp) => {
@@ -79,7 +80,8 @@ fn parse(text: &str) -> Servers {
             }
             Some("options") => {
                 let seconds = words.find_map(|w| w.strip_prefix("timeout:")).and_then(|n| n.parse().ok());
-                servers.timeout = seconds.map_or(servers.timeout, |n: u64| Duration::from_secs(n.clamp(1, LONGEST)));
+                servers.timeout =
+                    seconds.map_or(servers.timeout, |n: u64| Duration::from_secs(n.clamp(1, LONGEST)));
             }
             _ => {}
         }
@@ -102,7 +104,8 @@ fn address(word: &str) -> Option<SocketAddr> {
 }
 
 fn index(interface: &str) -> Option<u32> {
-    let socket = rustix::net::socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let socket =
+        rustix::net::socket_with(AddressFamily::INET6, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
     rustix::net::netdevice::name_to_index(socket.ok()?, interface).ok()
 }
 

@@ -70,7 +70,8 @@ impl Worker {
     pub(super) fn run(&mut self) {
         loop {
             let now = Instant::now();
-            let timeout = self.deadline().map(|at| at.saturating_duration_since(now) + Duration::from_millis(1));
+            let timeout =
+                self.deadline().map(|at| at.saturating_duration_since(now) + Duration::from_millis(1));
             if self.poller.wait(timeout).is_err() {
                 return;
             }
@@ -225,8 +226,12 @@ impl Worker {
 
     fn expire(&mut self, now: Instant) {
         self.streams.retain(|_, stream| stream.deadline().is_none_or(|at| at > now));
-        let late: Vec<u64> =
-            self.lookups.iter().filter(|(_, (_, l))| l.deadline() <= now).map(|(number, _)| *number).collect();
+        let late: Vec<u64> = self
+            .lookups
+            .iter()
+            .filter(|(_, (_, l))| l.deadline() <= now)
+            .map(|(number, _)| *number)
+            .collect();
         for number in late {
             let Some((origin, lookup)) = self.lookups.get_mut(&number) else { continue };
             let (origin, progress) = (*origin, lookup.expire(now));

@@ -29,7 +29,8 @@ pub fn bind(at: SocketAddr, tcp: bool) -> Result<(OwnedFd, u16)> {
     if tcp {
         rustix::net::listen(&socket, BACKLOG).op("listen")?;
     }
-    let bound = SocketAddr::try_from(rustix::net::getsockname(&socket).op("getsockname")?).op("getsockname")?;
+    let bound =
+        SocketAddr::try_from(rustix::net::getsockname(&socket).op("getsockname")?).op("getsockname")?;
     Ok((socket, bound.port()))
 }
 

@@ -76,7 +76,8 @@ fn table(path: &str) -> String {
 /// Destinations and prefixes of `/proc/net/route`, without default routes: address and mask are hexadecimal words in
 /// the machine's byte order.
 fn routes(table: &str) -> Vec<(Ipv4Addr, u8)> {
-    let number = |word: &str| u32::from_str_radix(word, 16).ok().map(u32::to_ne_bytes).map(u32::from_be_bytes);
+    let number =
+        |word: &str| u32::from_str_radix(word, 16).ok().map(u32::to_ne_bytes).map(u32::from_be_bytes);
     let route = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let (to, mask) = (number(words.nth(1)?)?, number(words.nth(5)?)?);
@@ -120,7 +121,8 @@ fn overlap6(network: Ipv6Addr, prefix: u8, (to, length): (Ipv6Addr, u8)) -> bool
 mod tests {
     use super::*;
 
-    const HEAD: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
+    const HEAD: &str =
+        "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n";
 
     #[test]
     fn the_hosts_routes_are_read() {

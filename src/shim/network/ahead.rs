@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 
 use super::{Slirp, addresses, tun};
 use crate::store::container::network::Addresses;
-use crate::sys::link::{self, NewNamespace, Tun};
 use crate::sys;
+use crate::sys::link::{self, NewNamespace, Tun};
 
 /// What a container will most likely want. A wrong guess costs time, nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

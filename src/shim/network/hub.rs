@@ -59,7 +59,10 @@ pub struct Segment {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Message {
     /// With the container's network namespace; so many [`Message::Port`] follow.
-    Join { member: Box<Member>, ports: usize },
+    Join {
+        member: Box<Member>,
+        ports: usize,
+    },
     /// With the listening socket.
     Port(PublishedPort),
     Leave,
@@ -267,7 +270,8 @@ impl Hub {
         let Some(store) = self.dir.parent().and_then(|p| p.parent()) else { return true };
         match Layout::new(store).network_lock(&self.segment.id, FlockOperation::NonBlockingLockExclusive) {
             Ok(Some(lock)) => {
-                let somebody = matches!(process::readable_within(listener, Some(std::time::Duration::ZERO)), Ok(true));
+                let somebody =
+                    matches!(process::readable_within(listener, Some(std::time::Duration::ZERO)), Ok(true));
                 if !somebody {
                     let _ = rustix::fs::unlink(self.dir.join(SOCKET));
                 }
@@ -291,7 +295,8 @@ impl Hub {
         };
         match (message, fds.pop()) {
             (Ok(Message::Join { member, ports }), Some(namespace)) => {
-                client.joining = Some(Joining { member: *member, namespace, awaited: ports, ports: Vec::new() });
+                client.joining =
+                    Some(Joining { member: *member, namespace, awaited: ports, ports: Vec::new() });
             }
             (Ok(Message::Port(port)), Some(socket)) => match &mut client.joining {
                 Some(joining) => joining.ports.push((port, socket)),

@@ -32,6 +32,8 @@ const PARTING: Duration = Duration::from_secs(1);
 /// A process that lives shorter than this so many times in a row is of no use.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
 const TRIES: u32 = 5;
+/// Between tries to reach a process.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// One network that a container is in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,16 +134,30 @@ impl Given {
                 taken: None,
             });
         };
-        let failed = |e: sys::Error| refused(&format!("join the network {name}"), &e);
-        let socket = match socket::connect(&dir, hub::SOCKET) {
+        let mut tries = 1;
+        loop {
+            match self.try_join(&dir, bridge) {
+                // It was just being killed: its socket outlives it by a moment.
+                Err(Refusal::Gone) if tries < TRIES => {
+                    tries += 1;
+                    std::thread::sleep(PAUSE);
+                }
+                other => return other.map_err(|e| refused(&format!("join the network {name}"), &e)),
+            }
+        }
+    }
+
+    fn try_join(&self, dir: &Path, bridge: Option<&OwnedFd>) -> Result<(OwnedFd, OwnedFd), Refusal> {
+        let socket = match socket::connect(dir, hub::SOCKET) {
             Ok(socket) => socket,
             Err(e) if e.is(libc::ECONNREFUSED) || e.is(libc::ENOENT) => {
-                self.start(&dir, bridge).and_then(|()| socket::connect(&dir, hub::SOCKET)).map_err(failed)?
+                self.start(dir, bridge)?;
+                socket::connect(dir, hub::SOCKET)?
             }
-            Err(e) => return Err(failed(e)),
+            Err(e) => return Err(e.into()),
         };
-        self.introduce(&socket).map_err(failed)?;
-        let bridge = receive_answer(&socket).map_err(|e| refused(&format!("join the network {name}"), &Said(e)))?;
+        self.introduce(&socket)?;
+        let bridge = receive_answer(&socket)?;
         Ok((socket, bridge))
     }
 
@@ -158,8 +174,10 @@ impl Given {
     fn start(&self, dir: &Path, bridge: Option<&OwnedFd>) -> sys::Result<()> {
         let listener = socket::listen(dir, hub::SOCKET)?;
         let settings = serde_json::to_string(&self.member.network).unwrap_or_default();
-        let word = |bytes: &[u8]| CString::new(bytes).map_err(|_| sys::Error::new("name the network", libc::EINVAL));
-        let args = [word(hub::ROLE.as_bytes())?, word(dir.as_os_str().as_bytes())?, word(settings.as_bytes())?];
+        let word =
+            |bytes: &[u8]| CString::new(bytes).map_err(|_| sys::Error::new("name the network", libc::EINVAL));
+        let args =
+            [word(hub::ROLE.as_bytes())?, word(dir.as_os_str().as_bytes())?, word(settings.as_bytes())?];
         match process::fork_sibling()? {
             Fork::Parent(_) => Ok(()),
             Fork::Child => {
@@ -197,24 +215,37 @@ pub(super) fn send(socket: &OwnedFd, message: &Message, fds: &[BorrowedFd<'_>]) 
     socket::send(socket, &[IoSlice::new(&bytes)], fds, true).map(|_| ())
 }
 
-/// What the network's process answered, as an error.
+/// Why a join came to nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Said(String);
+enum Refusal {
+    #[error("its process has ended")]
+    Gone,
+    /// What the network's process answered.
+    #[error("{0}")]
+    Said(String),
+    #[error(transparent)]
+    Sys(sys::Error),
+}
 
-fn receive_answer(socket: &OwnedFd) -> Result<OwnedFd, String> {
-    if !matches!(process::readable_within(socket, Some(PATIENCE)), Ok(true)) {
-        return Err("its process does not answer".into());
+impl From<sys::Error> for Refusal {
+    fn from(error: sys::Error) -> Self {
+        if error.is(libc::EPIPE) || error.is(libc::ECONNRESET) { Self::Gone } else { Self::Sys(error) }
+    }
+}
+
+fn receive_answer(socket: &OwnedFd) -> Result<OwnedFd, Refusal> {
+    let nonsense = || Refusal::Said("its process answers nonsense".into());
+    if !process::readable_within(socket, Some(PATIENCE))? {
+        return Err(Refusal::Said("its process does not answer".into()));
     }
     let mut buffer = vec![0; hub::LARGEST];
     let mut fds = Vec::new();
-    match socket::receive(socket, &mut buffer, &mut fds, false) {
-        Ok(Some(Received::Packet(length))) => match serde_json::from_slice(&buffer[..length]) {
-            Ok(Message::Joined) => fds.pop().ok_or_else(|| "its process answers nonsense".into()),
-            Ok(Message::Failed(text)) => Err(text),
-            _ => Err("its process answers nonsense".into()),
+    match socket::receive(socket, &mut buffer, &mut fds, false)? {
+        Some(Received::Packet(length)) => match serde_json::from_slice(&buffer[..length]) {
+            Ok(Message::Joined) => fds.pop().ok_or_else(nonsense),
+            Ok(Message::Failed(text)) => Err(Refusal::Said(text)),
+            _ => Err(nonsense()),
         },
-        Err(e) => Err(e.to_string()),
-        _ => Err("its process has ended".into()),
+        _ => Err(Refusal::Gone),
     }
 }

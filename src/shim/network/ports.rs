@@ -43,9 +43,10 @@ fn open_one(publish: &Publish) -> Result<Vec<Opened>, Failure> {
                     Err(failed) => refused = refused.or(Some(failed)),
                 }
             }
-            Err(refused.map_or_else(|| explain(addresses[0], first, publish, libc::EINVAL), |(ip, port, errno)| {
-                explain(ip, port, publish, errno)
-            }))
+            Err(refused.map_or_else(
+                || explain(addresses[0], first, publish, libc::EINVAL),
+                |(ip, port, errno)| explain(ip, port, publish, errno),
+            ))
         }
         None => {
             let mut refused = (addresses[0], 0, libc::EADDRINUSE);

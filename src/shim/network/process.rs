@@ -103,11 +103,13 @@ impl Carrier {
 }
 
 fn fork(given: &Given, stop: &OwnedFd) -> sys::Result<Child> {
+    let shim = std::process::id();
     match process::fork(0)? {
         Fork::Parent(child) => Ok(child),
         Fork::Child => {
-            let _ = process::die_with_parent();
-            let mut kept: Vec<BorrowedFd<'_>> = vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd()];
+            process::die_with(shim);
+            let mut kept: Vec<BorrowedFd<'_>> =
+                vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd()];
             kept.extend(given.ports.iter().map(|p| p.socket.as_fd()));
             let _ = process::close_all_but(&kept);
             process::exit_now(u8::from(carry(given, stop).is_err()))
@@ -121,10 +123,13 @@ fn carry(given: &Given, stop: &OwnedFd) -> net::Result<()> {
     if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
         let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
     }
-    let mut stack = Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
+    let mut stack =
+        Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
     publish(given, &stack)?;
     let names = names(given);
     stack.serve_dns(dns::serve(stack.handle(), names, Resolvers::new(RESOLV_CONF)));
+    // Most containers that wait say nothing for long; what it takes to begin is not needed again.
+    sys::memory::release_program();
     stack.run(stop.as_fd())
 }
 
@@ -135,12 +140,20 @@ fn names(given: &Given) -> Names {
     for host in HOST_NAMES {
         names.set(host, vec![v4.gateway.into()]);
     }
-    names.set(&given.hostname, [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect());
+    names.set(
+        &given.hostname,
+        [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect(),
+    );
     names
 }
 
 fn publish(given: &Given, stack: &Stack) -> net::Result<()> {
     let handle = stack.handle();
+    let tcp = given.ports.iter().any(|p| p.published.protocol == Protocol::Tcp);
+    // A kernel without policy routing has no short way: then clients on the host go through the stack too.
+    let namespace = process::duplicate(given.namespace.as_fd())?;
+    let config = config(&given.slirp, &given.addresses);
+    let host_clients = if tcp { net::publish::host_clients(namespace, config).ok() } else { None };
     for Opened { published, socket } in &given.ports {
         let address = match (published.host_ip, given.addresses.ipv6) {
             (IpAddr::V6(_), Some(link)) => link.address.into(),
@@ -153,7 +166,7 @@ fn publish(given: &Given, stack: &Stack) -> net::Result<()> {
                 Protocol::Udp => net::Protocol::Udp,
             },
             target: SocketAddr::new(address, published.container_port),
-            host_clients: None,
+            host_clients: host_clients.clone(),
         });
     }
     Ok(())

@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::network::Network;
 #[cfg(doc)]
 use super::Store;
 use super::id::{ContainerId, Name};
-pub use self::network::Network;
 pub use crate::sys::process::start_time as process_start;
 pub(super) use state::FILE as STATE_FILE;
 pub use state::boot_id;

@@ -1,8 +1,8 @@
 //! What a container has in a network.
 
 use std::fmt;
-use std::os::unix::fs::DirBuilderExt;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::DirBuilderExt;
 use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
@@ -96,7 +96,11 @@ const COLUMNS: &str = "network, container, ipv4, ipv6, mac, aliases";
 fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
     let parse = |column: usize, text: &str| {
         text.parse().map_err(|_| {
-            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, "no address".into())
+            rusqlite::Error::FromSqlConversionFailure(
+                column,
+                rusqlite::types::Type::Text,
+                "no address".into(),
+            )
         })
     };
     let ipv6: Option<String> = row.get(3)?;
@@ -138,14 +142,20 @@ impl Store {
 
     /// Gives the container what it wants of the network, or what it has already where that is the same. The
     /// container's row may be yet to come. `AddressTaken`, `NoAddress`, `NoSuchNetwork`.
-    pub fn lease_address(&self, network: &NetworkRecord, container: &ContainerId, wanted: &Wanted) -> Result<Lease> {
+    pub fn lease_address(
+        &self,
+        network: &NetworkRecord,
+        container: &ContainerId,
+        wanted: &Wanted,
+    ) -> Result<Lease> {
         let take = || -> rusqlite::Result<Result<Lease>> {
             let writing = self.begin_writing()?;
             if !self.network_exists(&network.id)? {
                 return Ok(Err(Error::NoSuchNetwork(network.name.clone())));
             }
             // Made here and not with the network: it is gone once the network is.
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.network_dir(&network.id));
+            let made =
+                std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.network_dir(&network.id));
             if let Err(e) = made.op_on("create", self.network_dir(&network.id)) {
                 return Ok(Err(e.into()));
             }
@@ -194,7 +204,8 @@ impl Store {
         let release = || {
             let writing = self.begin_writing()?;
             let known = "SELECT 1 FROM containers WHERE id = ?1";
-            let known = self.db.prepare_cached(known)?.query_row([container.as_str()], |_| Ok(())).optional()?;
+            let known =
+                self.db.prepare_cached(known)?.query_row([container.as_str()], |_| Ok(())).optional()?;
             if known.is_none() {
                 self.release_all(container)?;
             }
@@ -205,7 +216,10 @@ impl Store {
 
     /// For within a transaction: the container goes.
     pub(in crate::store) fn release_all(&self, container: &ContainerId) -> rusqlite::Result<()> {
-        self.db.prepare_cached("DELETE FROM leases WHERE container = ?1")?.execute([container.as_str()]).map(|_| ())
+        self.db
+            .prepare_cached("DELETE FROM leases WHERE container = ?1")?
+            .execute([container.as_str()])
+            .map(|_| ())
     }
 
     /// The container leaves the network. `false`: it was not in it.
@@ -235,7 +249,9 @@ fn choose(
     let taken = || Err(Error::AddressTaken);
     let taken4: Vec<_> = others.iter().map(|l| l.ipv4).collect();
     let ipv4 = match wanted.ipv4.or(own.map(|l| l.ipv4)) {
-        Some(a) if !network.v4.is_for_containers(a) => return refuse(&a, "it is not one of the subnet's for containers"),
+        Some(a) if !network.v4.is_for_containers(a) => {
+            return refuse(&a, "it is not one of the subnet's for containers");
+        }
         Some(a) if taken4.contains(&a) => return taken(),
         Some(a) => a,
         None => match network.v4.lowest_free(&taken4) {

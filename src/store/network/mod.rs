@@ -83,7 +83,8 @@ impl Store {
     /// By id, by name, by the beginning of an id that no other shares. `NoSuchNetwork`, `AmbiguousPrefix`.
     pub fn find_network(&self, word: &str) -> Result<NetworkRecord> {
         let all = self.networks()?;
-        if let Some(found) = all.iter().find(|n| n.id == word).or_else(|| all.iter().find(|n| n.name == word)) {
+        if let Some(found) = all.iter().find(|n| n.id == word).or_else(|| all.iter().find(|n| n.name == word))
+        {
             return Ok(found.clone());
         }
         let mut begun = all.into_iter().filter(|n| !word.is_empty() && n.id.starts_with(word));

@@ -12,9 +12,9 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::network::{HostPort, NetworkSettings};
 use super::ps::{self, Size};
 use super::stored::Stored;
-use self::network::{HostPort, NetworkSettings};
 use crate::engine::request::{
     CreateRequest, MountRequest, NamespaceMode, NetworkMode, Propagation, RootfsSource, SeccompChoice,
 };
@@ -370,7 +370,12 @@ fn mount(mount: &MountRequest) -> Mount {
 }
 
 /// The part of the configuration that image and request make together. The image may be gone: then its part is too.
-fn config(engine: &Engine, row: &ContainerRecord, request: &CreateRequest, exposed: &[(u16, Protocol)]) -> Config {
+fn config(
+    engine: &Engine,
+    row: &ContainerRecord,
+    request: &CreateRequest,
+    exposed: &[(u16, Protocol)],
+) -> Config {
     let image = row.image_id.as_ref().and_then(|id| engine.store.find_image(id).ok());
     let image: serde_json::Value =
         image.and_then(|image| serde_json::from_str(&image.config).ok()).unwrap_or_default();

@@ -70,7 +70,9 @@ impl Real {
                 let pidfd = process::open_pid(child.id()).unwrap();
                 Ok(ExecForked { pid: child.id(), pidfd, talk, patience })
             }
-            Err(e) => Err(Failure { status: 127, message: format!("{}: {e}", line[0]), hint: None, taken: None }),
+            Err(e) => {
+                Err(Failure { status: 127, message: format!("{}: {e}", line[0]), hint: None, taken: None })
+            }
         }
     }
 }
