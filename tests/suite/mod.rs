@@ -19,6 +19,7 @@ mod logs;
 mod manifest;
 mod mounts;
 mod network;
+mod networks;
 mod ports;
 mod pull;
 mod pull_resume;

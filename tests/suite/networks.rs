@@ -1,0 +1,202 @@
+//! User-defined networks: what containers in one reach, by what names, and what they do not.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::time::Duration;
+
+use crate::harness::{Sandbox, within};
+
+/// More than anything here takes.
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn eventually(condition: impl FnMut() -> bool) -> bool {
+    within(LIMIT, condition)
+}
+
+fn sleeper(s: &Sandbox, name: &str, options: &str) {
+    s.ok(&format!("run -d --name {name} {options} busybox sleep 600"));
+}
+
+/// Pids of the sandbox's network processes.
+fn hubs(s: &Sandbox) -> Vec<i32> {
+    s.processes().into_iter().filter(|p| p.line.contains("kelp-network")).map(|p| p.pid).collect()
+}
+
+#[test]
+fn created_listed_inspected_removed() {
+    let s = Sandbox::new().busybox();
+    let id = s
+        .ok("network create --label a=b --subnet 10.213.0.0/24 --ip-range 10.213.0.64/26 shop")
+        .text()
+        .to_owned();
+    s.ok("network ls").has("NETWORK ID").has("shop").has("bridge").has("slirp").has("null");
+    s.ok("network ls -q --no-trunc --filter type=custom").is(&id);
+    s.ok("network ls --filter label=a=b --format {{.Name}}/{{.Driver}}/{{.Scope}}").is("shop/bridge/local");
+    let shown = &s.json("network inspect shop")[0];
+    assert_eq!(shown["IPAM"]["Config"][0]["Subnet"], "10.213.0.0/24");
+    assert_eq!(shown["IPAM"]["Config"][0]["Gateway"], "10.213.0.1");
+    s.exits(1, "network create shop").says("network with name shop already exists");
+    s.exits(1, "network create --subnet 10.213.0.128/25 two").says("Pool overlaps with other one");
+    s.exits(1, "network create -d macvlan two").says("only root may");
+    s.exits(1, "network create -o com.docker.network.bridge.name=x two").says("network option");
+    s.exits(125, "network connect shop x").says("not built yet");
+    s.exits(1, "network rm bridge").says("bridge is a pre-defined network and cannot be removed");
+    s.exits(1, "network rm nosuch").says("network nosuch not found");
+    s.ok("network rm -f nosuch");
+    s.ok("network exists shop").silent();
+    s.exits(1, "network exists nosuch").silent();
+
+    sleeper(&s, "one", "--network shop");
+    s.exits(1, "network rm shop").says("error while removing network: network shop has active endpoints");
+    s.ok("network prune -f").silent();
+    assert!(s.field("one", ".NetworkSettings.Networks.shop.IPAddress").starts_with("10.213.0.64"));
+    assert_eq!(s.field("one", ".HostConfig.NetworkMode"), "shop");
+    s.ok("network inspect -f '{{range .Containers}}{{.Name}}{{end}}' shop").is("one");
+    s.ok("rm -f one");
+    s.ok("network prune -f").has("Deleted Networks:").has("shop");
+    s.exits(125, "run --rm --network shop busybox true").says("network shop not found");
+}
+
+#[test]
+fn neighbours_have_names_and_addresses() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --ipv6 shop");
+    let serve = "while true; do echo answered | nc -l -p 80; done";
+    let words = ["run", "-d", "--name", "web", "--network", "shop:alias=store", "busybox", "sh", "-c", serve];
+    s.ok(words.map(str::to_owned).to_vec());
+    let (four, six) = (
+        s.field("web", ".NetworkSettings.Networks.shop.IPAddress"),
+        s.field("web", "{{.NetworkSettings.Networks.shop.GlobalIPv6Address}}"),
+    );
+    for name in ["web", "WEB", "store", "web.shop", &four] {
+        s.busybox_sh("--network shop", &format!("ping -c1 -W5 {name} && nc -w 5 {name} 80 </dev/null"))
+            .has("answered");
+    }
+    s.busybox_sh("--network shop", &format!("ping -6 -c1 -W5 {six} && nslookup web")).has(&six);
+    // Nobody is known who is not there, and another network's container is not.
+    s.ok("network create other");
+    s.busybox_sh("--network other", &format!("! nslookup web && ! nc -w 1 {four} 80 </dev/null"));
+    s.ok("rm -f web");
+    s.busybox_sh("--network shop", "! nslookup web");
+}
+
+#[test]
+fn addresses_as_wanted() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --subnet 10.214.0.0/24 --ipv6 --subnet fd14::/64 lab");
+    let options =
+        "--network lab --ip 10.214.0.9 --ip6 fd14::9 --mac-address 02:42:00:00:00:09 --network-alias nine";
+    sleeper(&s, "nine-1", options);
+    s.ok("exec nine-1 ip addr show eth0").has("10.214.0.9/24").has("fd14::9/64").has("02:42:00:00:00:09");
+    assert_eq!(s.field("nine-1", ".NetworkSettings.Networks.lab.Aliases"), "[nine]");
+    s.exits(125, &format!("run --rm {options} busybox true")).says("Address already in use");
+    s.exits(125, "run --rm --network lab --ip 10.214.1.9 busybox true").says("10.214.1.9");
+    s.exits(125, "run --rm --ip 10.214.0.10 busybox true").says("user defined networks only");
+    s.exits(125, "run --rm --network lab --network none busybox true").says("conflicting options");
+    s.exits(125, "run --rm --link nine-1 busybox true").says("not built yet");
+    // It keeps what it had.
+    s.ok("stop -t 0 nine-1");
+    s.ok("start nine-1");
+    s.ok("exec nine-1 ip addr show eth0").has("10.214.0.9/24");
+    s.busybox_sh("--network lab --network bridge", "ip addr").has("eth0").has("eth1");
+}
+
+#[test]
+fn twenty_at_once() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create crowd");
+    let jobs: Vec<_> = (0..20)
+        .map(|n| s.kelp(&format!("run -d --name c{n} --network crowd busybox sleep 600")).spawn(false))
+        .collect();
+    for job in jobs {
+        job.finish(Duration::from_secs(60)).expect_code(0);
+    }
+    let address = |n: usize| s.field(&format!("c{n}"), ".NetworkSettings.Networks.crowd.IPAddress");
+    let addresses: BTreeSet<String> = (0..20).map(address).collect();
+    assert_eq!(addresses.len(), 20, "{addresses:?}");
+    let pings: Vec<String> =
+        (0..20).map(|n| format!("ping -c1 -W5 c{n} >/dev/null || echo lost c{n}")).collect();
+    s.busybox_sh("--network crowd", &pings.join("; ")).silent();
+    assert_eq!(hubs(&s).len(), 1);
+    s.ok(&(0..20).fold("rm -f".to_owned(), |line, n| format!("{line} c{n}")));
+    assert!(eventually(|| hubs(&s).is_empty()), "the network's process outlives its containers");
+}
+
+/// A lost network process is replaced, and nobody who runs loses his network.
+#[test]
+fn the_process_may_be_killed() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create shop");
+    sleeper(&s, "one", "--network shop");
+    sleeper(&s, "two", "--network shop");
+    for _ in 0..2 {
+        let killed = hubs(&s);
+        assert_eq!(killed.len(), 1);
+        let pid = rustix::process::Pid::from_raw(killed[0]).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        s.ok("exec one ping -c1 -W5 two");
+        assert!(eventually(|| hubs(&s).first().is_some_and(|new| *new != killed[0])));
+        assert!(eventually(|| s.kelp("exec two ping -c1 -W1 one").run().code == 0));
+        // The gateway is the new process.
+        s.ok("exec two sh -c 'ping -c1 -W5 $(ip route | sed -n s/^default.via.//p | cut -d\" \" -f1)'");
+        s.busybox_sh("--network shop", "ping -c1 -W5 one && ping -c1 -W5 two");
+    }
+}
+
+#[test]
+fn an_internal_network_lets_nothing_out() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --internal vault");
+    sleeper(&s, "one", "--network vault");
+    let out = s.busybox_sh(
+        "--network vault",
+        "ping -c1 -W5 one >/dev/null && echo neighbour; ip route; nslookup example.com; nslookup localhost.example; \
+         nc -w 1 192.0.2.1 80 </dev/null; gw=$(sed -n 's/nameserver //p' /etc/resolv.conf); \
+         ip route add default via $gw 2>/dev/null; nc -w 1 $gw 80 </dev/null; echo end",
+    );
+    out.has("neighbour").has("end").has("SERVFAIL").lacks("default");
+    s.ok("network inspect -f {{.Internal}} vault").is("true");
+}
+
+#[test]
+fn ports_are_published_from_a_network() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create shop");
+    let serve = "while true; do echo answered | nc -l -p 80; done";
+    let words = [
+        "run",
+        "-d",
+        "--name",
+        "web",
+        "--network",
+        "shop",
+        "-p",
+        "127.0.0.1::80",
+        "busybox",
+        "sh",
+        "-c",
+        serve,
+    ];
+    s.ok(words.map(str::to_owned).to_vec());
+    let at = s.ok("port web 80").text().to_owned();
+    let read = || {
+        use std::io::Read;
+        let mut text = String::new();
+        std::net::TcpStream::connect(&at).and_then(|mut c| c.read_to_string(&mut text)).map(|_| text)
+    };
+    assert!(eventually(|| read().is_ok_and(|text| text == "answered\n")));
+    s.ok("rm -f web");
+    assert!(std::net::TcpListener::bind(&at).is_ok(), "the port outlives its container");
+}
+
+#[test]
+fn router_advertisements_are_not_believed() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create plain");
+    s.ok("network create --ipv6 six");
+    s.busybox_sh("--network six", "cat /proc/sys/net/ipv6/conf/eth0/accept_ra; ip -6 addr show dev eth0")
+        .has("0\n")
+        .lacks("fe80");
+    s.busybox_sh("--network plain", "ip addr show dev eth0").lacks("inet6");
+    assert!(fs::exists(s.store()).unwrap());
+}
