@@ -212,6 +212,8 @@ pub fn furnish(network: &Network) -> Result<OwnedFd> {
 
 /// Connects the namespace `far` with the bridge by a pair of interfaces, `port` on the bridge's side. The calling
 /// thread is in the bridge's namespace.
+///
+/// [`acquaint`] is to follow.
 pub fn plug(network: &Network, port: &str, far: &OwnedFd, end: &End) -> Result<()> {
     // What a bridge that is no more has left behind.
     in_namespace(far, {
@@ -303,6 +305,47 @@ fn set_up_end(network: &Network, end: &End) -> Result<()> {
         }
     }
     batch.send()
+}
+
+/// Somebody on the bridge: an Ethernet address and what IP addresses it has.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub mac: [u8; 6],
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Makes the peers known at the interface of `namespace`, for good: nobody else is believed to be them.
+pub fn acquaint(namespace: &OwnedFd, interface: &str, peers: Vec<Peer>) -> Result<()> {
+    let interface = interface.to_owned();
+    in_namespace(namespace, move || {
+        let index = known_index(&interface)?;
+        let mut batch = Batch::default();
+        for (address, mac) in peers.iter().flat_map(|p| p.addresses.iter().map(|a| (*a, p.mac))) {
+            if address.is_ipv4() || has_ipv6() {
+                neighbour(&mut batch, index, Some(address), mac);
+            }
+        }
+        batch.send()
+    })
+}
+
+/// Undoes [`acquaint`], where it was done.
+pub fn forget(namespace: &OwnedFd, interface: &str, peer: Peer) -> Result<()> {
+    let interface = interface.to_owned();
+    in_namespace(namespace, move || {
+        let Some(index) = index_of(&interface)? else { return Ok(()) };
+        let mut batch = Batch::default();
+        for address in peer.addresses {
+            let mut body = [family(address), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            body[4..8].copy_from_slice(&index.to_ne_bytes());
+            batch.request("forget a neighbour", libc::RTM_DELNEIGH, 0, &body);
+            batch.attribute(NDA_DST, &octets(address));
+        }
+        match batch.send() {
+            Err(e) if e.is(libc::ENOENT) => Ok(()),
+            other => other,
+        }
+    })
 }
 
 /// Whether the bridge, in the calling thread's namespace, has the port.

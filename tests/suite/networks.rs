@@ -66,13 +66,17 @@ fn neighbours_have_names_and_addresses() {
     s.ok(words.map(str::to_owned).to_vec());
     let (four, six) = (
         s.field("web", ".NetworkSettings.Networks.shop.IPAddress"),
-        s.field("web", "{{.NetworkSettings.Networks.shop.GlobalIPv6Address}}"),
+        s.field("web", ".NetworkSettings.Networks.shop.GlobalIPv6Address"),
     );
     for name in ["web", "WEB", "store", "web.shop", &four] {
         s.busybox_sh("--network shop", &format!("ping -c1 -W5 {name} && nc -w 5 {name} 80 </dev/null"))
             .has("answered");
     }
     s.busybox_sh("--network shop", &format!("ping -6 -c1 -W5 {six} && nslookup web")).has(&six);
+    // Nobody else is believed to be him.
+    sleeper(&s, "eve", "--network shop");
+    s.ok("exec web ip neigh show").has("PERMANENT").lacks("REACHABLE");
+    s.ok("rm -f eve");
     // Nobody is known who is not there, and another network's container is not.
     s.ok("network create other");
     s.busybox_sh("--network other", &format!("! nslookup web && ! nc -w 1 {four} 80 </dev/null"));

@@ -45,8 +45,11 @@ pub fn choose(slirp: &Slirp) -> Addresses {
     Addresses { ipv4: link4(network, prefix), ipv6: ipv6.map(link6) }
 }
 
+/// First address and bits of the prefix.
+type Destinations<A> = Vec<(A, u8)>;
+
 /// Destinations of the host's present routes but for default routes, of both families.
-pub fn host_routes() -> (Vec<(Ipv4Addr, u8)>, Vec<(Ipv6Addr, u8)>) {
+pub fn host_routes() -> (Destinations<Ipv4Addr>, Destinations<Ipv6Addr>) {
     (routes(&table("/proc/thread-self/net/route")), routes6(&table("/proc/thread-self/net/ipv6_route")))
 }
 

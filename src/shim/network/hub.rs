@@ -211,6 +211,7 @@ struct Joining {
 
 struct Present {
     member: Member,
+    namespace: OwnedFd,
     ports: Vec<ListenerId>,
 }
 
@@ -325,12 +326,17 @@ impl Hub {
             return false;
         }
         let addresses = addresses(&member);
+        if let Err(e) = self.acquaint(&member, &namespace) {
+            let _ = super::member::send(&client.socket, &Message::Failed(e.to_string()), &[]);
+            let _ = bridge::unplug(&member.port);
+            return false;
+        }
         for name in &member.names {
             self.names.entry(name.to_ascii_lowercase()).or_default().push(addresses.clone());
             self.tell(name);
         }
         let ports = ports.into_iter().map(|(port, socket)| self.publish(&member, &port, socket)).collect();
-        client.present = Some(Present { member, ports });
+        client.present = Some(Present { member, namespace, ports });
         let bytes = serde_json::to_vec(&Message::Joined).unwrap_or_default();
         socket::send(&client.socket, &[IoSlice::new(&bytes)], &[self.namespace.as_fd()], true).is_ok()
     }
@@ -350,6 +356,21 @@ impl Hub {
         bridge::plug(&self.segment.bridge(), &member.port, namespace, &end)
     }
 
+    /// All know each other's Ethernet addresses beforehand, so that nobody has to ask, and to believe an answer.
+    fn acquaint(&self, member: &Member, namespace: &OwnedFd) -> sys::Result<()> {
+        let others: Vec<_> = self.clients.iter().filter_map(|c| c.present.as_ref()).collect();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let peers = others.iter().map(|other| peer(&other.member)).collect();
+        bridge::acquaint(namespace, &member.interface, peers)?;
+        for other in others {
+            // One that is just ending has nobody to be deceived.
+            let _ = bridge::acquaint(&other.namespace, &other.member.interface, vec![peer(member)]);
+        }
+        Ok(())
+    }
+
     fn publish(&self, member: &Member, port: &PublishedPort, socket: OwnedFd) -> ListenerId {
         let address = match (port.host_ip, member.ipv6) {
             (IpAddr::V6(_), Some(six)) => six.into(),
@@ -367,7 +388,12 @@ impl Hub {
     }
 
     fn leave(&mut self, present: Option<Present>) {
-        let Some(Present { member, ports }) = present else { return };
+        let Some(Present { member, ports, namespace }) = present else { return };
+        drop(namespace);
+        for other in self.clients.iter().filter_map(|c| c.present.as_ref()) {
+            // One whose interface is gone has forgotten it already.
+            let _ = bridge::forget(&other.namespace, &other.member.interface, peer(&member));
+        }
         for port in ports {
             self.handle.unpublish(port);
         }
@@ -392,6 +418,10 @@ impl Hub {
         let known = self.names.get(&name.to_ascii_lowercase()).map(|all| all.concat()).unwrap_or_default();
         self.table.set(name, known);
     }
+}
+
+fn peer(member: &Member) -> bridge::Peer {
+    bridge::Peer { mac: member.mac.0, addresses: addresses(member) }
 }
 
 fn addresses(member: &Member) -> Vec<IpAddr> {
