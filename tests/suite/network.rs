@@ -48,8 +48,8 @@ fn options_of_the_network_are_carried_out() {
         ("slirp:mtu=100", "1280"),
         ("slirp:x=1", "cidr"),
         ("slirp:cidr=10.0.0.0/30", "25"),
-        ("bridge", "not built yet"),
-        ("mine", "not built yet"),
+        ("mine", "network mine not found"),
+        ("none:x=y", "it has no options"),
     ] {
         s.exits(125, &format!("run --rm --network {bad} busybox true")).says(why);
     }

@@ -64,7 +64,8 @@ fn short_flags_cluster() {
 fn values_come_in_dockers_forms() {
     assert_eq!(many("run --name=web debian", "name"), ["web"]);
     assert_eq!(many("run --net host debian", "network"), ["host"]);
-    assert_eq!(many("run --network=none --network host debian", "network"), ["host"], "the last one wins");
+    assert_eq!(many("run --network=a --net b debian", "network"), ["a", "b"], "there may be several");
+    assert_eq!(many("run --name=a --name b debian", "name"), ["b"], "the last one wins");
     assert_eq!(many("run -e A -e B=2 --env C=3 debian", "env"), ["A", "B=2", "C=3"]);
     assert_eq!(many("run --entrypoint '' debian", "entrypoint"), [""]);
     assert_eq!(many("run --oom-score-adj -500 debian", "oom_score_adj"), ["-500"]);

@@ -100,7 +100,10 @@ fn an_older_schema_is_brought_up_to_date() {
     let made = create(&store, "old");
     store
         .db
-        .execute_batch("DROP TABLE tags; DROP TABLE layers; DROP TABLE digests; DROP TABLE lists;")
+        .execute_batch(
+            "DROP TABLE tags; DROP TABLE layers; DROP TABLE digests; DROP TABLE lists; DROP TABLE networks;
+             DROP TABLE leases;",
+        )
         .unwrap();
     store
         .db
