@@ -19,18 +19,17 @@ pub use error::{Error, Result};
 pub use life::rootfs_of;
 pub use spawn::{Waiting, spawn};
 
-use std::process::ExitCode;
-
 /// `argv[0]` of a shim.
 pub const ROLE: &str = "kelp-shim";
 
-/// Runs the shim role, until its container is gone. The arguments are those of [`spawn`].
-pub fn main(args: std::env::ArgsOs) -> ExitCode {
+/// Runs the shim role, until its container is gone. The arguments are those of [`spawn`]. Returns the
+/// process's exit status.
+pub fn main(args: std::env::ArgsOs) -> u8 {
     match waiting::Newborn::from_args(args) {
         Some(shim) => {
             shim.run();
-            ExitCode::SUCCESS
+            0
         }
-        None => ExitCode::FAILURE,
+        None => 1,
     }
 }
