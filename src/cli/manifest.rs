@@ -74,7 +74,7 @@ impl Said {
 }
 
 fn annotations(pairs: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    let invalid = |text: &str| Failure::Usage(format!("invalid annotation `{text}`: KEY=VALUE is expected"));
+    let invalid = |text: &str| Failure::Flag(format!("invalid annotation `{text}`: KEY=VALUE is expected"));
     let split = |text: &String| {
         let (key, value) =
             text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| invalid(text))?;
@@ -321,6 +321,7 @@ impl Verb for Exists {
     const USAGE: &'static str = "LIST";
     const EXAMPLES: &'static [(&'static str, &'static str)] =
         &[("", "kelp manifest exists localhost:5000/app:1")];
+    const EXIT: Exit = Exit::Answer;
 
     fn run(self, context: &Context) -> Outcome {
         let there = manifest::exists(context.engine()?, &self.list)?;

@@ -18,7 +18,8 @@ pub(super) fn failure(what: &str) -> Failure {
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
-    Failure::Unbuilt { message: format!("{what} is not built yet"), hint: hint.into() }
+    let is_flag = what.starts_with('-');
+    Failure::Unbuilt { message: format!("{what} is not built yet"), hint: hint.into(), is_flag }
 }
 
 /// Flags before the command.

@@ -64,7 +64,7 @@ fn every_form_comes_back_as_the_same_image() {
         s.ok("rmi two:1 busybox");
         s.ok("load -i all.tar");
     }
-    s.exits(125, "save --compress --uncompressed two:1").says("--uncompressed");
+    s.exits(1, "save --compress --uncompressed two:1").says("--uncompressed");
     s.exits(1, "save -o x.tar --platform linux/s390x two:1").says("s390x");
     assert!(!s.work().join("x.tar").exists());
     s.exits(1, "save -o /no/such/dir/x.tar two:1").says("/no/such/dir");

@@ -244,10 +244,10 @@ fn login_and_logout_as_docker_has_them() {
     out.says("denied").says(&format!("kelp login {host}"));
     kelp(format!("run {name}")).exits(125).says("denied");
     kelp(format!("login -u {USER} -p wrong {host}")).exits(77).says("insecure").says("does not let you in");
-    kelp(format!("login -u {USER} --password-stdin {host}")).stdin("").exits(125);
-    kelp(format!("login --password-stdin {host}")).stdin(PASSWORD).exits(125).says("--username");
-    kelp(format!("login -p x --password-stdin {host}")).exits(125);
-    kelp(format!("login {host}")).exits(125).says("terminal");
+    kelp(format!("login -u {USER} --password-stdin {host}")).stdin("").exits(1);
+    kelp(format!("login --password-stdin {host}")).stdin(PASSWORD).exits(1).says("--username");
+    kelp(format!("login -p x --password-stdin {host}")).exits(1);
+    kelp(format!("login {host}")).exits(1).says("terminal");
     assert!(!docker.join("config.json").exists());
     kelp(format!("login -u {USER} --password-stdin {host}")).stdin(format!("{PASSWORD}\n")).exits(0);
     let file = docker.join("config.json");
