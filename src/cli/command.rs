@@ -128,6 +128,15 @@ pub(super) fn with_switch_values(command: Command) -> Command {
     })
 }
 
+/// `--disable-content-trust`, which is docker's default and all that there is here.
+pub(super) fn without_signatures(text: &str) -> Result<bool, String> {
+    if switch(text)? {
+        return Ok(true);
+    }
+    Err("signatures of Docker Content Trust (Notary) cannot be made or verified here; digests always are"
+        .into())
+}
+
 /// A truth value as Go's `strconv.ParseBool` reads it.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {

@@ -121,7 +121,6 @@ pub(super) static CREATE: &[Flag] = &[
     "--device-read-iops",
     "--device-write-bps",
     "--device-write-iops",
-    "--disable-content-trust",
     "--domainname",
     "--expose",
     "--gpus",
@@ -276,7 +275,6 @@ pub(super) static LOGIN: &[Flag] = &[
     "-v",
 ];
 pub(super) static PUSH: &[Flag] = &[
-    "--disable-content-trust",
     "--authfile",
     "--cert-dir",
     "--compress",
@@ -299,7 +297,6 @@ pub(super) static PUSH: &[Flag] = &[
 ];
 pub(super) static LOGOUT: &[Flag] = &["--all", "-a", "--authfile", "--compat-auth-file"];
 pub(super) static PULL: &[Flag] = &[
-    "--disable-content-trust",
     "--arch",
     "--authfile",
     "--cert-dir",

@@ -89,6 +89,18 @@ fn switches_take_gos_truth_values() {
 }
 
 #[test]
+fn content_trust_can_only_be_disabled() {
+    for verb in ["pull", "push", "run", "create"] {
+        for value in ["", "=true", "=1"] {
+            assert!(parsed(&format!("{verb} --disable-content-trust{value} x")).is_ok(), "{verb} {value}");
+        }
+        let failure = parsed(&format!("{verb} --disable-content-trust=false x")).unwrap_err();
+        assert_eq!(failure.status(Exit::Registry), ExitStatus::Own);
+        assert!(failure.to_string().contains("Notary"), "{failure}");
+    }
+}
+
+#[test]
 fn groups_lead_to_the_same_commands() {
     for (line, path) in [
         ("container ls -a", "kelp container ls"),
