@@ -67,13 +67,16 @@ struct Said {
 
 impl Said {
     fn annotate(self) -> Result<manifest::Annotate, Failure> {
+        // An empty value is none, as with docker: a script's variable that is not set.
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let all = |list: Vec<String>| list.into_iter().filter(|text| !text.is_empty()).collect();
         Ok(manifest::Annotate {
-            os: self.os,
-            architecture: self.arch,
-            variant: self.variant,
-            os_version: self.os_version,
-            os_features: self.os_features,
-            features: self.features,
+            os: said(self.os),
+            architecture: said(self.arch),
+            variant: said(self.variant),
+            os_version: said(self.os_version),
+            os_features: all(self.os_features),
+            features: all(self.features),
             annotations: annotations(&self.annotation)?,
         })
     }

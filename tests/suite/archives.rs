@@ -233,3 +233,20 @@ fn bombs_do_not_go_off() {
         assert_eq!(fs::read_dir(s.store().join(dir)).unwrap().count(), 0, "left in {dir}");
     }
 }
+
+/// What cannot be read is named, wherever it comes from.
+#[test]
+fn what_is_no_archive_is_named() {
+    let s = Sandbox::new();
+    s.write("text.tar", b"hello");
+    s.write("cut.tar", &Image::busybox().docker_archive("a:1")[..5000]);
+    for file in ["text.tar", "cut.tar"] {
+        s.exits(1, ["load", "-i", file]).says(file).says("not a valid tar archive");
+        s.exits(1, ["import", file]).says(file).says("not a valid tar archive");
+    }
+    s.kelp("load").stdin("").exits(1).says("standard input").says("it is empty");
+    s.kelp("load").stdin("hello").exits(1).says("standard input");
+    s.kelp("import -").stdin("hello").exits(1).says("standard input");
+    s.write("empty.tar", b"");
+    s.exits(1, "load -i empty.tar").says("empty.tar").says("it is empty");
+}

@@ -72,6 +72,18 @@ fn images_are_added_annotated_and_taken_out() {
         .says(&format!("the image {} of the list is not here any more", there.digest));
     s.ok(["manifest", "push", "l", &format!("{}/app:again", registry.host())]);
     s.ok(["pull", "-q", &format!("{}/app:again", registry.host())]);
+    // A script's variable that is not set says nothing, as with docker.
+    s.ok(["manifest", "annotate", "--arch", "", "--os", "", "--variant", "", "l", &there.digest]);
+    assert_eq!(s.json("manifest inspect l")["manifests"][0]["platform"]["architecture"], json!(HOST));
+    s.exits(1, "rmi l").says("is a list of images").says("kelp manifest rm");
+    let out = s.exits(1, "rmi nothing");
+    assert!(
+        out.stderr.contains("no such image: nothing:latest") && !out.stderr.contains("pull"),
+        "{}",
+        out.story()
+    );
+    s.exits(1, ["untag", &format!("{}/app:again", registry.host()), "nope"])
+        .says("no such name: nope:latest");
     s.ok("manifest rm l");
     s.exits(1, "manifest rm l").says("there is no list of this name");
     s.ok("manifest rm --ignore l");

@@ -98,6 +98,30 @@ fn malformed_digests_are_refused_before_anything_is_asked() {
     }
 }
 
+/// What is left of a blob that is shorter than stated cannot be asked for, and is told as what it is.
+#[test]
+fn a_blob_shorter_than_stated_is_refused() {
+    let s = Sandbox::new();
+    let lie = manifest(&image("x"), |m| {
+        m["layers"][1]["size"] = json!(m["layers"][1]["size"].as_u64().unwrap() + 9)
+    });
+    let (document, blobs) = lie;
+    let server = Server::start(None, move |request, _| {
+        if request.header("range").is_some() {
+            return Act::Say(Answer::new(416, ""));
+        }
+        let wanted = request.path.rsplit('/').next().unwrap();
+        match blobs.iter().find(|b| digest(b) == wanted) {
+            Some(blob) => Act::Say(Answer::new(200, blob.clone())),
+            None if request.path.contains("/manifests/") => {
+                Act::Say(Answer::new(200, document.clone()).with("Content-Type", MANIFEST))
+            }
+            None => Act::Say(Answer::new(404, "")),
+        }
+    });
+    refused(&s, &server, "ends before the");
+}
+
 /// T-bigmeta.
 #[test]
 fn documents_without_end_are_not_read() {
