@@ -34,6 +34,11 @@ impl Address {
         Self { base: RefCell::new(first), other: RefCell::new(Some(other)) }
     }
 
+    /// Whether it is still to be found out which of two it is.
+    pub(super) fn is_open(&self) -> bool {
+        self.other.borrow().is_some()
+    }
+
     pub(super) fn base(&self) -> Url {
         self.base.borrow().clone()
     }

@@ -73,7 +73,7 @@ impl Client {
         limit: usize,
     ) -> Result<Vec<Hit>> {
         let unasked = auth.unasked(&self.http)?;
-        if unasked.is_some() {
+        if unasked.is_some() && address.is_open() {
             // Before anything that is secret is sent, it is known which scheme the registry speaks.
             self.at(address, async || {
                 let response = self.http.send(Request::new(Method::GET, address.join("v2/")?)).await?;
