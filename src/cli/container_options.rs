@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::command::without_signatures;
 use super::complete;
 use super::context::Context;
 use super::failure::Failure;
@@ -105,6 +106,10 @@ pub(super) struct ContainerOptions {
         hide_possible_values = true
     )]
     pull: PullWhen,
+    /// Do without signatures of Docker Content Trust: always so, digests are verified all the same
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_parser = without_signatures)]
+    disable_content_trust: bool,
     /// Show no progress while the image is pulled
     #[arg(short, long)]
     quiet: bool,
