@@ -191,6 +191,7 @@ impl Overlay {
     }
 }
 
-fn errno(e: sys::Error) -> Errno {
+/// What the kernel said.
+pub(super) fn errno(e: sys::Error) -> Errno {
     Errno::from_raw_os_error(e.errno())
 }

@@ -4,6 +4,7 @@
 //! [`Error`], which says what was tried, on what, and with which errno. Nothing here knows what a container is.
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
+pub mod content;
 mod error;
 pub mod flags;
 pub mod fuse;
