@@ -132,8 +132,7 @@ impl Hint for Error {
             }
             Self::Unreadable { .. } => Some("choose a directory that you may read and enter".into()),
             Self::NotToBeCopied { .. } => Some(
-                "--snapshotter overlay or --snapshotter fuse, where the machine has them, lay a throw-away layer over it; \
-                 `:rw` behind the path uses it without one"
+                "--snapshotter overlay or --snapshotter fuse, where the machine has them, lay a throw-away layer over it"
                     .into(),
             ),
             Self::Probe { hint, .. } | Self::Copy { hint, .. } => hint.clone(),
