@@ -23,7 +23,33 @@ pub const CASES: &[Case] = &[
     ("what_is_not_there", what_is_not_there),
     ("eight_at_once", eight_at_once),
     ("random_access", random_access),
+    ("no_time_stops_the_server", no_time_stops_the_server),
 ];
+
+/// Whatever a program asks for, the server goes on. What the disk makes of such a time is the disk's business.
+fn no_time_stops_the_server(base: &Path) {
+    let dirs = Dirs::new(base, "m", &["l"]);
+    let far = |seconds, nanoseconds| {
+        let time = Timespec { tv_sec: seconds, tv_nsec: nanoseconds };
+        Timestamps { last_access: time, last_modification: time }
+    };
+    let ends = [i64::MIN, i64::MIN + 1, -(1 << 62), -(1 << 31) - 1, -1, 1 << 34, 1 << 62, i64::MAX];
+    write(dirs.lowers[0].join("low"), "below");
+    let _ = rustix::fs::utimensat(CWD, dirs.lowers[0].join("low"), &far(i64::MIN, 1), AtFlags::empty());
+    let mount = dirs.fuse();
+    for seconds in ends {
+        for nanoseconds in [0, 1, 999_999_999] {
+            let path = mount.at.join(format!("{seconds} {nanoseconds}"));
+            for name in [&path, &mount.at, &mount.at.join("low")] {
+                write(&path, "content");
+                let set = rustix::fs::utimensat(CWD, name, &far(seconds, nanoseconds), AtFlags::empty());
+                assert!(matches!(set, Ok(()) | Err(Errno::INVAL)), "{}: {set:?}", path.display());
+            }
+            fs::remove_file(&path).unwrap();
+            assert!(fs::read_dir(&mount.at).unwrap().count() >= 1);
+        }
+    }
+}
 
 fn removed_files_stay_open(base: &Path) {
     let dirs = Dirs::new(base, "m", &["l"]);
