@@ -83,7 +83,7 @@ impl Overlay {
             }
         };
         lock(&self.table).brought_up(id, key);
-        lock(&self.files).remove(id);
+        let _old = lock(&self.files).remove(id);
         if node.kind == FileType::Directory {
             return Ok(());
         }

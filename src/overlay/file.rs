@@ -18,6 +18,8 @@ use crate::sys::{self, flags};
 #[derive(Debug)]
 pub(super) struct Data {
     pub fd: Arc<OwnedFd>,
+    /// Of the file, whatever it is called.
+    pub key: Key,
     pub writable: bool,
 }
 
@@ -158,20 +160,21 @@ impl Overlay {
             };
             let upper = node.layer == 0 && self.has_upper();
             let writable = upper.then(|| place.open(OFlags::RDWR));
-            let opened = match writable {
-                Some(Ok(fd)) => Data { fd: fd.into(), writable: true },
+            let (fd, writable) = match writable {
+                Some(Ok(fd)) => (fd, true),
                 // Renamed since.
                 Some(Err(Errno::NOENT | Errno::LOOP)) => continue,
                 Some(Err(e)) if write => return Err(e),
                 _ => match place.open(OFlags::RDONLY) {
                     Err(Errno::NOENT | Errno::LOOP) => continue,
-                    fd => Data { fd: fd?.into(), writable: false },
+                    fd => (fd?, false),
                 },
             };
-            if Key::of(&rustix::fs::fstat(&opened.fd)?) != node.key {
+            let key = Key::of(&rustix::fs::fstat(&fd)?);
+            if key != node.key {
                 continue;
             }
-            if let Some(data) = self.keep_open(id, node.key, opened) {
+            if let Some(data) = self.keep_open(id, Data { fd: fd.into(), key, writable }) {
                 return Ok(data);
             }
         }
@@ -179,14 +182,14 @@ impl Overlay {
     }
 
     /// Remembers the open file. `None`: it was forgotten or brought up meanwhile, and the descriptor is worth nothing.
-    pub(super) fn keep_open(&self, id: u64, key: Key, data: Data) -> Option<Arc<Data>> {
+    pub(super) fn keep_open(&self, id: u64, data: Data) -> Option<Arc<Data>> {
         let data = Arc::new(data);
-        lock(&self.files).put(id, Arc::clone(&data));
+        let _old = lock(&self.files).put(id, Arc::clone(&data));
         // Looked at after it is there: whoever brings the file up takes it away after telling the table.
-        if lock(&self.table).get(id).is_ok_and(|node| node.key == key) {
+        if lock(&self.table).has_key(id, data.key) {
             return Some(data);
         }
-        lock(&self.files).remove(id);
+        let _again = lock(&self.files).remove(id);
         None
     }
 }
