@@ -1,4 +1,4 @@
-//! Content: read, write, allocate, seek, copy, sync.
+//! Content: read, write, allocate, copy, sync.
 //!
 //! The kernel tells of no opening and no closing (it would be two requests for each), so descriptors of content
 //! are kept by use, and opened again when they are needed again; a file without a name is opened through the
@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FileType, IFlags, OFlags, SeekFrom, StatVfs};
+use rustix::fs::{FallocateFlags, FileType, IFlags, OFlags, StatVfs};
 use rustix::io::Errno;
 
 use super::inode::{Key, Where};
@@ -67,17 +67,6 @@ impl Overlay {
         let data = self.data(id, true)?;
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
         rustix::fs::fallocate(&data.fd, mode, offset, length)
-    }
-
-    /// SEEK_DATA and SEEK_HOLE; the kernel does the others.
-    pub(super) fn seek(&self, id: u64, offset: i64, whence: i32) -> Result<u64> {
-        let offset = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
-        let whence = match whence {
-            libc::SEEK_DATA => SeekFrom::Data(offset),
-            libc::SEEK_HOLE => SeekFrom::Hole(offset),
-            _ => return Err(Errno::INVAL),
-        };
-        rustix::fs::seek(&self.data(id, false)?.fd, whence)
     }
 
     /// At most `length` bytes; how many.

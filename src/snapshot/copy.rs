@@ -217,6 +217,7 @@ fn times(stat: &Stat) -> Timestamps {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
@@ -225,12 +226,13 @@ mod tests {
     fn the_copy_is_the_merged_tree() {
         let dir = tempfile::tempdir().unwrap();
         let at = |path: &str| dir.path().join(path);
+        let write = |path, text: &[u8]| fs::File::create(at(path)).unwrap().write_all(text).unwrap();
         for path in ["low/d", "low/gone", "top/d", "box"] {
             fs::create_dir_all(at(path)).unwrap();
         }
-        fs::write(at("low/d/a"), "low").unwrap();
-        fs::write(at("low/d/b"), "below").unwrap();
-        fs::write(at("top/d/a"), "top").unwrap();
+        write("low/d/a", b"low");
+        write("low/d/b", b"below");
+        write("top/d/a", b"top");
         fs::hard_link(at("top/d/a"), at("top/again")).unwrap();
         symlink("nowhere", at("top/link")).unwrap();
         fs::set_permissions(at("low/d/b"), PermissionsExt::from_mode(0o640)).unwrap();
