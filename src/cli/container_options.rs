@@ -125,7 +125,8 @@ pub(super) struct ContainerOptions {
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES")]
     shm_size: Option<String>,
-    /// Who makes the root file system: the kernel (overlay), kelp (fuse), or whichever works (auto)
+    /// Who makes the root file system: the kernel (overlay), kelp (fuse), nobody (copy: a copy of the image for each
+    /// container), or whichever works (auto)
     #[arg(long, value_name = "NAME", hide_possible_values = true)]
     snapshotter: Option<Snapshots>,
     /// Signal that `stop` sends
@@ -188,6 +189,7 @@ enum Snapshots {
     Auto,
     Overlay,
     Fuse,
+    Copy,
 }
 
 impl From<Snapshots> for Snapshotter {
@@ -196,6 +198,7 @@ impl From<Snapshots> for Snapshotter {
             Snapshots::Auto => Self::Auto,
             Snapshots::Overlay => Self::Overlay,
             Snapshots::Fuse => Self::Fuse,
+            Snapshots::Copy => Self::Copy,
         }
     }
 }

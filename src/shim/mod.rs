@@ -16,7 +16,8 @@ pub mod terminal;
 mod waiting;
 
 pub use error::{Error, Result};
-pub use life::rootfs_of;
+pub use files::FileServer;
+pub use life::{files_of, rootfs_of};
 pub use spawn::{Waiting, spawn};
 
 /// `argv[0]` of a shim.

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
 pub mod entry;
+pub mod content;
 mod error;
 pub mod flags;
 pub mod fuse;

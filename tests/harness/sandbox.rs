@@ -119,7 +119,13 @@ impl Sandbox {
         std::env::var("KELP_TEST_SNAPSHOTTER").unwrap_or_else(|_| "overlay".into())
     }
 
-    /// The whole suite runs under another driver with `KELP_TEST_SNAPSHOTTER=fuse`.
+    /// The same, or the kernel's where that is `copy`, which lays nothing over the machine's own root.
+    pub fn over_the_host() -> String {
+        let name = Self::snapshotter();
+        format!("--snapshotter {}", if name == "copy" { "overlay" } else { &name })
+    }
+
+    /// The whole suite runs under another driver with `KELP_TEST_SNAPSHOTTER=fuse`, or `copy`.
     fn choose_snapshotter(&self) {
         let name = Self::snapshotter();
         if name == "overlay" {

@@ -84,7 +84,7 @@ fn what_cannot_be_is_told_and_leaves_nothing() {
     let script =
         format!("{} export box | head -c 10 > /dev/null; exit ${{PIPESTATUS[0]}}", s.program().display());
     s.program_call("/bin/bash").args(["-c", &script]).exits(141).silent();
-    s.ok("run --name machine --rootfs / true");
+    s.ok(&format!("run {} --name machine --rootfs / true", Sandbox::over_the_host()));
     s.exits(1, "export -o x.tar machine").says("cannot export container machine");
     assert!(!s.work().join("x.tar").exists());
 }
