@@ -28,7 +28,11 @@ macro_rules! entry {
 }
 
 /// Runs the role as the whole process.
-#[expect(clippy::exit, reason = "the end of main: it flushes what the standard library holds")]
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "the end of main: it flushes what the standard library holds"
+)]
 pub fn run(role: fn() -> u8) -> ! {
     open_missing_streams();
     // SAFETY: SIG_IGN runs no code of ours.

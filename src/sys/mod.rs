@@ -4,8 +4,8 @@
 //! [`Error`], which says what was tried, on what, and with which errno. Nothing here knows what a container is.
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
-pub mod entry;
 pub mod content;
+pub mod entry;
 mod error;
 pub mod flags;
 pub mod fuse;

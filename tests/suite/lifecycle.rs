@@ -465,7 +465,11 @@ fn closed_standard_streams_are_not_taken_by_files_of_the_store() {
     let s = Sandbox::new().busybox();
     let sh = |script: &str| s.program_call("bash").args(["-c", script]).env("KELP", s.program()).run();
     for closed in ["<&- >&- 2>&-", ">&-", "2>&- <&-"] {
-        assert_eq!(sh(&format!("\"$KELP\" nonsense {closed}; \"$KELP\" images {closed}")).code, 0, "{closed}");
+        assert_eq!(
+            sh(&format!("\"$KELP\" nonsense {closed}; \"$KELP\" images {closed}")).code,
+            0,
+            "{closed}"
+        );
         assert_eq!(sh(&format!("\"$KELP\" run --rm busybox echo hi {closed}")).code, 0, "{closed}");
     }
     s.ok("system check");
