@@ -14,8 +14,9 @@ use super::command::{Call, Out};
 use super::terminal::Terminal;
 use super::{Image, Release, fixtures, processes, split, within};
 
-/// How long a shim may take to clean up after the command that ended its container has returned.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How long a shim may take to clean up after the command that ended its container has returned: on a busy disk also of
+/// one that has a copy of a whole Debian to remove.
+const SETTLE: Duration = Duration::from_secs(40);
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
