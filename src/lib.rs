@@ -14,7 +14,8 @@
 //!    handed the container, outlives the command, and owns the container until it is gone.
 //! 8. [`runtime`] executes the plan in the container's first process: namespaces, mounts, pivot,
 //!    capabilities, seccomp, exec.
-//! 9. [`sys`] makes every system call, and holds the only `unsafe`.
+//! 9. [`net`] turns the packets of the container's network namespace into sockets of the host, and back.
+//! 10. [`sys`] makes every system call, and holds the only `unsafe`.
 //!
 //! Which room may name which is a table in `tests/architecture.rs`, which fails on an arrow it does not hold.
 
@@ -23,6 +24,7 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod image;
+pub mod net;
 pub mod oci;
 pub mod overlay;
 pub mod registry;

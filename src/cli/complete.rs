@@ -209,7 +209,7 @@ fn words(words: &'static [&'static str]) -> ArgValueCandidates {
 }
 
 pub(super) fn networks() -> ArgValueCandidates {
-    words(&["none", "host"])
+    modes(&["slirp", "none", "host"])
 }
 
 pub(super) fn userns() -> ArgValueCandidates {

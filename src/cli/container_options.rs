@@ -55,6 +55,9 @@ pub(super) struct ContainerOptions {
     /// Read environment variables from a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     env_file: Vec<PathBuf>,
+    /// Say that a port is served: PORT[-PORT][/PROTOCOL]
+    #[arg(long, value_name = "PORT")]
+    expose: Vec<String>,
     /// Add the process to one more group
     #[arg(long, value_name = "GROUP")]
     group_add: Vec<String>,
@@ -82,7 +85,7 @@ pub(super) struct ContainerOptions {
     /// Name the container
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Network: none (default) or host
+    /// Network: slirp[:OPTIONS] (default), none, host or container:NAME
     #[arg(long, visible_alias = "net", value_name = "NETWORK", add = complete::networks())]
     network: Option<String>,
     /// Change the preference of the kernel's OOM killer, -1000 to 1000
@@ -97,6 +100,12 @@ pub(super) struct ContainerOptions {
     /// Give all capabilities that the user namespace has, and unmask /proc and /sys
     #[arg(long)]
     privileged: bool,
+    /// Publish a port: [[IP:][HOSTPORT]:]PORT[/PROTOCOL], or ranges of them
+    #[arg(short, long, value_name = "PORTS")]
+    publish: Vec<String>,
+    /// Publish all exposed ports, each at some port of the host
+    #[arg(short = 'P', long)]
+    publish_all: bool,
     /// When to ask the registry for the image: always, missing (default), never, or newer
     #[arg(
         long,
@@ -275,6 +284,9 @@ impl ContainerOptions {
             shm_size: self.shm_size.as_deref().map(options::shm_size).transpose()?,
             init: self.init,
             network: option(given(&self.network), options::network)?,
+            publish: all(&self.publish, options::publish)?.into_iter().flatten().collect(),
+            publish_all: self.publish_all,
+            expose: all(&self.expose, options::expose)?.into_iter().flatten().collect(),
             pid: option(given(&self.pid), options::pid)?,
             ipc: option(given(&self.ipc), options::ipc)?,
             uts: option(given(&self.uts), options::uts)?,

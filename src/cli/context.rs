@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::failure::Failure;
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::container::run::Expected;
+use crate::engine::container::run::{Expected, Guess};
 
 /// Lives until the process ends: what is in it needs no goodbye of its own but [`Context::farewell`].
 #[derive(Debug, Default)]
@@ -45,8 +45,8 @@ impl Context {
     }
 
     /// Starts the shim of a container to be.
-    pub(super) fn expect_container(&self, own_network: bool) {
-        let expected = self.config().ok().and_then(|config| Expected::soon(config, own_network).ok());
+    pub(super) fn expect_container(&self, guess: Guess) {
+        let expected = self.config().ok().and_then(|config| Expected::soon(config, guess).ok());
         *self.expected.borrow_mut() = expected;
     }
 
@@ -56,10 +56,10 @@ impl Context {
     }
 
     /// The container that was expected, or one that is from now on.
-    pub(super) fn expected_container(&self, own_network: bool) -> Result<Expected, Failure> {
+    pub(super) fn expected_container(&self, guess: Guess) -> Result<Expected, Failure> {
         match self.expected.take() {
             Some(expected) => Ok(expected),
-            None => Ok(Expected::soon(self.config()?, own_network)?),
+            None => Ok(Expected::soon(self.config()?, guess)?),
         }
     }
 

@@ -39,6 +39,7 @@ mod logs;
 mod man;
 mod manifest;
 mod output;
+mod port;
 mod progress;
 mod prune;
 mod ps;

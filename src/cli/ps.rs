@@ -11,7 +11,7 @@ use super::context::Context;
 use super::failure::Outcome;
 use super::table::{Column, Listing};
 use super::template::{self, Row};
-use super::{complete, human, images, output, unbuilt};
+use super::{complete, human, images, output, port, unbuilt};
 use crate::engine::container::ps::{self, Query, Status, Summary};
 use crate::error::ExitStatus;
 
@@ -149,7 +149,7 @@ impl Row for Line<'_> {
             "Command" => format!("\"{}\"", cut(command_line(&row.command), 20)),
             "CreatedAt" => human::go_time(row.created),
             "RunningFor" => format!("{} ago", human::since(row.created, now)),
-            "Ports" => String::new(),
+            "Ports" => port::column(row),
             "State" => state(row.status).to_owned(),
             "Status" => status(row, now),
             "Size" => size(row),
@@ -233,6 +233,8 @@ mod tests {
             labels: [("com.x".to_owned(), "y".to_owned())].into(),
             mounts: vec!["/home/somebody/project".into()],
             network: "none".into(),
+            ports: Vec::new(),
+            exposed: Vec::new(),
             size: Some(ps::Size { writable: 1090, total: 117_000_000 }),
         }
     }

@@ -13,7 +13,7 @@ use super::failure::{Failure, Outcome, checked_keys, warn};
 use super::{output, unbuilt};
 use crate::engine;
 use crate::engine::container::attach::{Attach, Ending};
-use crate::engine::container::run::RunOptions;
+use crate::engine::container::run::{Guess, RunOptions};
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
@@ -58,11 +58,16 @@ impl Verb for Run {
     const EXIT: Exit = Exit::Container;
     const UNBUILT: &'static [unbuilt::Flag] = unbuilt::CREATE;
 
-    /// Nearly every `run` makes a container. Where `host` is among the words, it is most likely the network.
+    /// Nearly every `run` makes a container, and a word that ends with one of these is most likely its network.
     fn ahead(context: &Context, words: &[OsString]) {
         let any = |meant: fn(&[u8]) -> bool| words.iter().any(|w| meant(w.as_encoded_bytes()));
         if !words.is_empty() && !any(|w| w == b"--help") {
-            context.expect_container(!any(|w| w.ends_with(b"host")));
+            let guess = match () {
+                () if any(|w| w.ends_with(b"host")) => Guess::Nothing,
+                () if any(|w| w.ends_with(b"none")) => Guess::Empty,
+                () => Guess::Slirp,
+            };
+            context.expect_container(guess);
         }
     }
 
@@ -88,7 +93,7 @@ impl Verb for Run {
             options.pull_image(context, &request)?;
         }
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
-        let shim = context.expected_container(!request.network.is_host())?;
+        let shim = context.expected_container(request.network.guess())?;
         let (id, ending) = engine::container::run::run(
             shim,
             context.engine()?,

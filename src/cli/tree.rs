@@ -5,8 +5,8 @@ use clap::Command;
 use super::command::{Spec, Verb, with_help};
 use super::{
     attach, commit, completion, cp, create, df, diff, dispatch, exec, export, history, image_tree, images,
-    import, info, inspect, kill, load, login, logout, logs, man, manifest, prune, ps, pull, push, restart,
-    rm, rmi, run, save, search, start, stop, system, tag, version, wait,
+    import, info, inspect, kill, load, login, logout, logs, man, manifest, port, prune, ps, pull, push,
+    restart, rm, rmi, run, save, search, start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -51,6 +51,7 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<rm::Rm>("rm", &[]),
     entry::<ps::Ps>("ps", &[]),
     entry::<logs::Logs>("logs", &[]),
+    entry::<port::Port>("port", &[]),
     entry::<inspect::Inspect>("inspect", &[]),
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),
@@ -95,6 +96,7 @@ static CONTAINER: &[Entry] = &[
     entry::<rm::Rm>("rm", &["remove"]),
     entry::<ps::Ps>("ls", &["list", "ps"]),
     entry::<logs::Logs>("logs", &[]),
+    entry::<port::Port>("port", &[]),
     entry::<inspect::InspectContainer>("inspect", &[]),
     entry::<wait::Wait>("wait", &[]),
     entry::<exec::Exec>("exec", &[]),

@@ -14,7 +14,9 @@ pub(super) fn find(table: &'static [Flag], flag: &str) -> Option<Flag> {
 
 pub(super) fn failure(what: &str) -> Failure {
     let hint = match what {
-        "--publish" | "-p" | "--publish-all" | "-P" => "`--network host` shares the host's ports",
+        "--mac-address" => {
+            "the container's interface carries IP packets, without Ethernet frames and their addresses"
+        }
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
@@ -81,7 +83,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "pause",
     "plugin",
     "pod",
-    "port",
     "prune",
     "rename",
     "secret",
@@ -122,7 +123,6 @@ pub(super) static CREATE: &[Flag] = &[
     "--device-write-bps",
     "--device-write-iops",
     "--domainname",
-    "--expose",
     "--gpus",
     "--health-cmd",
     "--health-interval",
@@ -151,10 +151,6 @@ pub(super) static CREATE: &[Flag] = &[
     "--no-healthcheck",
     "--oom-kill-disable",
     "--pids-limit",
-    "--publish",
-    "-p",
-    "--publish-all",
-    "-P",
     "--restart",
     "--runtime",
     "--storage-opt",
@@ -255,6 +251,7 @@ pub(super) static PS: &[Flag] =
 pub(super) static LOGS: &[Flag] = &["--details", "--color", "--latest", "-l", "--names"];
 pub(super) static WAIT: &[Flag] =
     &["--condition", "--exit-first-match", "--ignore", "--interval", "-i", "--latest", "-l"];
+pub(super) static PORT: &[Flag] = &["--all", "-a", "--latest", "-l"];
 pub(super) static LATEST: &[Flag] = &["--latest", "-l"];
 /// podman's.
 pub(super) static COMMIT: &[Flag] = &["--format", "-f", "--iidfile", "--include-volumes", "-s", "--squash"];

@@ -34,6 +34,9 @@ pub enum Error {
     /// The image is in use, or has other names. The words are docker's.
     #[error("conflict: {0}")]
     ImageConflict(String),
+    /// The words are docker's.
+    #[error("no public port '{port}' published for {container}")]
+    NotPublished { port: String, container: String },
     /// Binary data would go to a terminal, or is expected from one.
     #[error("{0}")]
     Terminal(&'static str),

@@ -9,6 +9,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Snapshotter;
+use crate::shim::Guess;
+use crate::shim::network::{Publish, Slirp};
+use crate::store::container::network::Protocol;
 
 /// What `create` and `run` were asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -44,6 +47,11 @@ pub struct CreateRequest {
     pub shm_size: Option<u64>,
     pub init: bool,
     pub network: NetworkMode,
+    pub publish: Vec<Publish>,
+    /// Publish every exposed port that `publish` does not have, each at some port of the host's.
+    pub publish_all: bool,
+    /// Ports that the user exposes besides the image.
+    pub expose: Vec<(u16, Protocol)>,
     pub pid: NamespaceMode,
     pub ipc: NamespaceMode,
     pub uts: NamespaceMode,
@@ -56,7 +64,7 @@ pub struct CreateRequest {
     pub snapshotter: Option<Snapshotter>,
     /// `os/arch[/variant]`.
     pub platform: Option<String>,
-    /// `NAME:IP` pairs for `/etc/hosts`.
+    /// `NAME:IP` pairs for `/etc/hosts`; the address may be `host-gateway`.
     pub add_hosts: Vec<(String, String)>,
     pub dns: Vec<String>,
     pub dns_search: Vec<String>,
@@ -148,18 +156,37 @@ pub struct Ulimit {
     pub hard: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// `--network`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NetworkMode {
-    #[default]
+    /// A namespace of its own, whose packets become sockets of the host's.
+    Slirp(Slirp),
     None,
     Host,
+    /// That of another container: its name or id, as typed; resolved at each start.
+    Container(String),
+}
+
+impl Default for NetworkMode {
+    fn default() -> Self {
+        Self::Slirp(Slirp::default())
+    }
 }
 
 impl NetworkMode {
-    /// Whether the container has no network namespace of its own.
-    pub fn is_host(self) -> bool {
-        self == Self::Host
+    /// Whether the container has a network namespace of its own.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Slirp(_) | Self::None)
+    }
+
+    /// What a shim may prepare before it knows the container.
+    pub fn guess(&self) -> Guess {
+        match self {
+            Self::Slirp(_) => Guess::Slirp,
+            Self::None => Guess::Empty,
+            Self::Host | Self::Container(_) => Guess::Nothing,
+        }
     }
 }
 

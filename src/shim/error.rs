@@ -12,7 +12,13 @@ pub enum Error {
     Protocol { peer: &'static str, reason: &'static str },
     /// The shim understood and could not; `status` is 125, 126, 127 or 1.
     #[error("{message}")]
-    Refused { status: ExitStatus, message: String, hint: Option<String> },
+    Refused {
+        status: ExitStatus,
+        message: String,
+        hint: Option<String>,
+        /// See [`super::protocol::Failure`].
+        taken: Option<super::protocol::TakenPort>,
+    },
     /// A `--detach-keys` that means nothing.
     #[error("invalid detach keys `{keys}`: {reason}")]
     DetachKeys { keys: String, reason: &'static str },

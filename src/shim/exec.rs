@@ -72,6 +72,8 @@ fn process_stdio(stdio: Vec<OwnedFd>, request: &ExecRequest) -> Result<ProcessSt
     }
     match <[OwnedFd; 3]>::try_from(stdio) {
         Ok([stdin, stdout, stderr]) => Ok(ProcessStdio::Pipes { stdin: Some(stdin), stdout, stderr }),
-        Err(_) => Err(Failure { status: 125, message: "exec came without stdio".into(), hint: None }),
+        Err(_) => {
+            Err(Failure { status: 125, message: "exec came without stdio".into(), hint: None, taken: None })
+        }
     }
 }

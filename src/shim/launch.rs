@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use oci_spec::runtime::Spec;
 
+pub use super::network::{Publish, Slirp};
 use crate::snapshot::{Recipe, Snapshotter};
+use crate::store::container::network::{Addresses, Protocol};
 
 /// All that a start needs, as a file in memory: it may be larger than a packet.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,6 +43,14 @@ pub struct Launch {
     pub host_pids: bool,
     /// Where compiled filters are remembered.
     pub cache: PathBuf,
+    /// The network in user space, where the container has one.
+    #[serde(default)]
+    pub network: Option<Slirp>,
+    #[serde(default)]
+    pub publish: Vec<Publish>,
+    /// Ports that are said to be served, published or not.
+    #[serde(default)]
+    pub expose: Vec<(u16, Protocol)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +82,10 @@ pub struct Start {
     pub join_ipc: Option<Peer>,
     pub join_uts: Option<Peer>,
     pub join_network: Option<Peer>,
+    /// Of the network in user space, chosen in the light of the host's present routes.
+    pub addresses: Option<Addresses>,
+    /// Files of the container whose text is another one than when the container was made, by their path.
+    pub texts: BTreeMap<String, String>,
     /// The container's name at this start, for its event.
     pub name: String,
 }

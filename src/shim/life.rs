@@ -15,23 +15,26 @@ use super::exec::{self, Execs};
 use super::files::{self, FileServer};
 use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
+use super::network;
+use super::network::ahead::{self, Made};
+use super::network::process::{Carrier, Given};
 use super::protocol::{self, Failure, Reply};
 use super::server::{self, FirstClient, Running, Stdio};
 use super::spawn::{refused, refused_by_store};
 use super::waiting::Ready;
+use crate::runtime::from_spec::annotation;
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
-use crate::runtime::plan::{HostEntry, HostEntryKind, Plan, Rootfs};
+use crate::runtime::plan::{HostEntry, HostEntryKind, Namespace, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
-use crate::store::container::{Exit, ShimState, ended};
+use crate::store::container::{Exit, Network, ShimState, ended};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
-use crate::sys::link::NewNamespace;
 use crate::sys::process::{self, Child};
-use crate::sys::{self, Context};
+use crate::sys::{self, Context, tun};
 
 type Result<T> = std::result::Result<T, Failure>;
 
@@ -59,6 +62,8 @@ struct Started {
     child: Child,
     /// Who serves its files, where they are not the kernel's business.
     files: Option<Child>,
+    /// Who carries its packets, where it has a network.
+    carrier: Option<Carrier>,
     /// Its mount namespace: held, so that whoever waits for its end does not wait for all the unmounting.
     mounts: Option<OwnedFd>,
     stdio: Stdio,
@@ -88,42 +93,43 @@ impl Shim {
     }
 
     fn start_container(&mut self, bundle: Bundle) -> Result<Started> {
-        let Bundle { start, launch, spec } = bundle;
+        let Bundle { start, launch, mut spec } = bundle;
+        replace_texts(&mut spec, &start);
         let mounts = self.mount_plan(&launch)?;
         let facts = Facts { rootfs: rootfs_of(&mounts), tty_gid: self.ready.tty_gid, seccomp: None };
         let Planned { mut plan, mut warnings } =
             Plan::from_spec(&spec, facts).map_err(|e| refused("carry out the container's settings", &e))?;
         let filter = filter(&launch, plan.process.capabilities.permitted)?;
         plan.process.seccomp.clone_from(&filter);
-        if plan.namespaces.pid == crate::runtime::plan::Namespace::Host {
+        if plan.namespaces.pid == Namespace::Host {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = stdio(&launch, &start)?;
-        let network = self.ready.network.take().map(NewNamespace::finish).transpose();
-        let network = network.map_err(|e| explain_namespace(&e))?;
-        // It was made on a guess.
-        let network = network.filter(|_| plan.namespaces.network == crate::runtime::plan::Namespace::New);
+        let Networked { made, carried } = self.network(&plan, &launch, &start)?;
         let (root, files) = files_of(&mounts)?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings = Surroundings {
             attach: self.layout.staging_dir(),
             root,
-            joins: joins(&start, network)?,
+            joins: joins(&start, made)?,
             stdio: theirs,
         };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
-        let state = self.write_started(&child)?;
+        let state = self.write_started(&child, network_state(&plan, &launch, carried.as_ref()))?;
         // What no mount waits for is done while the first process makes them.
         let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
+        let kill = || {
+            let _ = process::signal(&child.pidfd, libc::SIGKILL);
+            let _ = process::wait_pid(child.pid);
+        };
+        let carrier = carried.map(Carrier::start).transpose().map_err(|e| refused("start the network", &e));
+        let carrier = carrier.inspect_err(|_| kill())?;
         let mounts = process::namespace(child.pid, "mnt").ok();
         let log = Writer::open(&self.dir).map_err(|e| refused("open the log", &e))?;
         // Those whose pid namespace it joins can hold it up.
-        let joined = plan.namespaces.pid == crate::runtime::plan::Namespace::Joined;
+        let joined = plan.namespaces.pid == Namespace::Joined;
         let master =
-            await_exec(&talk, &mut warnings, joined.then_some(exec::PATIENCE)).inspect_err(|_| {
-                let _ = process::signal(&child.pidfd, libc::SIGKILL);
-                let _ = process::wait_pid(child.pid);
-            })?;
+            await_exec(&talk, &mut warnings, joined.then_some(exec::PATIENCE)).inspect_err(|_| kill())?;
         let stdio = match (ours, master) {
             (OurStdio::Pipes { stdin, stdout, stderr }, _) => Stdio::Pipes { stdin, stdout, stderr },
             (OurStdio::Terminal, Some(master)) => Stdio::Pty { master, stdin: launch.stdin },
@@ -134,6 +140,7 @@ impl Shim {
         Ok(Started {
             child,
             files,
+            carrier,
             mounts,
             stdio,
             first,
@@ -148,6 +155,31 @@ impl Shim {
         })
     }
 
+    /// The network namespace, and what is needed to carry its packets.
+    fn network(&mut self, plan: &Plan, launch: &Launch, start: &Start) -> Result<Networked> {
+        let guessed = self.ready.network.take();
+        if plan.namespaces.network != Namespace::New {
+            ahead::forget(guessed);
+            return Ok(Networked { made: None, carried: None });
+        }
+        let slirp = launch.network.as_ref();
+        let addresses = slirp.map(|slirp| start.addresses.unwrap_or_else(|| network::choose(slirp)));
+        let ports = if slirp.is_some() { network::open(&launch.publish)? } else { Vec::new() };
+        let wanted = slirp.zip(addresses.as_ref());
+        let Made { namespace, tun } = ahead::settle(guessed, wanted).map_err(|e| explain_network(&e))?;
+        let kept = namespace.try_clone().map_err(|e| refused("keep the network namespace", &e))?;
+        let carried = tun.zip(slirp.zip(addresses));
+        let carried = carried.map(|(tun, (slirp, addresses))| Given {
+            tun,
+            namespace: kept,
+            slirp: slirp.clone(),
+            addresses,
+            hostname: plan.hostname.clone().unwrap_or_default(),
+            ports,
+        });
+        Ok(Networked { made: Some(namespace), carried })
+    }
+
     fn mount_plan(&self, launch: &Launch) -> Result<MountPlan> {
         let (recipe, snapshotter) = (&launch.recipe, launch.snapshotter);
         let plan = snapshot::plan(&self.layout, recipe, &self.dir, snapshotter, launch.auto_remove);
@@ -158,7 +190,7 @@ impl Shim {
     }
 
     /// Written before the program may run, so that no running program is unknown.
-    fn write_started(&self, child: &Child) -> Result<ShimState> {
+    fn write_started(&self, child: &Child, network: Option<Network>) -> Result<ShimState> {
         let own = std::process::id();
         let state = ShimState {
             boot_id: self.ready.boot_id.clone(),
@@ -168,6 +200,7 @@ impl Shim {
             init_start: process::start_time(child.pid).unwrap_or_default(),
             started: Some(Timestamp::now()),
             exit: None,
+            network,
         };
         self.layout.write_state(&self.id, &state).map_err(|e| refused_by_store(&e))?;
         Ok(state)
@@ -183,6 +216,7 @@ impl Shim {
         let Started {
             child,
             files,
+            mut carrier,
             mounts,
             stdio,
             first,
@@ -203,8 +237,17 @@ impl Shim {
             let stdin_once = launch.stdin_once;
             let needs = files.as_ref().map(|f| f.pidfd.try_clone()).transpose();
             let needs = needs.map_err(|e| refused("keep the pidfd", &e))?;
-            let running =
-                Running { pidfd, needs, stdio, listener, first, log, handler: &mut execs, stdin_once };
+            let running = Running {
+                pidfd,
+                needs,
+                carrier: carrier.as_mut(),
+                stdio,
+                listener,
+                first,
+                log,
+                handler: &mut execs,
+                stdin_once,
+            };
             server::serve(running).map_err(|e| refused("serve the container", &e))
         });
         if ended.is_err() {
@@ -213,7 +256,12 @@ impl Shim {
             let _ = process::wait_pid(child.pid);
         }
         let code = ended.as_ref().map_or(137, |ended| i32::from(ended.status.code()));
-        end_stragglers(&execs, files.as_ref());
+        let served: Vec<u32> = files.iter().map(|f| f.pid).chain(carrier.iter().map(Carrier::pid)).collect();
+        end_stragglers(&execs, &served);
+        // Whoever hears of the end may have its ports.
+        if carrier.as_ref().is_some_and(Carrier::holds_ports) {
+            carrier.take().into_iter().for_each(Carrier::end);
+        }
         let exit = Exit {
             code,
             signal: ended.as_ref().ok().and_then(|e| e.status.signal()),
@@ -230,6 +278,7 @@ impl Shim {
             let _ = rustix::process::nice(CLEARING_UP);
             rustix::thread::sched_yield();
         }
+        carrier.into_iter().for_each(Carrier::end);
         drop(mounts);
         if let Some(files) = files {
             end_of(&files);
@@ -347,13 +396,13 @@ enum OurStdio {
 }
 
 /// With the host's pid namespace the first process's end is not that of the others: they became our children.
-fn end_stragglers(execs: &Execs<'_>, files: Option<&Child>) {
-    if execs.namespaces.pid != crate::runtime::plan::Namespace::Host {
+fn end_stragglers(execs: &Execs<'_>, served: &[u32]) {
+    if execs.namespaces.pid != Namespace::Host {
         return;
     }
     while let Ok(mut children) = process::children() {
-        // It has still to write what the kernel has not handed over.
-        children.retain(|child| files.is_none_or(|f| f.pid != *child));
+        // They have still to write, and to send, what the kernel has not handed over.
+        children.retain(|child| !served.contains(child));
         for child in &children {
             let _ = process::kill(*child, libc::SIGKILL);
         }
@@ -379,6 +428,44 @@ fn await_exec(
             News::Failed(failure) => return Err(failure.into()),
             News::Running => return Ok(master),
         }
+    }
+}
+
+/// What a start has of a network of the container's own.
+struct Networked {
+    made: Option<OwnedFd>,
+    carried: Option<Given>,
+}
+
+fn network_state(plan: &Plan, launch: &Launch, carried: Option<&Given>) -> Option<Network> {
+    let own = plan.namespaces.network == Namespace::New;
+    own.then(|| Network {
+        addresses: carried.map(|c| c.addresses),
+        ports: carried.map(|c| c.ports.iter().map(|p| p.published).collect()).unwrap_or_default(),
+        exposed: launch.expose.clone(),
+    })
+}
+
+/// Texts that are another one at this start.
+fn replace_texts(spec: &mut Spec, start: &Start) {
+    let Some(annotations) = spec.annotations_mut() else { return };
+    for (path, text) in &start.texts {
+        annotations.insert(format!("{}{path}", annotation::TEXT), text.clone());
+    }
+}
+
+/// Without TUN devices there is no network in user space.
+fn explain_network(error: &sys::Error) -> Failure {
+    if error.op() != tun::OPEN {
+        return explain_namespace(error);
+    }
+    Failure {
+        hint: Some(format!(
+            "the default network needs {}, readable and writable by you (as root: modprobe tun); --network none \
+             starts the container without a network, --network host with yours",
+            tun::DEVICE
+        )),
+        ..refused("make the container's network", error)
     }
 }
 
@@ -440,5 +527,5 @@ fn entry_kind(kind: EntryKind) -> HostEntryKind {
 }
 
 fn plain(message: &str) -> Failure {
-    Failure { status: 125, message: message.into(), hint: None }
+    Failure { status: 125, message: message.into(), hint: None, taken: None }
 }

@@ -8,6 +8,7 @@ mod files;
 pub mod launch;
 mod life;
 pub mod log;
+pub mod network;
 pub mod protocol;
 pub mod server;
 mod spawn;
@@ -18,6 +19,7 @@ mod waiting;
 pub use error::{Error, Result};
 pub use files::FileServer;
 pub use life::{files_of, rootfs_of};
+pub use network::ahead::Guess;
 pub use spawn::{Waiting, spawn};
 
 /// `argv[0]` of a shim.

@@ -37,6 +37,7 @@
 
 use std::borrow::Cow;
 use std::io::IoSlice;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,7 @@ use serde::{Deserialize, Serialize};
 use super::error::{Error, Result};
 use crate::error::ExitStatus;
 use crate::runtime::handshake;
+use crate::store::container::network::Protocol;
 use crate::sys::socket::{self, Received};
 use crate::sys::{self, Context};
 
@@ -120,6 +122,16 @@ pub struct Failure {
     pub status: u8,
     pub message: String,
     pub hint: Option<String>,
+    /// The reason is a port of the host's that somebody has: who it is, the client can find out better.
+    #[serde(default)]
+    pub taken: Option<TakenPort>,
+}
+
+/// A port of the host's, at the address that was wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenPort {
+    pub address: SocketAddr,
+    pub protocol: Protocol,
 }
 
 impl From<Failure> for Error {
@@ -130,7 +142,7 @@ impl From<Failure> for Error {
             127 => ExitStatus::NotFound,
             _ => ExitStatus::Failed,
         };
-        Self::Refused { status, message: failure.message, hint: failure.hint }
+        Self::Refused { status, message: failure.message, hint: failure.hint, taken: failure.taken }
     }
 }
 
@@ -141,7 +153,7 @@ impl From<handshake::Failure> for Failure {
             handshake::FailureKind::CannotInvoke => 126,
             handshake::FailureKind::NotFound => 127,
         };
-        Self { status, message: failure.message, hint: failure.hint }
+        Self { status, message: failure.message, hint: failure.hint, taken: None }
     }
 }
 
@@ -336,7 +348,12 @@ impl Failure {
     /// As much of the text as surely fits into a packet, whatever JSON makes of it.
     fn bounded(&self) -> Self {
         let cut = |s: &str| -> String { s.chars().take(2048).collect() };
-        Self { status: self.status, message: cut(&self.message), hint: self.hint.as_deref().map(cut) }
+        Self {
+            status: self.status,
+            message: cut(&self.message),
+            hint: self.hint.as_deref().map(cut),
+            taken: self.taken,
+        }
     }
 }
 
@@ -452,7 +469,7 @@ mod tests {
         let hint = Some("try \"\u{1}\"".to_owned());
         vec![
             Reply::Started { pid: 4_000_000, warnings: vec!["one".into()] },
-            Reply::Failed(Failure { status: 127, message: "no \n such".into(), hint }),
+            Reply::Failed(Failure { status: 127, message: "no \n such".into(), hint, taken: None }),
             Reply::Attached { tty: true },
             Reply::StdinTaken,
             Reply::StdinGone,
@@ -521,8 +538,12 @@ mod tests {
         assert!(Request::decode(&large).is_ok());
         large.push(b'x');
         assert!(Request::decode(&large).is_err());
-        let long =
-            Failure { status: 125, message: "\u{1}".repeat(1 << 20), hint: Some("\"".repeat(1 << 20)) };
+        let long = Failure {
+            status: 125,
+            message: "\u{1}".repeat(1 << 20),
+            hint: Some("\"".repeat(1 << 20)),
+            taken: None,
+        };
         assert!(packet(Reply::Failed(long).encode()).len() <= MAX_PACKET);
     }
 
@@ -531,7 +552,7 @@ mod tests {
         let (ours, theirs) = pair().unwrap();
         send_reply(theirs.as_fd(), &Reply::Started { pid: 42, warnings: Vec::new() }).unwrap();
         assert_eq!(receive_started(ours.as_fd()).unwrap(), (42, Vec::new()));
-        let failure = Failure { status: 126, message: "permission denied".into(), hint: None };
+        let failure = Failure { status: 126, message: "permission denied".into(), hint: None, taken: None };
         send_reply(theirs.as_fd(), &Reply::Failed(failure)).unwrap();
         let error = receive_started(ours.as_fd()).unwrap_err();
         assert!(matches!(error, Error::Refused { status: ExitStatus::CannotInvoke, .. }), "{error}");

@@ -15,6 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+use super::network::ahead::Guess;
 use super::protocol::{self, Failure, Reply, Request};
 use super::{ROLE, Result};
 use crate::error::{Hint, chain};
@@ -33,24 +34,21 @@ pub(super) const PROGRAM: RawFd = 4;
 pub(super) const USERNS_LOCK: RawFd = 5;
 /// Above all of them.
 const OUT_OF_THE_WAY: RawFd = 16;
-/// What a shim reads of its third argument.
-pub(super) const OWN_NETWORK: &str = "own-network";
-const NO_NETWORK: &str = "no-network";
 
 /// A shim that waits for its container. Dropped, it ends.
 #[derive(Debug)]
 pub struct Waiting(OwnedFd);
 
-/// Starts a shim for the container `id`, which need not exist yet. `own_network`: it will want a network namespace
-/// of its own. Why there is no shim is told by [`Waiting::launch`].
-pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Waiting> {
+/// Starts a shim for the container `id`, which need not exist yet, and which will most likely want the network of
+/// `guess`. Why there is no shim is told by [`Waiting::launch`].
+pub fn spawn(layout: &Layout, id: &ContainerId, guess: Guess) -> Result<Waiting> {
     let (ours, theirs) = protocol::pair()?;
     // The shim is nobody's child for long: this command ends, or does not wait for it.
     let Child { .. } = vfork::spawn(&mut || {
         // Out of the way of the numbers that are laid out for the shim: what fails after that is told as well.
         let client = rustix::io::fcntl_dupfd_cloexec(&theirs, OUT_OF_THE_WAY);
         let client = client.as_ref().unwrap_or(&theirs);
-        let own = Newborn { layout, id, own_network, client };
+        let own = Newborn { layout, id, guess, client };
         match own.become_shim(Patience::None) {
             Ok(WouldWait) => own.wait_elsewhere(),
             Err(failure) => own.fail(failure),
@@ -63,7 +61,7 @@ pub fn spawn(layout: &Layout, id: &ContainerId, own_network: bool) -> Result<Wai
 struct Newborn<'a> {
     layout: &'a Layout,
     id: &'a ContainerId,
-    own_network: bool,
+    guess: Guess,
     client: &'a OwnedFd,
 }
 
@@ -90,7 +88,7 @@ impl Newborn<'_> {
 
     /// Returns only when there is no shim.
     fn become_shim(&self, patience: Patience) -> std::result::Result<WouldWait, Failure> {
-        let Self { layout, id, own_network, client } = self;
+        let Self { layout, id, guess, client } = self;
         process::leave_terminal().map_err(|e| refused("leave the terminal", &e))?;
         let entered = userns::enter_shared(layout.root(), patience).map_err(|e| refused_by_store(&e))?;
         let (writers, lock) = match entered {
@@ -103,7 +101,7 @@ impl Newborn<'_> {
             keep_capabilities_across_exec().map_err(|e| refused("keep capabilities", &e))?;
         }
         let program = sys::program::own_program().map_err(|e| refused("prepare to execute kelp", &e))?;
-        let args = arguments(layout, id, *own_network, &writers)?;
+        let args = arguments(layout, id, *guess, &writers)?;
         let program = lay_out(&program, client, lock.as_ref()).map_err(|e| refused("hand over", &e))?;
         Err(refused("execute kelp as a shim", &process::exec_fd(&program, &args, &[])))
     }
@@ -143,16 +141,16 @@ pub(super) fn settle_capabilities() -> sys::Result<()> {
     rustix::thread::set_capabilities(None, sets).op("capset")
 }
 
-/// The store's root, the container's id, whether a network namespace is wanted, and the pids of the processes that write the id maps.
+/// The store's root, the container's id, which network is guessed, and the pids of the processes that write the id
+/// maps.
 fn arguments(
     layout: &Layout,
     id: &ContainerId,
-    own_network: bool,
+    guess: Guess,
     writers: &[u32],
 ) -> std::result::Result<Vec<CString>, Failure> {
-    let network = if own_network { OWN_NETWORK } else { NO_NETWORK };
     let mut words =
-        vec![OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str()), OsStr::new(network)];
+        vec![OsStr::new(ROLE), layout.root().as_os_str(), OsStr::new(id.as_str()), OsStr::new(guess.word())];
     let pids: Vec<String> = writers.iter().map(u32::to_string).collect();
     words.extend(pids.iter().map(OsStr::new));
     let word =
@@ -178,13 +176,13 @@ fn lay_out(program: &OwnedFd, client: &OwnedFd, lock: Option<&OwnedFd>) -> sys::
 }
 
 pub(super) fn refused(doing: &str, cause: &dyn std::error::Error) -> Failure {
-    Failure { status: 125, message: format!("cannot {doing}: {}", chain(cause)), hint: None }
+    Failure { status: 125, message: format!("cannot {doing}: {}", chain(cause)), hint: None, taken: None }
 }
 
 fn refused_text(text: &str) -> Failure {
-    Failure { status: 125, message: text.into(), hint: None }
+    Failure { status: 125, message: text.into(), hint: None, taken: None }
 }
 
 pub(super) fn refused_by_store(error: &store::Error) -> Failure {
-    Failure { status: 125, message: chain(error), hint: error.hint() }
+    Failure { status: 125, message: chain(error), hint: error.hint(), taken: None }
 }

@@ -7,13 +7,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use super::life::{Shim, explain_namespace};
+use super::network::ahead::{self, Ahead, Guess};
 use super::protocol::{self, Failure, Reply, Request};
 use super::spawn::{self, refused, refused_by_store};
 use crate::store::Layout;
 use crate::store::container::boot_id;
 use crate::store::id::ContainerId;
 use crate::store::userns::Pending;
-use crate::sys::link::{self, NewNamespace};
 use crate::sys::{self, process, signal};
 
 /// What a shim knows from birth.
@@ -26,7 +26,7 @@ pub(super) struct Newborn {
     writers: Vec<u32>,
     /// Held while a fresh user namespace waits to be published.
     userns_lock: Option<OwnedFd>,
-    own_network: bool,
+    guess: Guess,
     client: OwnedFd,
     /// Held until the end, see [`spawn::PROGRAM`].
     program: OwnedFd,
@@ -40,8 +40,8 @@ pub(super) struct Ready {
     pub started: u64,
     /// The group of terminals: docker's 5, tty, where the map has one.
     pub tty_gid: u32,
-    /// Its own network namespace, if it will want one.
-    pub network: Option<NewNamespace>,
+    /// The network namespace that it will want by all appearances.
+    pub network: Option<Ahead>,
 }
 
 impl Newborn {
@@ -49,13 +49,13 @@ impl Newborn {
     pub(super) fn from_args(mut args: impl Iterator<Item = OsString>) -> Option<Self> {
         let root = PathBuf::from(args.next()?);
         let id = args.next()?.into_string().ok()?.parse().ok()?;
-        let own_network = args.next()? == spawn::OWN_NETWORK;
+        let guess = Guess::of_word(args.next()?.to_str()?)?;
         let writers = args.map(|pid| pid.to_str()?.parse().ok()).collect::<Option<_>>()?;
         let client = process::inherited(spawn::FIRST_CLIENT)?;
         let program = process::inherited(spawn::PROGRAM)?;
         // All of them now: a number that was not handed over will soon be something else's.
         let userns_lock = process::inherited(spawn::USERNS_LOCK);
-        Some(Self { layout: Layout::new(root), id, writers, userns_lock, own_network, client, program })
+        Some(Self { layout: Layout::new(root), id, writers, userns_lock, guess, client, program })
     }
 
     /// Waits for the container, and stays with it.
@@ -80,9 +80,8 @@ impl Newborn {
         }
     }
 
-    fn network(&self) -> Result<Option<NewNamespace>, Failure> {
-        let network = self.own_network.then(link::new_namespace).transpose();
-        network.map_err(|e| explain_namespace(&e))
+    fn network(&self) -> Result<Option<Ahead>, Failure> {
+        ahead::begin(self.guess).map_err(|e| explain_namespace(&e))
     }
 
     /// A fresh user namespace has its maps from here on, and is there for others to join.
@@ -107,7 +106,7 @@ impl Newborn {
     }
 }
 
-fn ready(network: Option<NewNamespace>) -> Result<Ready, Failure> {
+fn ready(network: Option<Ahead>) -> Result<Ready, Failure> {
     let tty_gid = match sys::userns::IdMap::of_process(std::process::id()) {
         Ok(map) if map.has_gid(5) => 5,
         _ => 0,

@@ -82,6 +82,22 @@ impl Call {
         self
     }
 
+    /// Run by root in the network and mount namespaces of a process, from there as the account that it was for.
+    pub fn inside(mut self, pid: u32) -> Self {
+        let mut words: Vec<OsString> =
+            ["--target", &pid.to_string(), "--net", "--mount"].map(OsString::from).to_vec();
+        words.push(format!("--wdns={}", self.directory.display()).into());
+        if let Some((uid, gid)) = self.ids.take() {
+            let ids = [format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()];
+            words.push("setpriv".into());
+            words.extend(ids.map(OsString::from));
+        }
+        words.push(std::mem::replace(&mut self.program, "nsenter".into()).into());
+        words.append(&mut self.args);
+        self.args = words;
+        self
+    }
+
     /// The command as it can be handed to a process builder, without streams.
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

@@ -6,12 +6,14 @@ mod command;
 mod fixtures;
 mod http;
 mod image;
+pub mod laptop;
 mod others;
 mod processes;
 mod registry;
 mod sandbox;
 #[cfg(test)]
 mod selftest;
+pub mod talk;
 mod terminal;
 mod usage;
 
@@ -19,6 +21,7 @@ pub use command::{Job, Out};
 pub use fixtures::Release;
 pub use http::{Act, Answer, Curt, Server, call};
 pub use image::{BUSYBOX, Image, Layer, digest};
+pub use laptop::Laptop;
 pub use others::Others;
 pub use processes::status_field;
 pub use registry::{Authority, Format, PASSWORD, Packing, Pushed, Registry, USER, pack, token_server};

@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
 
-use super::find;
 use super::stored::Parts;
+use super::{find, network};
 use crate::config;
-use crate::engine::request::{CreateRequest, NamespaceMode, RootfsSource, SeccompChoice};
+use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
 use crate::oci::Platform;
 use crate::shim::launch::{Launch, Seccomp};
 use crate::snapshot::{self, Recipe, Snapshotter};
 use crate::store;
+use crate::store::container::network::Addresses;
 use crate::store::container::{ContainerRecord, Phase, Status};
 use crate::store::id::{ContainerId, Name};
 use crate::store::names;
@@ -56,6 +57,8 @@ pub(super) struct Draft {
     named: bool,
     recipe: Recipe,
     snapshotter: Snapshotter,
+    /// Chosen just now, so the start need not do it again.
+    pub addresses: Option<Addresses>,
     pub warnings: Vec<String>,
 }
 
@@ -69,13 +72,17 @@ impl Draft {
         let origin = Origin::find(engine, &request)?;
         let config = origin.config.as_ref();
         let ids = userns::id_map(&engine.store)?;
-        let mut place = place(&id, &ids);
+        let mut place = place(&id, &ids, &request);
         for (mode, path) in [
             (&request.pid, &mut place.join_pid),
             (&request.ipc, &mut place.join_ipc),
             (&request.uts, &mut place.join_uts),
         ] {
             *path = joined_later(engine, mode)?;
+        }
+        if let NetworkMode::Container(name) = &request.network {
+            let mode = NamespaceMode::Container(name.clone());
+            place.join_network = joined_later(engine, &mode)?;
         }
         let built = spec::build(&request, config, &place)?;
         let command = spec::command(&request, config)?;
@@ -104,13 +111,14 @@ impl Draft {
         record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
         let mut warnings = weakness(&ids)?;
         warnings.extend(makeshift(engine, &request, snapshotter, &origin.layers));
+        warnings.extend(network::unpublished(&request));
         warnings.extend(origin.foreign.map(|made_for| {
             format!(
                 "the image is for {made_for}, this machine is {}, and no --platform was asked for",
                 Platform::host()
             )
         }));
-        Ok(Self { named, recipe, snapshotter, warnings, record, request })
+        Ok(Self { named, recipe, snapshotter, addresses: place.addresses, warnings, record, request })
     }
 
     /// Makes the container exist in `phase`; `last` has the last word on its directory while nobody sees it.
@@ -283,11 +291,18 @@ fn launch_of(
         image: record.image.clone(),
         labels: record.labels.clone(),
         host_pids: request.pid == NamespaceMode::Host,
+        network: match &request.network {
+            NetworkMode::Slirp(slirp) => Some(slirp.clone()),
+            _ => None,
+        },
+        publish: network::publish(request, config)?,
+        expose: network::exposed(request, config),
     })
 }
 
-pub(super) fn place(id: &ContainerId, ids: &userns::IdMap) -> Place {
+pub(super) fn place(id: &ContainerId, ids: &userns::IdMap, request: &CreateRequest) -> Place {
     let mut place = Place::new(id.as_str());
+    place.addresses = network::addresses(request);
     place.largest_gid = ids.gids.iter().map(|e| e.inside.saturating_add(e.count - 1)).max();
     place
 }
@@ -295,7 +310,8 @@ pub(super) fn place(id: &ContainerId, ids: &userns::IdMap) -> Place {
 /// Whether the spec depends on a process that only `start` knows.
 pub(super) fn joins(request: &CreateRequest) -> bool {
     let modes = [&request.pid, &request.ipc, &request.uts];
-    modes.iter().any(|mode| matches!(mode, NamespaceMode::Container(_)))
+    matches!(request.network, NetworkMode::Container(_))
+        || modes.iter().any(|mode| matches!(mode, NamespaceMode::Container(_)))
 }
 
 /// The other container must exist; whose process it is then, `start` finds out and writes into the spec.

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::engine::request::CreateRequest;
 use crate::engine::{Engine, Error, Result};
 use crate::shim;
+pub use crate::shim::Guess;
 use crate::store::container::Phase;
 use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
@@ -23,12 +24,12 @@ pub struct Expected {
 
 impl Expected {
     /// To be called as soon as it is clear that a container is wanted: becoming a shim takes as long as opening the
-    /// store and making the container do, and a machine has two processors. `own_network`: a guess is good enough.
-    pub fn soon(config: &Config, own_network: bool) -> Result<Self> {
+    /// store and making the container do, and a machine has two processors. `guess`: what its network is by all appearances.
+    pub fn soon(config: &Config, guess: shim::Guess) -> Result<Self> {
         let id = create::new_id()?;
         let layout = Store::locate(&config.store)?;
         let ahead = match layout {
-            Some(layout) => shim::spawn(&layout, &id, own_network).map(|waiting| Some((layout, waiting)))?,
+            Some(layout) => shim::spawn(&layout, &id, guess).map(|waiting| Some((layout, waiting)))?,
             None => None,
         };
         Ok(Self { id, ahead })
@@ -70,7 +71,8 @@ pub fn run(
         return Err(Error::Invalid { what: "cidfile", value: String::new(), reason: e.to_string() });
     }
     let attach = options.attach.as_ref();
-    let launched = start::launch_new(engine, &record, &draft.request, Handover { waiting, life }, attach);
+    let handover = Handover { waiting, life };
+    let launched = start::launch_new(engine, &record, &draft.request, handover, attach, draft.addresses);
     let started = launched.inspect_err(|e| start::forget(engine, &record, e))?;
     if !started.warnings.is_empty() {
         // The container runs: a closed stderr is no reason to end it.

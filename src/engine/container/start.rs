@@ -9,12 +9,13 @@ use oci_spec::runtime::Spec;
 use super::attach::{self, Attach, Ending};
 use super::rm::{self, RmOptions};
 use super::stored::Stored;
-use super::{create, find};
+use super::{create, find, holder, network};
 use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode};
 use crate::engine::{Engine, Error, Result, spec};
 use crate::shim::launch::{Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
-use crate::store::container::{ContainerRecord, Status};
+use crate::store::container::network::Addresses;
+use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
 use crate::store::{Layout, container};
@@ -87,7 +88,7 @@ pub(super) struct Handover {
 
 /// The shim for a container of this request.
 pub(super) fn spawn(layout: &Layout, id: &ContainerId, request: &CreateRequest) -> Result<shim::Waiting> {
-    Ok(shim::spawn(layout, id, !request.network.is_host())?)
+    Ok(shim::spawn(layout, id, request.network.guess())?)
 }
 
 /// Starts a container that exists, and waits until its program runs. `None`: somebody else's shim has it. The caller
@@ -95,7 +96,7 @@ pub(super) fn spawn(layout: &Layout, id: &ContainerId, request: &CreateRequest) 
 fn launch(engine: &Engine, record: &ContainerRecord, attach: Option<&Attach>) -> Result<Option<Started>> {
     let request = Stored::of(record)?.request()?;
     let waiting = spawn(engine.store.layout(), &record.id, &request)?;
-    let bundle = begin(engine, record, &request, attach)?;
+    let bundle = begin(engine, record, &request, attach, None)?;
     // Whoever has just ended may still be clearing up; whoever runs holds the lock for good.
     let Some(life) =
         engine.store.life_lock(&record.id)?.map_or_else(|| wait_for_end(engine, record), |l| Ok(Some(l)))?
@@ -113,8 +114,9 @@ pub(super) fn launch_new(
     request: &CreateRequest,
     shim: Handover,
     attach: Option<&Attach>,
+    addresses: Option<Addresses>,
 ) -> Result<Started> {
-    let bundle = match begin(engine, record, request, attach) {
+    let bundle = match begin(engine, record, request, attach, Some(addresses)) {
         Ok(bundle) => bundle,
         Err(error) => {
             let _ = engine.store.record_failed_start(&record.id, None, &crate::error::chain(&error));
@@ -134,7 +136,8 @@ fn hand_over(
     let socket = shim.waiting.launch(shim.life, bundle)?;
     match protocol::receive_started(socket.as_fd()) {
         Ok((_, warnings)) => Ok(Started { socket, terminal: request.tty, warnings }),
-        Err(shim::Error::Refused { status, message, hint }) => {
+        Err(shim::Error::Refused { status, message, hint, taken }) => {
+            let message = holder::named(engine, message, taken);
             // Why it does not start is what the user has to know; the rest is found by the next command.
             let _ = engine.store.record_failed_start(&record.id, Some(i32::from(status.code())), &message);
             Err(Error::Start { status, message, hint })
@@ -170,11 +173,13 @@ fn wait_for_end(engine: &Engine, record: &ContainerRecord) -> Result<Option<Life
     }
 }
 
+/// What the shim is handed. `fresh`: the container has just been made, with these addresses.
 fn begin(
     engine: &Engine,
     record: &ContainerRecord,
     request: &CreateRequest,
     attach: Option<&Attach>,
+    fresh: Option<Option<Addresses>>,
 ) -> Result<Vec<u8>> {
     let stored = Stored::of(record)?;
     let mut start = Start {
@@ -184,13 +189,19 @@ fn begin(
         ..Start::default()
     };
     make_sources(request)?;
+    start.addresses = fresh.unwrap_or_else(|| network::addresses(request));
     if !create::joins(request) {
+        if fresh.is_none() {
+            start.texts = network::texts(record, request, start.addresses);
+        }
         return stored.bundle(&start, None);
     }
     start.join_pid = peer(engine, &request.pid)?;
     start.join_ipc = peer(engine, &request.ipc)?;
     start.join_uts = peer(engine, &request.uts)?;
-    let spec = joined_spec(engine, record, request, stored.image()?.as_ref(), &start)?;
+    let sharing = network::sharing(engine, record, request)?;
+    start.join_network = sharing.as_ref().map(|s| s.peer);
+    let spec = joined_spec(engine, record, request, stored.image()?.as_ref(), &start, sharing)?;
     stored.bundle(&start, Some(&spec))
 }
 
@@ -213,8 +224,12 @@ fn make_sources(request: &CreateRequest) -> Result<()> {
 fn peer(engine: &Engine, mode: &NamespaceMode) -> Result<Option<Peer>> {
     let NamespaceMode::Container(name) = mode else { return Ok(None) };
     let (other, observed) = find::running(engine, name, "join the namespaces of")?;
-    let found = observed.pid.and_then(|pid| Some(Peer { pid, start: container::process_start(pid)? }));
-    found.map(Some).ok_or_else(|| find::not_running(&other, "join the namespaces of"))
+    process_of(&observed).map(Some).ok_or_else(|| find::not_running(&other, "join the namespaces of"))
+}
+
+pub(super) fn process_of(observed: &Observed) -> Option<Peer> {
+    let pid = observed.pid?;
+    Some(Peer { pid, start: container::process_start(pid)? })
 }
 
 /// The spec names the namespaces that are joined by the pid that their owner has this time.
@@ -224,12 +239,16 @@ fn joined_spec(
     request: &CreateRequest,
     image: Option<&ImageConfig>,
     start: &Start,
+    sharing: Option<network::Sharing>,
 ) -> Result<Spec> {
     let ids = crate::store::userns::id_map(&engine.store)?;
-    let mut place = create::place(&record.id, &ids);
+    let mut place = create::place(&record.id, &ids, request);
+    place.addresses = start.addresses;
+    place.shared = sharing.map(|s| s.texts);
     let path = |peer: &Option<Peer>, name: &str| peer.map(|p| format!("/proc/{}/ns/{name}", p.pid).into());
     place.join_pid = path(&start.join_pid, "pid");
     place.join_ipc = path(&start.join_ipc, "ipc");
     place.join_uts = path(&start.join_uts, "uts");
+    place.join_network = path(&start.join_network, "net");
     spec::build(request, image, &place)
 }

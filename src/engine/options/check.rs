@@ -19,6 +19,7 @@ pub fn check(request: &CreateRequest) -> Result<()> {
             "the host's own root is never written through; leave `:rw` out",
         ));
     }
+    network(request)?;
     // Joined is not the host's, so setting it harms no one outside.
     let own = sysctl::Own {
         network: request.network != NetworkMode::Host,
@@ -29,6 +30,28 @@ pub fn check(request: &CreateRequest) -> Result<()> {
         sysctl::check(name, own).map_err(|e| invalid("sysctl", name, e.to_string()))?;
     }
     Ok(())
+}
+
+/// docker's words where the network is another container's, or there is none that ports could be published from.
+fn network(request: &CreateRequest) -> Result<()> {
+    if !matches!(request.network, NetworkMode::Container(_)) {
+        return Ok(());
+    }
+    let dns = !(request.dns.is_empty() && request.dns_search.is_empty() && request.dns_options.is_empty());
+    let conflicts = [
+        (request.hostname.is_some(), "hostname and the network mode"),
+        (dns, "dns and the network mode"),
+        (!request.add_hosts.is_empty(), "custom host-to-IP mapping and the network mode"),
+        (
+            !request.publish.is_empty() || request.publish_all,
+            "port publishing and the container type network mode",
+        ),
+        (!request.expose.is_empty(), "port exposing and the container type network mode"),
+    ];
+    match conflicts.iter().find(|(conflict, _)| *conflict) {
+        Some((_, what)) => Err(invalid("network", "container", format!("conflicting options: {what}"))),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -49,6 +72,17 @@ mod tests {
         check(&request).unwrap();
         request.network = NetworkMode::Host;
         assert!(check(&request).unwrap_err().to_string().contains("network namespace"));
+    }
+
+    #[test]
+    fn another_containers_network_is_taken_as_it_is() {
+        let joined =
+            CreateRequest { network: NetworkMode::Container("x".into()), ..CreateRequest::default() };
+        check(&joined).unwrap();
+        let named = CreateRequest { hostname: Some("h".into()), ..joined.clone() };
+        assert!(check(&named).unwrap_err().to_string().contains("hostname and the network mode"));
+        let published = CreateRequest { publish_all: true, ..joined };
+        assert!(check(&published).unwrap_err().to_string().contains("port publishing"));
     }
 
     #[test]

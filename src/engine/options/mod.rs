@@ -12,17 +12,21 @@ mod limits;
 mod mounts;
 mod namespaces;
 mod network;
+mod ports;
 mod process;
 mod security;
+mod slirp;
 
 pub use check::check;
 pub use env::{Lookup, annotations, env, labels};
 pub use limits::{oom_score_adj, shm_size, size, sysctls, ulimit};
 pub use mounts::{mount, tmpfs, volume};
-pub use namespaces::{ipc, network, pid, userns, uts};
-pub use network::{add_host, dns, dns_option, dns_search, hostname};
+pub use namespaces::{ipc, pid, userns, uts};
+pub use network::{HOST_GATEWAY, add_host, dns, dns_option, dns_search, hostname};
+pub use ports::{expose, one_port, publish};
 pub use process::{detach_keys, platform, rootfs, signal, stop_signal, user, workdir};
 pub use security::{SecurityOptions, capabilities, security_opts};
+pub use slirp::network;
 
 use super::Error;
 

@@ -1,17 +1,8 @@
-//! `--network`, `--pid`, `--ipc`, `--uts`, `--userns`. A mode of docker's that is not built is an error saying so.
+//! `--pid`, `--ipc`, `--uts`, `--userns`. A mode of docker's that is not built is an error saying so.
 
 use super::invalid;
 use crate::engine::Result;
-use crate::engine::request::{NamespaceMode, NetworkMode, UsernsMode};
-
-/// `none` or `host`.
-pub fn network(mode: &str) -> Result<NetworkMode> {
-    match mode {
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
-        _ => Err(invalid("network", mode, "networks other than none and host are not built yet")),
-    }
-}
+use crate::engine::request::{NamespaceMode, UsernsMode};
 
 fn container(what: &'static str, mode: &str) -> Option<Result<NamespaceMode>> {
     let name = mode.strip_prefix("container:")?;
@@ -67,9 +58,6 @@ mod tests {
 
     #[test]
     fn modes() {
-        assert_eq!(network("host").unwrap(), NetworkMode::Host);
-        assert!(network("bridge").unwrap_err().to_string().contains("not built yet"));
-        assert!(network("container:x").is_err());
         assert_eq!(pid("container:x").unwrap(), NamespaceMode::Container("x".into()));
         assert_eq!(pid("").unwrap(), NamespaceMode::Private);
         assert!(pid("private").is_err());

@@ -6,7 +6,10 @@ use std::net::IpAddr;
 use super::invalid;
 use crate::engine::Result;
 
-/// `NAME:IP` or `NAME=IP`, IPv6 with or without brackets.
+/// In the place of an address: the host, as the container sees it at each start.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
+/// `NAME:IP` or `NAME=IP`, IPv6 with or without brackets; the address may be [`HOST_GATEWAY`].
 pub fn add_host(spec: &str) -> Result<(String, String)> {
     let fail = |reason: &str| invalid("add-host", spec, reason);
     let (name, address) = spec
@@ -14,14 +17,15 @@ pub fn add_host(spec: &str) -> Result<(String, String)> {
         .or_else(|| spec.split_once(':'))
         .filter(|(name, address)| !name.is_empty() && !address.is_empty())
         .ok_or_else(|| fail("bad format for add-host: NAME:IP or NAME=IP is allowed"))?;
-    if address == "host-gateway" {
-        return Err(fail("host-gateway needs the userspace network, which is not built yet"));
+    let sound = |name: &str| name.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+    if !sound(name) {
+        return Err(fail("a host name has no blanks, control characters or `#`"));
+    }
+    if address == HOST_GATEWAY {
+        return Ok((name.to_owned(), address.to_owned()));
     }
     let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     let ip: IpAddr = bare.parse().map_err(|_| fail("invalid IP address in add-host"))?;
-    if !name.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
-        return Err(fail("a host name has no blanks, control characters or `#`"));
-    }
     Ok((name.to_owned(), ip.to_string()))
 }
 
@@ -82,7 +86,8 @@ mod tests {
         for bad in ["a", "a:", ":1.2.3.4", "a:1.2.3", "a\n1.1.1.1 b:1.2.3.4", "a b=1.2.3.4", "#=1.2.3.4"] {
             assert!(add_host(bad).is_err(), "{bad}");
         }
-        assert!(add_host("a:host-gateway").unwrap_err().to_string().contains("not built yet"));
+        assert_eq!(add_host("a:host-gateway").unwrap(), pair("a", "host-gateway"));
+        assert!(add_host("a b:host-gateway").is_err());
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What the container's `/etc/hosts`, `/etc/hostname` and `/etc/resolv.conf` say. Rendering only.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::Place;
+use crate::engine::options::HOST_GATEWAY;
 use crate::engine::request::{CreateRequest, NetworkMode};
+use crate::shim::network::HOST_NAMES;
 
 /// docker's fixed lines.
 const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
@@ -14,39 +16,76 @@ const HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loop
 pub(super) const PATHS: [&str; 3] = ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
 
 /// [`PATHS`] and their texts.
-pub(super) fn texts(request: &CreateRequest, place: &Place) -> [(&'static str, String); 3] {
+pub fn texts(request: &CreateRequest, place: &Place) -> [(&'static str, String); 3] {
     let [hosts, hostname, resolver] = PATHS;
     [
-        (hosts, hosts_file(request, &place.host_hosts)),
+        (hosts, hosts_file(request, place)),
         (hostname, format!("{}\n", super::hostname(request, place))),
-        (resolver, resolv_conf(request, &place.host_resolv_conf)),
+        (resolver, resolv_conf(request, place)),
     ]
 }
 
-/// `/etc/hosts`: docker's lines, or with the host's network its own file (`host`, as text); then `--add-host`.
-pub(super) fn hosts_file(request: &CreateRequest, host: &str) -> String {
-    let mut text = if request.network == NetworkMode::Host { host.to_owned() } else { HOSTS.to_owned() };
+/// `/etc/hosts`: docker's lines, or with the host's network its own file; then the host's names, `--add-host`, and
+/// the container's own name.
+pub(super) fn hosts_file(request: &CreateRequest, place: &Place) -> String {
+    if let Some(shared) = &place.shared {
+        return shared.hosts.clone();
+    }
+    let mut text = match request.network {
+        NetworkMode::Host => place.host_hosts.clone(),
+        _ => HOSTS.to_owned(),
+    };
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    for (name, address) in &request.add_hosts {
+    // Where the network is the host's, the host is on loopback; where there is none, it is nowhere.
+    let gateway = match (&request.network, &place.addresses) {
+        (NetworkMode::Host, _) => Some(Ipv4Addr::LOCALHOST),
+        (_, addresses) => addresses.map(|a| a.ipv4.gateway),
+    };
+    let mut line = |address: &dyn std::fmt::Display, names: &str| {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{address}\t{name}");
+        let _ = writeln!(text, "{address}\t{names}");
+    };
+    if let Some(gateway) = gateway {
+        let given = |name: &&&str| !request.add_hosts.iter().any(|(known, _)| known == **name);
+        let names: Vec<&str> = HOST_NAMES.iter().filter(given).copied().collect();
+        if !names.is_empty() {
+            line(&gateway, &names.join(" "));
+        }
+    }
+    for (name, address) in &request.add_hosts {
+        match (address.as_str(), gateway) {
+            (HOST_GATEWAY, Some(gateway)) => line(&gateway, name),
+            (HOST_GATEWAY, None) => {}
+            (address, _) => line(&address, name),
+        }
+    }
+    if let Some(addresses) = &place.addresses {
+        let name = super::hostname(request, place);
+        line(&addresses.ipv4.address, &name);
+        if let Some(ipv6) = &addresses.ipv6 {
+            line(&ipv6.address, &name);
+        }
     }
     text
 }
 
-/// `/etc/resolv.conf` from the host's (given as text) and the `--dns*` options. Where the network is not the
-/// host's, name servers on loopback are left out: the host's loopback is not the container's. docker then puts in
-/// a public resolver; kelp does not send names to strangers unasked.
-pub(super) fn resolv_conf(request: &CreateRequest, host: &str) -> String {
+/// `/etc/resolv.conf` from the host's and the `--dns*` options. With the network in user space the name server is
+/// kelp's own, which asks the host's of the moment. Without a network, name servers on loopback are left out: the
+/// host's loopback is not the container's.
+pub(super) fn resolv_conf(request: &CreateRequest, place: &Place) -> String {
+    if let Some(shared) = &place.shared {
+        return shared.resolv_conf.clone();
+    }
+    let host = &place.host_resolv_conf;
     let shares_network = request.network == NetworkMode::Host;
     if shares_network
         && request.dns.is_empty()
         && request.dns_search.is_empty()
         && request.dns_options.is_empty()
     {
-        return host.to_owned();
+        return host.clone();
     }
     let values = |keyword: &str| -> Vec<String> {
         let lines = host.lines().filter_map(|line| line.trim().strip_prefix(keyword));
@@ -56,9 +95,10 @@ pub(super) fn resolv_conf(request: &CreateRequest, host: &str) -> String {
         lines.map(|l| l.split_whitespace().map(str::to_owned).collect()).unwrap_or_default()
     };
     let reachable = |address: &String| shares_network || !is_loopback(address);
-    let servers = match request.dns.is_empty() {
-        true => values("nameserver").into_iter().filter(reachable).collect(),
-        false => request.dns.clone(),
+    let servers = match (&place.addresses, request.dns.is_empty()) {
+        (Some(addresses), true) => vec![addresses.ipv4.dns.to_string()],
+        (None, true) => values("nameserver").into_iter().filter(reachable).collect(),
+        (_, false) => request.dns.clone(),
     };
     // The last line counts, as the resolver has it.
     let search = match request.dns_search.as_slice() {

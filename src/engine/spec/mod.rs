@@ -28,6 +28,9 @@ use super::request::{CreateRequest, NamespaceMode, NetworkMode};
 use super::{Error, Result, options};
 use crate::runtime::capabilities;
 use crate::runtime::from_spec::annotation;
+use crate::store::container::network::Addresses;
+
+pub use files::texts;
 
 /// docker's PATH where neither image nor user sets one.
 const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -66,8 +69,22 @@ pub struct Place {
     /// `/proc/PID/ns/ipc`; the mount of `/dev/shm` comes from `/proc/PID/root/dev/shm`.
     pub join_ipc: Option<PathBuf>,
     pub join_uts: Option<PathBuf>,
+    /// `/proc/PID/ns/net` of the container that `--network container:X` named.
+    pub join_network: Option<PathBuf>,
+    /// What that container's network files say.
+    pub shared: Option<Shared>,
+    /// Of the network in user space.
+    pub addresses: Option<Addresses>,
     /// The largest group id of the user's map: all up to it may `ping`.
     pub largest_gid: Option<u32>,
+}
+
+/// What a container has from the one whose network it shares.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    pub hostname: String,
+    pub hosts: String,
+    pub resolv_conf: String,
 }
 
 impl Place {
@@ -135,6 +152,7 @@ pub fn command(request: &CreateRequest, image: Option<&Config>) -> Result<Vec<St
 pub fn hostname(request: &CreateRequest, place: &Place) -> String {
     match &request.hostname {
         Some(name) => name.clone(),
+        None if let Some(shared) = &place.shared => shared.hostname.clone(),
         None if request.uts == NamespaceMode::Host || request.network == NetworkMode::Host => {
             place.host_name.clone()
         }
@@ -314,7 +332,8 @@ const CONVENIENT_SYSCTLS: [&str; 2] = [PORT_START, PING_GROUPS];
 /// docker's two defaults, where the network is the container's own, below what the user set.
 fn sysctls(request: &CreateRequest, place: &Place) -> HashMap<String, String> {
     let mut all = HashMap::new();
-    if request.network != NetworkMode::Host {
+    // A joined one has been set up by whom it belongs to.
+    if request.network.is_own() {
         all.insert(PORT_START.to_owned(), "0".to_owned());
         if let Some(largest) = place.largest_gid {
             all.insert(PING_GROUPS.to_owned(), format!("0 {largest}"));
@@ -337,8 +356,13 @@ fn namespaces(request: &CreateRequest, place: &Place) -> Result<Vec<LinuxNamespa
     };
     push(T::Mount, None)?;
     push(T::Cgroup, None)?;
-    if request.network != NetworkMode::Host {
-        push(T::Network, None)?;
+    match &request.network {
+        NetworkMode::Slirp(_) | NetworkMode::None => push(T::Network, None)?,
+        NetworkMode::Host => {}
+        NetworkMode::Container(name) => {
+            let path = place.join_network.clone().ok_or_else(|| Error::NoSuchContainer(name.clone()))?;
+            push(T::Network, Some(path))?;
+        }
     }
     let modes = [
         (T::Pid, &request.pid, &place.join_pid),

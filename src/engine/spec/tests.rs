@@ -164,20 +164,66 @@ fn users_mounts() {
     assert!(Plan::from_spec(&spec, facts).unwrap_err().to_string().contains("/proc"));
 }
 
+fn addresses() -> Addresses {
+    use crate::store::container::network::Link;
+    let ip = |last: u8| std::net::Ipv4Addr::new(10, 0, 2, last);
+    Addresses { ipv4: Link { address: ip(100), prefix: 24, gateway: ip(2), dns: ip(3) }, ipv6: None }
+}
+
+fn resolver_of(request: &CreateRequest, host: &str, addresses: Option<Addresses>) -> String {
+    resolv_conf(request, &Place { host_resolv_conf: host.to_owned(), addresses, ..place() })
+}
+
 #[test]
 fn files_of_etc() {
     let mut request = request(&["x"]);
-    request.add_hosts = vec![("db".into(), "10.0.0.9".into())];
-    let hosts = hosts_file(&request, "ignored\n");
+    request.network = NetworkMode::None;
+    request.add_hosts = vec![("db".into(), "10.0.0.9".into()), ("out".into(), "host-gateway".into())];
+    let hosts = hosts_file(&request, &Place { host_hosts: "ignored\n".into(), ..place() });
     assert!(hosts.starts_with("127.0.0.1\tlocalhost\n") && hosts.ends_with("10.0.0.9\tdb\n"));
     let host = "# c\nnameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver ::1\nsearch a b\noptions edns0\n";
-    assert_eq!(resolv_conf(&request, host), "nameserver 9.9.9.9\nsearch a b\noptions edns0\n");
+    assert_eq!(resolver_of(&request, host, None), "nameserver 9.9.9.9\nsearch a b\noptions edns0\n");
     request.dns = vec!["127.0.0.1".into()];
     request.dns_search = vec![".".into()];
-    assert_eq!(resolv_conf(&request, host), "nameserver 127.0.0.1\noptions edns0\n");
+    assert_eq!(resolver_of(&request, host, None), "nameserver 127.0.0.1\noptions edns0\n");
     let shared = CreateRequest { network: NetworkMode::Host, ..CreateRequest::default() };
-    assert_eq!(resolv_conf(&shared, host), host);
-    assert_eq!(hosts_file(&shared, "1.1.1.1 x"), "1.1.1.1 x\n");
+    assert_eq!(resolver_of(&shared, host, None), host);
+    let hosts = hosts_file(&shared, &Place { host_hosts: "1.1.1.1 x".into(), ..place() });
+    assert_eq!(hosts, "1.1.1.1 x\n127.0.0.1\thost.docker.internal host.containers.internal\n");
+}
+
+#[test]
+fn files_of_the_default_network() {
+    let mut request = request(&["x"]);
+    let at = Place { addresses: Some(addresses()), ..place() };
+    request.add_hosts =
+        vec![("db".into(), "10.0.0.9".into()), ("host.docker.internal".into(), "host-gateway".into())];
+    let hosts = hosts_file(&request, &at);
+    let own = "10.0.2.2\thost.containers.internal\n10.0.0.9\tdb\n10.0.2.2\thost.docker.internal\n\
+               10.0.2.100\t0123456789ab\n";
+    assert!(hosts.ends_with(own), "{hosts}");
+    let host = "nameserver 127.0.0.53\ndomain corp.example\noptions edns0 trust-ad\n";
+    let text = resolver_of(&request, host, Some(addresses()));
+    assert_eq!(text, "nameserver 10.0.2.3\nsearch corp.example\noptions edns0 trust-ad\n");
+    request.dns = vec!["9.9.9.9".into()];
+    assert!(resolver_of(&request, host, Some(addresses())).starts_with("nameserver 9.9.9.9\nsearch"));
+}
+
+#[test]
+fn files_of_a_shared_network_are_the_other_ones() {
+    let mut request = request(&["x"]);
+    request.network = NetworkMode::Container("other".into());
+    let shared = Shared { hostname: "web".into(), hosts: "h\n".into(), resolv_conf: "r\n".into() };
+    let at = Place { join_network: Some("/proc/1/ns/net".into()), shared: Some(shared), ..place() };
+    let plan = plan(&build(&request, None, &at).unwrap());
+    assert_eq!((plan.namespaces.network, plan.hostname.as_deref()), (Namespace::Joined, Some("web")));
+    assert!(plan.sysctls.is_empty());
+    for (path, text) in texts(&request, &at) {
+        let has = |m: &crate::runtime::plan::Mount| {
+            m.target == Path::new(path) && m.source == MountSource::Text(text.clone())
+        };
+        assert!(plan.mounts.iter().any(has), "{path}");
+    }
 }
 
 #[test]

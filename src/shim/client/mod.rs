@@ -114,5 +114,10 @@ fn send(socket: &OwnedFd, request: &Request<'_>) -> Result<()> {
 
 /// What exec on a container that has just ended comes to.
 fn not_running() -> Error {
-    Error::Refused { status: ExitStatus::Failed, message: "the container is not running".into(), hint: None }
+    Error::Refused {
+        status: ExitStatus::Failed,
+        message: "the container is not running".into(),
+        hint: None,
+        taken: None,
+    }
 }

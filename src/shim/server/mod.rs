@@ -42,6 +42,7 @@ use self::execs::Execs;
 use self::stdin::{Fate, Stdin};
 use super::error::Result;
 use super::log::{Stream, Writer};
+use super::network::process::Carrier;
 use super::protocol::{self, Attach, Failure, MAX_DATA, MAX_PACKET, Reply, Request};
 use crate::runtime::handshake::ShimEnd;
 use crate::sys::process::{self, WaitStatus};
@@ -100,6 +101,8 @@ pub struct Running<'a> {
     pub pidfd: OwnedFd,
     /// A process that the container cannot live without: when it ends, the first process is killed.
     pub needs: Option<OwnedFd>,
+    /// Who carries its packets: replaced when it ends, or else the first process is killed.
+    pub carrier: Option<&'a mut Carrier>,
     pub stdio: Stdio,
     /// From [`listen`].
     pub listener: OwnedFd,
@@ -188,6 +191,7 @@ struct Server<'a> {
     pidfd: OwnedFd,
     /// `None` when it has ended, too.
     needs: Option<OwnedFd>,
+    carrier: Option<&'a mut Carrier>,
     /// Set when the first process has been reaped.
     ended: Option<(WaitStatus, Instant)>,
     outputs: Vec<Output>,
@@ -214,6 +218,7 @@ struct Server<'a> {
 enum Source {
     Pidfd,
     Needs,
+    Carrier,
     Listener,
     Output(usize),
     Stdin,
@@ -223,7 +228,7 @@ enum Source {
 
 impl<'a> Server<'a> {
     fn new(running: Running<'a>) -> Result<Self> {
-        let Running { pidfd, needs, stdio, listener, first, log, handler, stdin_once } = running;
+        let Running { pidfd, needs, carrier, stdio, listener, first, log, handler, stdin_once } = running;
         let output = |stream, fd| Output { stream, fd, asleep: false, ended: false };
         let (outputs, pty, stdin) = match stdio {
             Stdio::Pty { master, stdin } => {
@@ -247,6 +252,7 @@ impl<'a> Server<'a> {
         Ok(Self {
             pidfd,
             needs,
+            carrier,
             ended: None,
             outputs,
             pty,
@@ -278,6 +284,7 @@ impl<'a> Server<'a> {
                     self.needs = None;
                     let _ = process::signal(&self.pidfd, libc::SIGKILL);
                 }
+                Source::Carrier => self.replace_carrier(),
                 Source::Listener => self.accept(),
                 Source::Output(at) => self.pump(at),
                 Source::Stdin => self.feed(),
@@ -297,6 +304,7 @@ impl<'a> Server<'a> {
             list.push((Source::Pidfd, self.pidfd.as_fd(), PollFlags::IN));
         }
         list.extend(self.needs.iter().map(|fd| (Source::Needs, fd.as_fd(), PollFlags::IN)));
+        list.extend(self.carrier.iter().map(|c| (Source::Carrier, c.pidfd().as_fd(), PollFlags::IN)));
         if !self.full {
             list.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         }
@@ -349,6 +357,16 @@ impl<'a> Server<'a> {
             self.outputs.iter_mut().for_each(|o| o.asleep = false);
         }
         Ok(ready)
+    }
+
+    fn replace_carrier(&mut self) {
+        if let Some(carrier) = self.carrier.take() {
+            if carrier.renew() {
+                self.carrier = Some(carrier);
+            } else {
+                let _ = process::signal(&self.pidfd, libc::SIGKILL);
+            }
+        }
     }
 
     fn reap(&mut self) -> Result<()> {

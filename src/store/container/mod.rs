@@ -2,6 +2,7 @@
 
 pub mod ended;
 mod lifecycle;
+pub mod network;
 mod place;
 pub(super) mod row;
 mod state;
@@ -12,6 +13,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use self::network::Network;
 #[cfg(doc)]
 use super::Store;
 use super::id::{ContainerId, Name};
@@ -84,6 +86,9 @@ pub struct ShimState {
     pub init_start: u64,
     pub started: Option<Timestamp>,
     pub exit: Option<Exit>,
+    /// Where its network is its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
 }
 
 /// How a container ended.
@@ -112,4 +117,6 @@ pub struct Observed {
     pub exit_code: Option<i32>,
     pub error: String,
     pub oom_killed: bool,
+    /// Of a container that runs, where its network is its own.
+    pub network: Option<Network>,
 }

@@ -149,6 +149,7 @@ fn observed(record: &ContainerRecord, finding: Finding) -> Observed {
             started: state.started,
             finished: None,
             exit_code: None,
+            network: state.network,
             ..base
         },
         Finding::Ended { state, exit, .. } | Finding::Lost { state, exit } => ended(base, &state, exit),
@@ -184,5 +185,6 @@ fn from_row(record: &ContainerRecord) -> Observed {
         exit_code: record.exit_code,
         error: record.error.clone(),
         oom_killed: record.oom_killed,
+        network: None,
     }
 }

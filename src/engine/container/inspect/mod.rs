@@ -3,6 +3,7 @@
 //! Fields of docker's that mean nothing here are left out, never made up. Those of options that are not built say
 //! that nothing was asked for ([`unset`]).
 
+mod network;
 mod unset;
 
 use std::collections::BTreeMap;
@@ -10,13 +11,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use self::network::{HostPort, NetworkSettings};
 use super::ps::{self, Size};
 use super::stored::Stored;
 use crate::engine::request::{
-    CreateRequest, MountRequest, NamespaceMode, Propagation, RootfsSource, SeccompChoice,
+    CreateRequest, MountRequest, NamespaceMode, NetworkMode, Propagation, RootfsSource, SeccompChoice,
 };
 use crate::engine::{Engine, Result};
 use crate::snapshot;
+use crate::store::container::network::Protocol;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::userns;
 
@@ -71,7 +74,7 @@ pub struct State {
 #[serde(rename_all = "PascalCase")]
 pub struct HostConfig {
     pub binds: Vec<String>,
-    pub network_mode: &'static str,
+    pub network_mode: String,
     pub auto_remove: bool,
     pub annotations: BTreeMap<String, String>,
     pub cap_add: Vec<String>,
@@ -97,6 +100,8 @@ pub struct HostConfig {
     pub sysctls: BTreeMap<String, String>,
     pub ulimits: Vec<Ulimit>,
     pub init: bool,
+    pub port_bindings: BTreeMap<String, Vec<HostPort>>,
+    pub publish_all_ports: bool,
     #[serde(flatten)]
     pub unset: unset::HostConfig,
 }
@@ -138,6 +143,8 @@ pub struct Config {
     pub working_dir: String,
     pub entrypoint: Option<Vec<String>>,
     pub labels: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub exposed_ports: BTreeMap<String, network::Empty>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stop_signal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,34 +153,12 @@ pub struct Config {
     pub unset: unset::Config,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct NetworkSettings {
-    pub ports: BTreeMap<String, Vec<String>>,
-    #[serde(rename = "IPAddress")]
-    pub ip_address: &'static str,
-    pub networks: BTreeMap<&'static str, Network>,
-    #[serde(flatten)]
-    pub unset: unset::NetworkSettings,
-}
-
-/// A network without addresses: `none` and `host` have none of their own.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Network {
-    #[serde(rename = "IPAddress")]
-    pub ip_address: &'static str,
-    pub gateway: &'static str,
-    pub mac_address: &'static str,
-    #[serde(flatten)]
-    pub unset: unset::Network,
-}
-
 /// Everything about one container; `with_size` walks its writable layer.
 pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Container> {
     let row = engine.store.find_container(name)?;
     let seen = engine.store.observe(&row)?;
     let request = request(&row)?;
+    let launch = Stored::of(&row)?.launch()?;
     let size = if with_size { Some(size(engine, &row)?) } else { None };
     let (path, args) =
         row.command.split_first().map_or_else(Default::default, |(p, a)| (p.clone(), a.to_vec()));
@@ -191,14 +176,14 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
         log_path: engine.store.container_dir(&row.id).join("log").display().to_string(),
         name: format!("/{}", row.name),
         restart_count: 0,
-        driver: Stored::of(&row)?.launch()?.snapshotter.name(),
+        driver: launch.snapshotter.name(),
         platform: "linux",
         host_config: host_config(&request),
         size_rw: size.map(|s| s.writable),
         size_root_fs: size.map(|s| s.total),
         mounts: request.mounts.iter().map(mount).collect(),
-        config: config(engine, &row, &request),
-        network_settings: network_settings(&request),
+        config: config(engine, &row, &request, &launch.expose),
+        network_settings: network::settings(&request, seen.network.as_ref()),
     })
 }
 
@@ -260,7 +245,12 @@ fn state(seen: &Observed) -> State {
 fn host_config(request: &CreateRequest) -> HostConfig {
     HostConfig {
         binds: request.mounts.iter().filter_map(bind).collect(),
-        network_mode: ps::network(request.network),
+        network_mode: match &request.network {
+            NetworkMode::Container(name) => format!("container:{name}"),
+            own => ps::network(own).to_owned(),
+        },
+        port_bindings: network::bindings(request),
+        publish_all_ports: request.publish_all,
         auto_remove: request.auto_remove,
         annotations: request.annotations.clone(),
         cap_add: request.cap_add.clone(),
@@ -372,7 +362,12 @@ fn mount(mount: &MountRequest) -> Mount {
 }
 
 /// The part of the configuration that image and request make together. The image may be gone: then its part is too.
-fn config(engine: &Engine, row: &ContainerRecord, request: &CreateRequest) -> Config {
+fn config(
+    engine: &Engine,
+    row: &ContainerRecord,
+    request: &CreateRequest,
+    exposed: &[(u16, Protocol)],
+) -> Config {
     let image = row.image_id.as_ref().and_then(|id| engine.store.find_image(id).ok());
     let image: serde_json::Value =
         image.and_then(|image| serde_json::from_str(&image.config).ok()).unwrap_or_default();
@@ -410,18 +405,9 @@ fn config(engine: &Engine, row: &ContainerRecord, request: &CreateRequest) -> Co
         working_dir: request.workdir.clone().unwrap_or_else(|| text("WorkingDir")),
         entrypoint,
         labels: row.labels.clone(),
+        exposed_ports: network::exposed_ports(exposed),
         stop_signal: request.stop_signal.clone().or_else(|| image["StopSignal"].as_str().map(Into::into)),
         stop_timeout: request.stop_timeout,
         unset: unset::Config::default(),
-    }
-}
-
-fn network_settings(request: &CreateRequest) -> NetworkSettings {
-    let network = Network { ip_address: "", gateway: "", mac_address: "", unset: unset::Network::default() };
-    NetworkSettings {
-        ports: BTreeMap::new(),
-        ip_address: "",
-        networks: BTreeMap::from([(ps::network(request.network), network)]),
-        unset: unset::NetworkSettings::default(),
     }
 }

@@ -14,8 +14,6 @@ pub struct HostConfig {
     #[serde(rename = "ContainerIDFile")]
     container_id_file: &'static str,
     log_config: LogConfig,
-    port_bindings: BTreeMap<String, Vec<String>>,
-    publish_all_ports: bool,
     restart_policy: RestartPolicy,
     volume_driver: &'static str,
     volumes_from: Nothing,
@@ -76,8 +74,6 @@ impl Default for HostConfig {
             container_id_file: "",
             // podman's word for the CRI format.
             log_config: LogConfig { kind: "k8s-file", config: BTreeMap::new() },
-            port_bindings: BTreeMap::new(),
-            publish_all_ports: false,
             restart_policy: RestartPolicy { name: "no", maximum_retry_count: 0 },
             volume_driver: "",
             volumes_from: None,
@@ -127,16 +123,6 @@ pub struct NetworkSettings {
     sandbox_key: &'static str,
     #[serde(rename = "EndpointID")]
     endpoint_id: &'static str,
-    gateway: &'static str,
-    #[serde(rename = "GlobalIPv6Address")]
-    global_ipv6_address: &'static str,
-    #[serde(rename = "GlobalIPv6PrefixLen")]
-    global_ipv6_prefix_len: u8,
-    #[serde(rename = "IPPrefixLen")]
-    ip_prefix_len: u8,
-    #[serde(rename = "IPv6Gateway")]
-    ipv6_gateway: &'static str,
-    mac_address: &'static str,
 }
 
 /// Of `Config`.
@@ -158,12 +144,4 @@ pub struct Network {
     network_id: &'static str,
     #[serde(rename = "EndpointID")]
     endpoint_id: &'static str,
-    #[serde(rename = "IPPrefixLen")]
-    ip_prefix_len: u8,
-    #[serde(rename = "IPv6Gateway")]
-    ipv6_gateway: &'static str,
-    #[serde(rename = "GlobalIPv6Address")]
-    global_ipv6_address: &'static str,
-    #[serde(rename = "GlobalIPv6PrefixLen")]
-    global_ipv6_prefix_len: u8,
 }

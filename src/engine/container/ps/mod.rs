@@ -11,7 +11,8 @@ use regex::Regex;
 use crate::engine::request::{CreateRequest, MountRequest, NetworkMode};
 use crate::engine::{Engine, Error, Result, image};
 pub use crate::store::container::Status;
-use crate::store::container::{ContainerRecord, Phase};
+use crate::store::container::network::{Protocol, PublishedPort};
+use crate::store::container::{ContainerRecord, Network, Phase};
 use crate::store::id::{ContainerId, Name};
 use crate::store::{self};
 
@@ -50,6 +51,9 @@ pub struct Summary {
     /// Sources of bind mounts.
     pub mounts: Vec<String>,
     pub network: String,
+    /// Published and exposed, of a container that runs.
+    pub ports: Vec<PublishedPort>,
+    pub exposed: Vec<(u16, Protocol)>,
     pub size: Option<Size>,
 }
 
@@ -91,6 +95,7 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
             continue;
         }
         let (mounts, network) = if query.details { details(&row)? } else { Default::default() };
+        let Network { ports, exposed, .. } = seen.network.unwrap_or_default();
         let size = if query.size { Some(super::inspect::size(engine, &row)?) } else { None };
         found.push(Summary {
             id: row.id,
@@ -106,6 +111,8 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
             labels: row.labels,
             mounts,
             network,
+            ports,
+            exposed,
             size,
         });
     }
@@ -115,7 +122,7 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
 /// Bind sources and network out of the create request.
 fn details(row: &ContainerRecord) -> Result<(Vec<String>, String)> {
     let request = super::inspect::request(row)?;
-    Ok((bind_sources(&request), network(request.network).to_owned()))
+    Ok((bind_sources(&request), network(&request.network).to_owned()))
 }
 
 fn bind_sources(request: &CreateRequest) -> Vec<String> {
@@ -127,10 +134,13 @@ fn bind_sources(request: &CreateRequest) -> Vec<String> {
 }
 
 /// docker's word for a network mode.
-pub(super) fn network(mode: NetworkMode) -> &'static str {
+pub(super) fn network(mode: &NetworkMode) -> &'static str {
     match mode {
+        NetworkMode::Slirp(_) => "slirp",
         NetworkMode::None => "none",
         NetworkMode::Host => "host",
+        // Its networks are the other container's.
+        NetworkMode::Container(_) => "",
     }
 }
 

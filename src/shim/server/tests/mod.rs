@@ -28,6 +28,7 @@ impl Handler for Real {
             status: 1,
             message: e.to_string(),
             hint: None,
+            taken: None,
         })
     }
 
@@ -69,7 +70,9 @@ impl Real {
                 let pidfd = process::open_pid(child.id()).unwrap();
                 Ok(ExecForked { pid: child.id(), pidfd, talk, patience })
             }
-            Err(e) => Err(Failure { status: 127, message: format!("{}: {e}", line[0]), hint: None }),
+            Err(e) => {
+                Err(Failure { status: 127, message: format!("{}: {e}", line[0]), hint: None, taken: None })
+            }
         }
     }
 }
@@ -146,6 +149,7 @@ impl Container {
             let ended = serve(Running {
                 pidfd,
                 needs: None,
+                carrier: None,
                 stdio,
                 listener,
                 first: socket,

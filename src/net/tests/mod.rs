@@ -1,0 +1,9 @@
+//! The whole stack between a simulated link and real sockets on the loopback: time passes when the test says so, packets
+//! are lost, doubled and swapped as a seed says.
+
+mod hostile;
+mod random;
+mod segments;
+mod transfer;
+mod udp;
+mod wire;

@@ -1,0 +1,467 @@
+//! Single segments, sent by hand: what the state machine does with each in each state.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use super::wire::{Heard, Sent, Wire, config};
+use crate::net::{Config, Limits, Listener, Protocol};
+
+/// A container's end, played by hand.
+struct Talk {
+    wire: Wire,
+    from: SocketAddr,
+    to: SocketAddr,
+    /// The container's next number, and the next it expects.
+    seq: u32,
+    ack: u32,
+    window: u16,
+}
+
+impl Talk {
+    fn to_port(port: u16) -> Self {
+        Self::with(config(), port)
+    }
+
+    fn with(config: Config, port: u16) -> Self {
+        let from = SocketAddr::new(Ipv4Addr::new(10, 0, 2, 100).into(), 40_000);
+        let to = SocketAddr::new(Ipv4Addr::new(10, 0, 2, 2).into(), port);
+        Self { wire: Wire::new(config), from, to, seq: 1000, ack: 0, window: 65_000 }
+    }
+
+    fn blank(&self) -> Sent<'static> {
+        Sent {
+            from: self.from,
+            to: self.to,
+            seq: self.seq,
+            ack: Some(self.ack),
+            flags: "",
+            window: self.window,
+            payload: &[],
+            modern: true,
+        }
+    }
+
+    fn say(&mut self, sent: Sent<'_>) -> Vec<Heard> {
+        self.wire.give(&sent.packet());
+        self.wire.segments()
+    }
+
+    fn syn(&mut self) -> Vec<Heard> {
+        let syn = Sent { ack: None, flags: "S", ..self.blank() };
+        self.say(syn)
+    }
+
+    /// An open connection and the host's end of it.
+    fn open() -> (Self, TcpStream) {
+        Self::open_with(config())
+    }
+
+    fn open_with(config: Config) -> (Self, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut talk = Self::with(config, listener.local_addr().unwrap().port());
+        let answer = talk.syn();
+        assert_eq!(answer.len(), 1);
+        assert!(answer[0].syn && answer[0].ack == Some(1001), "{answer:?}");
+        talk.seq += 1;
+        talk.ack = answer[0].seq.wrapping_add(1);
+        assert_eq!(talk.acknowledge(), []);
+        let (stream, _) = listener.accept().unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        (talk, stream)
+    }
+
+    fn acknowledge(&mut self) -> Vec<Heard> {
+        self.say(self.blank())
+    }
+
+    fn data(&mut self, bytes: &[u8]) -> Vec<Heard> {
+        let sent = Sent { payload: bytes, ..self.blank() };
+        let heard = self.say(sent);
+        self.seq = self.seq.wrapping_add(u32::try_from(bytes.len()).unwrap());
+        heard
+    }
+
+    fn fin(&mut self) -> Vec<Heard> {
+        let sent = Sent { flags: "F", ..self.blank() };
+        let heard = self.say(sent);
+        self.seq = self.seq.wrapping_add(1);
+        heard
+    }
+
+    fn later(&mut self, time: Duration) -> Vec<Heard> {
+        self.wire.pass(time);
+        self.wire.segments()
+    }
+}
+
+fn expect(stream: &mut TcpStream, bytes: &[u8]) {
+    let mut got = vec![0; bytes.len()];
+    stream.read_exact(&mut got).unwrap();
+    assert_eq!(got, bytes);
+}
+
+#[test]
+fn refused_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let mut talk = Talk::to_port(port);
+    let heard = talk.syn();
+    assert!(heard.len() == 1 && heard[0].rst && heard[0].ack == Some(1001), "{heard:?}");
+    assert_eq!(talk.wire.stack.flows().0, 0);
+}
+
+#[test]
+fn the_hosts_loopback_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let closed = Config { host_loopback: false, ..config() };
+    let mut talk = Talk::with(closed, listener.local_addr().unwrap().port());
+    let heard = talk.syn();
+    assert!(heard.len() == 1 && heard[0].rst, "{heard:?}");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "somebody came through");
+}
+
+#[test]
+fn a_segment_of_no_connection_is_reset() {
+    let mut talk = Talk::to_port(9);
+    let heard = talk.say(Sent { ack: Some(77), payload: b"x", ..talk.blank() });
+    assert!(heard.len() == 1 && heard[0].rst && heard[0].seq == 77 && heard[0].ack.is_none());
+    let heard = talk.say(Sent { ack: None, flags: "F", ..talk.blank() });
+    assert!(heard.len() == 1 && heard[0].rst && heard[0].ack == Some(1001));
+    assert_eq!(talk.say(Sent { flags: "R", ..talk.blank() }), []);
+}
+
+#[test]
+fn bytes_go_both_ways() {
+    let (mut talk, mut stream) = Talk::open();
+    let heard = talk.data(b"hello");
+    assert!(heard.len() == 1 && heard[0].ack == Some(talk.seq) && heard[0].length == 0, "{heard:?}");
+    expect(&mut stream, b"hello");
+    stream.write_all(b"world!").unwrap();
+    let heard = talk.wire.segments();
+    assert!(heard.len() == 1 && heard[0].length == 6 && heard[0].seq == talk.ack, "{heard:?}");
+    talk.ack += 6;
+    assert_eq!(talk.acknowledge(), []);
+}
+
+#[test]
+fn the_container_closes_first() {
+    let (mut talk, mut stream) = Talk::open();
+    let heard = talk.fin();
+    assert!(heard.len() == 1 && heard[0].ack == Some(talk.seq) && !heard[0].fin, "{heard:?}");
+    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    // Half closed: the host may go on.
+    stream.write_all(b"more").unwrap();
+    assert_eq!(talk.wire.segments()[0].length, 4);
+    talk.ack += 4;
+    talk.acknowledge();
+    drop(stream);
+    let heard = talk.wire.segments();
+    assert!(heard.len() == 1 && heard[0].fin, "{heard:?}");
+    talk.ack += 1;
+    assert_eq!(talk.acknowledge(), []);
+    assert_eq!(talk.wire.stack.flows().0, 0, "LAST-ACK ends with the acknowledgement");
+}
+
+#[test]
+fn the_host_closes_first() {
+    let (mut talk, mut stream) = Talk::open();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let heard = talk.wire.segments();
+    assert!(heard.len() == 1 && heard[0].fin && heard[0].seq == talk.ack, "{heard:?}");
+    talk.ack += 1;
+    talk.acknowledge();
+    talk.data(b"still");
+    expect(&mut stream, b"still");
+    let heard = talk.fin();
+    assert!(heard.len() == 1 && heard[0].ack == Some(talk.seq), "{heard:?}");
+    assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+    assert_eq!(talk.wire.stack.flows().0, 1, "TIME-WAIT");
+    // The acknowledgement was lost and the FIN comes again.
+    talk.seq -= 1;
+    let heard = talk.fin();
+    assert!(heard.len() == 1 && heard[0].ack == Some(talk.seq) && !heard[0].rst, "{heard:?}");
+    talk.later(Duration::from_secs(61));
+    assert_eq!(talk.wire.stack.flows().0, 0);
+}
+
+#[test]
+fn both_close_at_once() {
+    let (mut talk, stream) = Talk::open();
+    drop(stream);
+    let heard = talk.wire.segments();
+    assert!(heard.len() == 1 && heard[0].fin, "{heard:?}");
+    // Sent before ours was heard.
+    let heard = talk.fin();
+    assert!(heard.iter().any(|h| h.ack == Some(talk.seq)), "{heard:?}");
+    talk.ack += 1;
+    talk.acknowledge();
+    assert_eq!(talk.wire.stack.flows().0, 1, "CLOSING leads to TIME-WAIT");
+    talk.later(Duration::from_secs(61));
+    assert_eq!(talk.wire.stack.flows().0, 0);
+}
+
+#[test]
+fn a_new_connection_ends_time_wait() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut talk = Talk::to_port(listener.local_addr().unwrap().port());
+    let answer = talk.syn();
+    (talk.seq, talk.ack) = (1001, answer[0].seq + 1);
+    talk.acknowledge();
+    drop(listener.accept().unwrap());
+    talk.wire.segments();
+    talk.ack += 1;
+    talk.fin();
+    assert_eq!(talk.wire.stack.flows().0, 1);
+    // An old one does not.
+    let heard = talk.say(Sent { seq: 900, ack: None, flags: "S", ..talk.blank() });
+    assert!(heard.len() == 1 && !heard[0].syn && heard[0].ack == Some(talk.seq), "{heard:?}");
+    let heard = talk.say(Sent { seq: 5000, ack: None, flags: "S", ..talk.blank() });
+    assert!(heard.len() == 1 && heard[0].syn && heard[0].ack == Some(5001), "{heard:?}");
+}
+
+#[test]
+fn a_reset_of_the_containers_resets_the_host() {
+    let (mut talk, mut stream) = Talk::open();
+    assert_eq!(talk.say(Sent { flags: "R", ack: None, ..talk.blank() }), []);
+    let e = stream.read(&mut [0; 8]).unwrap_err();
+    assert_eq!(e.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(talk.wire.stack.flows().0, 0);
+}
+
+#[test]
+fn a_reset_that_is_not_exact_is_challenged() {
+    let (mut talk, mut stream) = Talk::open();
+    let heard = talk.say(Sent { seq: talk.seq + 5, flags: "R", ack: None, ..talk.blank() });
+    assert!(heard.len() == 1 && !heard[0].rst && heard[0].ack == Some(talk.seq), "{heard:?}");
+    // Outside of the window it is not even answered.
+    let heard = talk.say(Sent { seq: talk.seq.wrapping_sub(9), flags: "R", ack: None, ..talk.blank() });
+    assert_eq!(heard, []);
+    talk.data(b"alive");
+    expect(&mut stream, b"alive");
+}
+
+#[test]
+fn a_syn_in_the_middle_is_challenged() {
+    let (mut talk, mut stream) = Talk::open();
+    for seq in [talk.seq, 1000, 123_456_789] {
+        let heard = talk.say(Sent { seq, ack: None, flags: "S", ..talk.blank() });
+        assert!(heard.len() == 1 && !heard[0].rst && heard[0].ack == Some(talk.seq), "{heard:?}");
+    }
+    talk.data(b"alive");
+    expect(&mut stream, b"alive");
+}
+
+#[test]
+fn an_acknowledgement_of_the_future_is_challenged() {
+    let (mut talk, mut stream) = Talk::open();
+    let heard = talk.say(Sent { ack: Some(talk.ack + 100_000), payload: b"forged", ..talk.blank() });
+    assert!(heard.len() == 1 && heard[0].ack == Some(talk.seq), "{heard:?}");
+    talk.data(b"true");
+    expect(&mut stream, b"true");
+}
+
+#[test]
+fn a_reset_of_the_hosts_resets_the_container() {
+    let (mut talk, stream) = Talk::open();
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    drop(stream);
+    let heard = talk.wire.segments();
+    assert!(heard.len() == 1 && heard[0].rst && heard[0].seq == talk.ack, "{heard:?}");
+    assert_eq!(talk.wire.stack.flows().0, 0);
+}
+
+#[test]
+fn what_comes_ahead_is_kept_and_told() {
+    let (mut talk, mut stream) = Talk::open();
+    let first = talk.seq;
+    talk.seq += 5;
+    let heard = talk.data(b"later");
+    assert!(heard.len() == 1 && heard[0].ack == Some(first), "{heard:?}");
+    assert_eq!(heard[0].sack, Some((first + 5, first + 10)));
+    talk.seq = first + 12;
+    let heard = talk.data(b"last");
+    assert_eq!(heard[0].sack, Some((first + 12, first + 16)), "the latest first");
+    talk.seq = first;
+    // It overlaps what is there: what is in order comes first.
+    let heard = talk.data(b"hello!!!");
+    assert_eq!(heard.last().unwrap().ack, Some(first + 10));
+    talk.seq = first + 8;
+    let heard = talk.data(b"er--last more");
+    assert_eq!(heard.last().unwrap().ack, Some(first + 21));
+    expect(&mut stream, b"hello!!!er--last more");
+}
+
+#[test]
+fn three_that_say_the_same_mean_a_loss() {
+    let (mut talk, mut stream) = Talk::open();
+    stream.write_all(&[7; 20_000]).unwrap();
+    let heard = talk.wire.segments();
+    assert!(heard.len() > 10);
+    // The first is lost, the others arrive.
+    let first = heard[0];
+    for _ in 0..2 {
+        assert_eq!(talk.acknowledge(), []);
+    }
+    let heard = talk.acknowledge();
+    assert!(heard.len() == 1 && heard[0].seq == first.seq && heard[0].length == first.length, "{heard:?}");
+    talk.ack += 20_000;
+    assert_eq!(talk.acknowledge(), []);
+}
+
+#[test]
+fn silence_is_answered_by_sending_again_and_in_the_end_by_giving_up() {
+    let (mut talk, mut stream) = Talk::open();
+    stream.write_all(b"data").unwrap();
+    assert_eq!(talk.wire.segments().len(), 1);
+    let mut wait = Duration::from_millis(200);
+    let mut again = 0;
+    let start = talk.wire.now;
+    let reset = loop {
+        let heard = talk.later(wait);
+        if let Some(reset) = heard.iter().find(|h| h.rst) {
+            break *reset;
+        }
+        for h in &heard {
+            assert!(h.length == 4 && h.seq == talk.ack, "{h:?}");
+            again += 1;
+        }
+        wait = (wait * 2).min(Duration::from_secs(60));
+        assert!(again < 40);
+    };
+    assert_eq!(reset.seq, talk.ack + 4);
+    let took = talk.wire.now - start;
+    assert!((10..=16).contains(&again) && took > Duration::from_secs(300), "{again} times in {took:?}");
+    assert_eq!(talk.wire.stack.flows().0, 0);
+    assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn a_shut_window_is_tried_for_ever() {
+    let (mut talk, mut stream) = Talk::open();
+    talk.window = 0;
+    talk.acknowledge();
+    stream.write_all(b"waiting").unwrap();
+    assert_eq!(talk.wire.segments(), []);
+    for _ in 0..40 {
+        let heard = talk.later(Duration::from_secs(61));
+        assert!(heard.len() == 1 && heard[0].length == 0 && heard[0].seq == talk.ack - 1, "{heard:?}");
+        assert_eq!(talk.acknowledge(), []);
+    }
+    talk.window = 4;
+    let heard = talk.acknowledge();
+    assert!(heard.len() == 1 && heard[0].length == 4, "{heard:?}");
+    talk.ack += 4;
+    talk.window = 100;
+    assert_eq!(talk.acknowledge()[0].length, 3);
+}
+
+#[test]
+fn a_handshake_nobody_finishes_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut talk = Talk::to_port(listener.local_addr().unwrap().port());
+    let first = talk.syn();
+    let mut again = 0;
+    for _ in 0..300 {
+        for heard in talk.later(Duration::from_secs(1)) {
+            assert!(heard.syn && heard.seq == first[0].seq, "{heard:?}");
+            again += 1;
+        }
+    }
+    assert_eq!((again, talk.wire.stack.flows().0), (5, 0));
+}
+
+#[test]
+fn the_container_is_asked_whether_it_is_there() {
+    let (mut talk, stream) = Talk::open();
+    let heard = talk.later(Duration::from_secs(2 * 3600 + 1));
+    assert!(heard.len() == 1 && heard[0].length == 0 && heard[0].seq == talk.ack - 1, "{heard:?}");
+    assert_eq!(talk.acknowledge(), []);
+    assert_eq!(talk.later(Duration::from_secs(3600)), []);
+    talk.later(Duration::from_secs(3601));
+    let heard: Vec<Heard> = (0..10).flat_map(|_| talk.later(Duration::from_secs(76))).collect();
+    assert!(heard.last().is_some_and(|h| h.rst), "{heard:?}");
+    assert_eq!(talk.wire.stack.flows().0, 0);
+    drop(stream);
+}
+
+#[test]
+fn a_stalled_host_shuts_the_window_and_loses_nothing() {
+    let (mut talk, mut stream) = Talk::open();
+    let mut sent = Vec::new();
+    let mut shut = false;
+    for round in 0..4000u32 {
+        let bytes = vec![u8::try_from(round % 251).unwrap(); 60_000];
+        let heard = talk.data(&bytes);
+        let last = heard.last().copied().unwrap();
+        let taken = last.ack.unwrap().wrapping_sub(talk.seq.wrapping_sub(60_000));
+        sent.extend_from_slice(&bytes[..usize::try_from(taken).unwrap()]);
+        talk.seq = last.ack.unwrap();
+        if last.window == 0 {
+            shut = true;
+            break;
+        }
+    }
+    assert!(shut, "the window never shut");
+    let mut got = vec![0; sent.len()];
+    let reader = std::thread::spawn(move || {
+        stream.read_exact(&mut got).unwrap();
+        (got, stream)
+    });
+    let mut opened = false;
+    while !reader.is_finished() {
+        opened |= talk.wire.segments().iter().any(|h| h.window > 0);
+    }
+    opened |= talk.wire.segments().iter().any(|h| h.window > 0);
+    let (got, _stream) = reader.join().unwrap();
+    assert!(got == sent, "bytes differ");
+    assert!(opened, "the container was never told that the window is open");
+}
+
+#[test]
+fn a_full_table_lets_the_oldest_go_that_is_not_open() {
+    // Connections to an address that never answers would do as well, but this one is certain not to.
+    let limits = Limits { tcp: 8, ..Limits::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut talk = Talk::with(Config { limits, ..config() }, listener.local_addr().unwrap().port());
+    for port in 0..100 {
+        talk.from.set_port(20_000 + port);
+        let heard = talk.syn();
+        assert!(heard.len() == 1 && heard[0].syn, "{heard:?}");
+        assert!(talk.wire.stack.flows().0 <= 8);
+    }
+    assert_eq!(talk.wire.stack.counters().over_limit, 92);
+    // The last one still works.
+    let heard = talk.syn();
+    (talk.seq, talk.ack) = (1001, heard[0].seq + 1);
+    talk.acknowledge();
+    let heard = talk.data(b"x");
+    assert!(heard.len() == 1 && heard[0].ack == Some(1002), "{heard:?}");
+}
+
+#[test]
+fn a_container_that_does_not_listen_refuses_the_client() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut talk = Talk::to_port(0);
+    let target: SocketAddr = "10.0.2.100:80".parse().unwrap();
+    talk.wire.stack.handle().publish(Listener {
+        socket: listener.into(),
+        protocol: Protocol::Tcp,
+        target,
+        host_clients: None,
+    });
+    talk.wire.turn();
+    let mut client = TcpStream::connect(at).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let heard = talk.wire.segments();
+    assert!(heard.len() == 1 && heard[0].syn && heard[0].ack.is_none(), "{heard:?}");
+    let port = client.local_addr().unwrap().port();
+    let to = SocketAddr::new(Ipv4Addr::new(10, 0, 2, 2).into(), port);
+    let reset = Sent { from: target, to, seq: 0, ack: Some(heard[0].seq + 1), flags: "R", ..talk.blank() };
+    assert_eq!(talk.say(reset), []);
+    assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(talk.wire.stack.flows().0, 0);
+}

@@ -1,0 +1,172 @@
+//! The process that carries a container's packets.
+//!
+//! A process and not threads of the shim, for the reason given in [`super::super::files`]: the shim forks. It has
+//! the TUN device, the published ports and nothing else of the shim's, and dies with it. When it dies first the shim
+//! starts another: connections are lost, the container and its namespace stay.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::event::EventfdFlags;
+
+use super::{HOST_NAMES, Opened, Slirp, config};
+use crate::net::dns::{self, Names, Resolvers};
+use crate::net::{self, Listener, Stack};
+use crate::store::container::network::{Addresses, Protocol};
+use crate::sys::process::{self, Child, Fork};
+use crate::sys::{self, Context, inet};
+
+/// How long it may take to send what the container has already said.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A process that lives shorter than this is not started once more.
+const SHORT_LIFE: Duration = Duration::from_secs(1);
+
+/// The host's, in whose mount namespace, or a copy of it, this process is.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// What the process works on.
+#[derive(Debug)]
+pub struct Given {
+    pub tun: OwnedFd,
+    /// The container's network namespace.
+    pub namespace: OwnedFd,
+    pub slirp: Slirp,
+    pub addresses: Addresses,
+    /// The container's own name.
+    pub hostname: String,
+    pub ports: Vec<Opened>,
+}
+
+/// The process, and what another one would need.
+#[derive(Debug)]
+pub struct Carrier {
+    given: Given,
+    process: Child,
+    started: Instant,
+    /// Readable once it is to end.
+    stop: OwnedFd,
+}
+
+impl Carrier {
+    /// The calling process must have one thread.
+    pub fn start(given: Given) -> sys::Result<Self> {
+        let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).op("eventfd")?;
+        let process = fork(&given, &stop)?;
+        Ok(Self { given, process, started: Instant::now(), stop })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.pid
+    }
+
+    pub fn pidfd(&self) -> &OwnedFd {
+        &self.process.pidfd
+    }
+
+    /// It has ended and was not asked to: another one takes its place. `false` when that is of no use.
+    pub fn renew(&mut self) -> bool {
+        let _ = process::wait_pid(self.process.pid);
+        if self.started.elapsed() < SHORT_LIFE {
+            return false;
+        }
+        match fork(&self.given, &self.stop) {
+            Ok(process) => {
+                (self.process, self.started) = (process, Instant::now());
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Whether something of the host's is taken as long as it lives.
+    pub fn holds_ports(&self) -> bool {
+        !self.given.ports.is_empty()
+    }
+
+    /// Asks it to end once it has sent what the container has said.
+    pub fn stop(&self) {
+        inet::raise(&self.stop);
+    }
+
+    /// Sees it ended, and with it its ports closed.
+    pub fn end(self) {
+        self.stop();
+        let Self { given, process, .. } = self;
+        drop(given);
+        if !matches!(process::readable_within(&process.pidfd, Some(PATIENCE)), Ok(true)) {
+            let _ = process::signal(&process.pidfd, libc::SIGKILL);
+        }
+        // Perhaps reaped already, along with the container's stragglers.
+        let _ = process::wait_pid(process.pid);
+    }
+}
+
+fn fork(given: &Given, stop: &OwnedFd) -> sys::Result<Child> {
+    match process::fork(0)? {
+        Fork::Parent(child) => Ok(child),
+        Fork::Child => {
+            let _ = process::die_with_parent();
+            let mut kept: Vec<BorrowedFd<'_>> =
+                vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd()];
+            kept.extend(given.ports.iter().map(|p| p.socket.as_fd()));
+            let _ = process::close_all_but(&kept);
+            process::exit_now(u8::from(carry(given, stop).is_err()))
+        }
+    }
+}
+
+/// The process's whole life.
+fn carry(given: &Given, stop: &OwnedFd) -> net::Result<()> {
+    let _ = process::retitle(c"kelp-net");
+    if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
+        let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
+    }
+    let mut stack =
+        Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
+    publish(given, &stack)?;
+    let names = names(given);
+    stack.serve_dns(dns::serve(stack.handle(), names, Resolvers::new(RESOLV_CONF)));
+    // Most containers that wait say nothing for long; what it takes to begin is not needed again.
+    sys::memory::release_program();
+    stack.run(stop.as_fd())
+}
+
+/// What the container's /etc/hosts says too, for programs that do not read it.
+fn names(given: &Given) -> Names {
+    let names = Names::default();
+    let (v4, v6) = (given.addresses.ipv4, given.addresses.ipv6);
+    for host in HOST_NAMES {
+        names.set(host, vec![v4.gateway.into()]);
+    }
+    names.set(
+        &given.hostname,
+        [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect(),
+    );
+    names
+}
+
+fn publish(given: &Given, stack: &Stack) -> net::Result<()> {
+    let handle = stack.handle();
+    let tcp = given.ports.iter().any(|p| p.published.protocol == Protocol::Tcp);
+    // A kernel without policy routing has no short way: then clients on the host go through the stack too.
+    let namespace = process::duplicate(given.namespace.as_fd())?;
+    let config = config(&given.slirp, &given.addresses);
+    let host_clients = if tcp { net::publish::host_clients(namespace, config).ok() } else { None };
+    for Opened { published, socket } in &given.ports {
+        let address = match (published.host_ip, given.addresses.ipv6) {
+            (IpAddr::V6(_), Some(link)) => link.address.into(),
+            _ => given.addresses.ipv4.address.into(),
+        };
+        handle.publish(Listener {
+            socket: process::duplicate(socket.as_fd())?,
+            protocol: match published.protocol {
+                Protocol::Tcp => net::Protocol::Tcp,
+                Protocol::Udp => net::Protocol::Udp,
+            },
+            target: SocketAddr::new(address, published.container_port),
+            host_clients: host_clients.clone(),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! The default network: packets of a container become sockets of the host, and what is closed stays closed.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+use crate::harness::laptop::{LAPTOP, NEIGHBOUR, NEIGHBOUR6, bracketed};
+use crate::harness::talk::{NameServer, give, name_sockets, noise, sha256, take};
+use crate::harness::{Laptop, Sandbox, needs_root, within};
+
+/// Bytes of a transfer: several windows' worth.
+const LONG: usize = 20_000_000;
+
+#[test]
+fn a_container_has_an_address_a_way_out_and_the_files_that_say_so() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c1 busybox sleep 1000");
+    let ip = s.field("c1", ".NetworkSettings.IPAddress");
+    let gateway = s.field("c1", ".NetworkSettings.Gateway");
+    assert_eq!(s.field("c1", "range .NetworkSettings.Networks}}{{.IPAddress}}{{end"), ip);
+    assert_eq!(s.field("c1", ".HostConfig.NetworkMode"), "slirp");
+    s.ok("exec c1 ip -4 -o addr show eth0").has(&format!("inet {ip}/24"));
+    s.ok("exec c1 ip route").has(&format!("default via {gateway} dev eth0"));
+    let name = s.field("c1", ".Config.Hostname");
+    s.ok("exec c1 cat /etc/hosts")
+        .has(&format!("{gateway}\thost.docker.internal host.containers.internal\n"))
+        .has(&format!("{ip}\t{name}\n"));
+    let dns = gateway.strip_suffix(".2").unwrap().to_owned() + ".3";
+    s.ok("exec c1 cat /etc/resolv.conf").has(&format!("nameserver {dns}\n"));
+    s.ok(&format!("exec c1 ping -c1 -W5 {gateway}")).has("1 packets received");
+    s.ok("exec -u 1000 c1 sh -c 'cat /proc/sys/net/ipv4/ip_unprivileged_port_start'").is("0");
+    s.ok("restart -t 0 c1");
+    s.ok(&format!("exec c1 ping -c1 -W5 {gateway}")).has("1 packets received");
+    s.ok("stop -t 0 c1");
+    assert_eq!(s.field("c1", ".NetworkSettings.IPAddress"), "");
+    s.busybox_sh("--add-host out:host-gateway", "cat /etc/hosts").has(&format!("{gateway}\tout\n"));
+}
+
+#[test]
+fn options_of_the_network_are_carried_out() {
+    let s = Sandbox::new().busybox();
+    let options = "--network slirp:cidr=192.168.77.0/24,mtu=1400,ipv6=false";
+    let out = s.busybox_sh(options, "ip addr show eth0; ls /proc/sys/net/ipv6/conf; cat /etc/resolv.conf");
+    out.has("inet 192.168.77.100/24").has("mtu 1400").has("nameserver 192.168.77.3").lacks("inet6");
+    let podmans = "--network slirp4netns:cidr=10.99.0.0/16,enable_ipv6=false";
+    s.busybox_sh(podmans, "ip addr show eth0").has("inet 10.99.0.100/16");
+    for (bad, why) in [
+        ("slirp:mtu=100", "1280"),
+        ("slirp:x=1", "cidr"),
+        ("slirp:cidr=10.0.0.0/30", "25"),
+        ("bridge", "not built yet"),
+        ("mine", "not built yet"),
+    ] {
+        s.exits(125, &format!("run --rm --network {bad} busybox true")).says(why);
+    }
+    s.exits(125, "run --rm --mac-address 02:42:ac:11:00:02 busybox true").says("Ethernet");
+}
+
+/// T-v6off: no address, and nobody who offers one is believed.
+#[test]
+fn without_ipv6_there_is_none() {
+    let s = Sandbox::new().busybox();
+    let script = "grep -c eth0 /proc/net/if_inet6; cat /proc/sys/net/ipv6/conf/eth0/disable_ipv6";
+    s.busybox_sh("--network slirp:ipv6=false", script).is("0\n1");
+    let script = "cat /proc/sys/net/ipv6/conf/eth0/accept_ra; grep eth0 /proc/net/if_inet6 | grep -c ^fe80";
+    s.busybox_sh("", &format!("{script}; true")).is("0\n0");
+}
+
+#[test]
+fn bytes_travel_both_ways_unchanged() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else { return needs_root("bytes_travel_both_ways_unchanged") };
+    let bytes = noise(LONG);
+    for ip in [NEIGHBOUR, NEIGHBOUR6] {
+        let (from, to) = laptop.elsewhere(|| {
+            (
+                TcpListener::bind(format!("{}:7001", bracketed(ip))),
+                TcpListener::bind(format!("{}:7002", bracketed(ip))),
+            )
+        });
+        give(from.unwrap(), bytes.clone());
+        take(to.unwrap());
+        let script = format!(
+            "nc {ip} 7001 < /dev/null | sha256sum; head -c 5000000 /dev/urandom > /tmp/f; sha256sum < /tmp/f; \
+             nc {ip} 7002 < /tmp/f"
+        );
+        let out = laptop.kelp(&s, ["run", "--rm", "busybox", "sh", "-c", &script]).exits(0);
+        let lines = out.lines();
+        assert_eq!(lines[0], format!("{}  -", sha256(&bytes)), "{}", out.story());
+        assert_eq!(lines[1], format!("{}  -", lines[2]), "{}", out.story());
+    }
+}
+
+#[test]
+fn what_is_refused_or_unreachable_is_said_so_at_once() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("what_is_refused_or_unreachable_is_said_so_at_once");
+    };
+    let script = format!("nc -w 20 {NEIGHBOUR} 7009 </dev/null; ping -c1 -W5 {NEIGHBOUR}");
+    let start = Instant::now();
+    let out = laptop.kelp(&s, ["run", "--rm", "busybox", "sh", "-c", &script]).run();
+    out.says("refused");
+    assert!(start.elapsed() < Duration::from_secs(10), "{}", out.story());
+}
+
+/// T-loopback: services of the host's loopback are nobody's in a container, unless it was asked for.
+#[test]
+fn the_hosts_loopback_is_closed_unless_asked_for() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("the_hosts_loopback_is_closed_unless_asked_for");
+    };
+    let secret = laptop.on(|| TcpListener::bind("127.0.0.1:7003")).unwrap();
+    let seen = give(secret, b"secret".to_vec());
+    let script = "for ip in 10.0.2.2 10.0.2.3 127.0.0.1 0.0.0.0; do nc -w 2 $ip 7003 </dev/null; done; true";
+    laptop.kelp(&s, ["run", "--rm", "busybox", "sh", "-c", script]).exits(0).lacks("secret");
+    assert!(seen.lock().unwrap().is_empty());
+    let words = ["run", "--rm", "--network", "slirp:host-loopback=true", "busybox", "sh", "-c"];
+    let open = [&words[..], &["nc -w 5 10.0.2.2 7003 </dev/null"]].concat();
+    laptop.kelp(&s, &open[..]).exits(0).is("secret");
+}
+
+#[test]
+fn a_network_that_the_host_has_a_way_to_is_not_taken() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("a_network_that_the_host_has_a_way_to_is_not_taken");
+    };
+    let address = || laptop.kelp(&s, "run --rm busybox ip -4 -o addr show eth0").exits(0).stdout;
+    assert!(address().contains("10.0.2.100"));
+    laptop.run(&format!("ip route add 10.0.0.0/8 via {NEIGHBOUR}"));
+    let other = address();
+    assert!(other.contains("172.29.2.100"), "{other}");
+    assert_eq!(address(), other, "the same choice each time");
+}
+
+#[test]
+fn another_containers_network_is_shared_with_its_files() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name web -h front --add-host db:10.9.9.9 busybox httpd -f -p 80 -h /etc");
+    let own = "readlink /proc/self/ns/net; cat /etc/hosts /etc/resolv.conf; hostname";
+    let theirs = s.ok(["exec", "web", "sh", "-c", own]).stdout;
+    s.busybox_sh("--network container:web", own).is(&theirs);
+    s.busybox_sh("--network container:web", "wget -q -O- http://127.0.0.1/passwd").has("root:");
+    for (options, why) in [
+        ("-p 80", "port publishing and the container type network mode"),
+        ("-h x", "hostname and the network mode"),
+        ("--dns 9.9.9.9", "dns and the network mode"),
+    ] {
+        s.exits(125, &format!("run --rm --network container:web {options} busybox true")).says(why);
+    }
+    s.ok("run -d --name second --network container:web busybox sleep 1000");
+    s.ok("stop -t 0 web");
+    s.exits(125, "run --rm --network container:web busybox true").says("non running container");
+    s.ok("stop -t 0 second");
+    s.exits(1, "start second").says("non running container");
+}
+
+#[test]
+fn without_a_tun_device_the_error_names_it_and_the_ways_on() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("without_a_tun_device_the_error_names_it_and_the_ways_on");
+    };
+    laptop.run("mount -t tmpfs none /dev/net");
+    let out = laptop.kelp(&s, "run --rm busybox true").exits(125);
+    out.says("/dev/net/tun").says("--network none").says("--network host");
+    laptop.kelp(&s, "run --rm --network none busybox true").exits(0);
+    laptop.kelp(&s, "run --rm --network host busybox true").exits(0);
+}
+
+/// The laptop goes to another network: other addresses, another default route, another name server.
+#[test]
+fn a_container_follows_the_host_into_another_network() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("a_container_follows_the_host_into_another_network");
+    };
+    let serve = |ip: &str, text: &str| {
+        let at: std::net::IpAddr = ip.parse().unwrap();
+        let (web, (udp, tcp)) =
+            laptop.elsewhere(|| (TcpListener::bind((at, 7004)).unwrap(), name_sockets(at)));
+        give(web, text.as_bytes().to_vec());
+        NameServer::start(udp, tcp, Some(ip.parse::<Ipv4Addr>().unwrap()), false)
+    };
+    serve(NEIGHBOUR, "first");
+    laptop.set_resolv_conf(&format!("nameserver {NEIGHBOUR}\n"));
+    laptop.kelp(&s, "run -d --name c1 busybox sleep 1000").exits(0);
+    let ask = |ip: &str| {
+        let script = format!("nslookup the.place 10.0.2.3 | tail -n +3; nc -w 2 {ip} 7004 </dev/null");
+        s.ok(["exec", "c1", "sh", "-c", &script]).stdout
+    };
+    let before = ask(NEIGHBOUR);
+    assert!(before.contains(NEIGHBOUR) && before.contains("first"), "{before}");
+
+    laptop.run("ip link set up0 down; ip addr flush dev up0");
+    laptop.wire("up1", &[("203.0.113.2", "203.0.113.1", 24)]);
+    laptop.run("ip route add default via 203.0.113.1");
+    serve("203.0.113.1", "second");
+    laptop.set_resolv_conf("nameserver 203.0.113.1\n");
+    let start = Instant::now();
+    let after = ask("203.0.113.1");
+    assert!(after.contains("203.0.113.1") && after.contains("second"), "{after}");
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert!(LAPTOP.starts_with("198."), "the old address is gone, and nobody minds");
+}
+
+#[test]
+fn whoever_carries_the_packets_is_replaced_when_it_dies() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c1 busybox sleep 1000");
+    let gateway = s.field("c1", ".NetworkSettings.Gateway");
+    let carrier = || {
+        let all = s.processes();
+        all.iter()
+            .find(|p| fs::read_to_string(format!("/proc/{}/comm", p.pid)).is_ok_and(|c| c == "kelp-net\n"))
+            .map(|p| p.pid)
+    };
+    let first = carrier().unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(first).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
+    assert!(within(Duration::from_secs(5), || carrier().is_some_and(|pid| pid != first)));
+    s.ok(&format!("exec c1 ping -c3 -W5 {gateway}")).has("64 bytes from");
+    assert_eq!(s.field("c1", ".State.Status"), "running");
+    s.ok("rm -f c1");
+    assert!(within(Duration::from_secs(5), || carrier().is_none()));
+}
+
+#[test]
+fn fifty_start_at_once() {
+    let s = Sandbox::new().busybox();
+    let jobs: Vec<_> = (0..50)
+        .map(|n| s.kelp(&format!("run --rm --name many{n} busybox ping -c1 -W20 10.0.2.2")).spawn(false))
+        .collect();
+    for job in jobs {
+        job.finish(Duration::from_secs(60)).expect_code(0).has("1 packets received");
+    }
+}
