@@ -1,9 +1,9 @@
 //! Connections inside a network namespace that come from an address beyond it: that of the gateway, which stands for
 //! the host.
 //!
-//! The client's packets carry a mark, which connections that are accepted take over (`tcp_fwmark_accept`), and a rule
-//! sees to it that what carries the mark and is meant for the gateway stays inside, where the client's socket is. All
-//! else that is meant for the gateway goes out as ever.
+//! The client's packets carry a mark, which connections that are accepted take over (`tcp_fwmark_accept`), and so do
+//! refusals (`fwmark_reflect`); a rule sees to it that what carries the mark and is meant for the gateway stays inside,
+//! where the client's socket is. All else that is meant for the gateway goes out as ever.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -29,10 +29,13 @@ const FR_ACT_TO_TBL: u8 = 1;
 
 /// Prepares the calling thread's namespace for [`socket`]s from these addresses.
 pub fn prepare(gateways: &[IpAddr]) -> Result<()> {
-    let path = "/proc/sys/net/ipv4/tcp_fwmark_accept";
-    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
-    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).op_on("open", path)?;
-    rustix::io::write(file, b"1").op_on("write", path)?;
+    switch_on("/proc/sys/net/ipv4/tcp_fwmark_accept")?;
+    for gateway in gateways {
+        switch_on(match gateway {
+            IpAddr::V4(_) => "/proc/sys/net/ipv4/fwmark_reflect",
+            IpAddr::V6(_) => "/proc/sys/net/ipv6/fwmark_reflect",
+        })?;
+    }
     let mut batch = Batch::default();
     let new = libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     for gateway in gateways {
@@ -55,6 +58,12 @@ pub fn prepare(gateways: &[IpAddr]) -> Result<()> {
         batch.attribute(libc::RTA_OIF, &LOOPBACK.to_ne_bytes());
     }
     batch.send()
+}
+
+fn switch_on(sysctl: &str) -> Result<()> {
+    let flags = rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(sysctl, flags, rustix::fs::Mode::empty()).op_on("open", sysctl)?;
+    rustix::io::write(file, b"1").op_on("write", sysctl).map(|_| ())
 }
 
 /// A TCP socket of the calling thread's namespace that begins to connect to `to`, and comes from `from`.

@@ -286,8 +286,8 @@ fn kelp_runs_in_a_container_that_hides_things_from_it() {
     let seccomp = format!("seccomp={}", s.work().join("no-clone3.json").display());
     let kelp = format!("{}:/bin/kelp:ro", s.program().display());
     let tar = format!("{}:/bb.tar:ro", s.work().join("bb.tar").display());
-    let script = "kelp import /bb.tar b && kelp run -d --name c1 b sleep 1000 && kelp exec c1 echo inside \
-        && kelp rm -f c1 && kelp run --rm b echo again";
+    let script = "kelp import /bb.tar b && kelp run -d --name c1 --network none b sleep 1000 && kelp exec c1 echo inside \
+        && kelp rm -f c1 && kelp run --rm --network none b echo again";
     let outer = ["run", "--rm", "--security-opt", &seccomp, "--tmpfs", "/root:exec", "-e", "HOME=/root"];
     let rest = ["-v", &kelp, "-v", &tar, "busybox", "sh", "-c", script];
     let out = s.ok(outer.iter().chain(&rest).map(|w| (*w).to_owned()).collect::<Vec<_>>());

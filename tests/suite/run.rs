@@ -52,7 +52,7 @@ fn kelps_own_failure_is_125() {
 fn an_option_that_is_not_built_is_refused() {
     let s = Sandbox::new().busybox();
     for option in
-        ["--memory 64m", "--cpus 1", "-p 8080:80", "--gpus all", "--restart always", "--device /dev/fuse"]
+        ["--memory 64m", "--cpus 1", "--ip 10.0.2.9", "--gpus all", "--restart always", "--device /dev/fuse"]
     {
         s.exits(125, &format!("run --rm {option} busybox true"));
     }

@@ -79,11 +79,16 @@ pub(super) fn sharing(
     Ok(Some(Sharing { peer, texts: Shared { hostname, hosts, resolv_conf } }))
 }
 
+/// Ports of an image's that are looked at: its author may write ranges of any length.
+const FROM_IMAGE: usize = 1024;
+
 /// Ports that are said to be served: the image's and the user's. What an image says that is no port is passed over.
 pub(super) fn exposed(request: &CreateRequest, image: Option<&ImageConfig>) -> Vec<(u16, Protocol)> {
-    let from_image = image.and_then(|c| c.exposed_ports().clone()).unwrap_or_default();
+    let mut from_image: Vec<String> =
+        image.and_then(|c| c.exposed_ports().clone()).unwrap_or_default().into_iter().collect();
+    from_image.sort_unstable();
     let mut ports: Vec<(u16, Protocol)> =
-        from_image.iter().filter_map(|text| options::expose(text).ok()).flatten().collect();
+        from_image.iter().filter_map(|text| options::expose(text).ok()).flatten().take(FROM_IMAGE).collect();
     ports.extend(&request.expose);
     ports.extend(request.publish.iter().map(|p| (p.container_port, p.protocol)));
     ports.sort_unstable();

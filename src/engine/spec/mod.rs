@@ -3,7 +3,8 @@
 //! Trust: the request is the user's word. From an image come `Env`, `Entrypoint`, `Cmd`, `WorkingDir` and `User`,
 //! and nothing else reaches the spec; its labels reach the record only, its `StopSignal` only the shim. `Volumes`
 //! make no volumes yet: those paths stay ordinary directories of the writable layer, so their data goes with the
-//! container. `ExposedPorts` and `Healthcheck` are shown by `inspect` and do nothing.
+//! container. `ExposedPorts` are port numbers for `-P` and for what is shown, `Healthcheck` is shown by `inspect` and
+//! does nothing.
 //!
 //! What the OCI spec has no field for travels as annotations under `kelp.` (see [`annotation`]); an annotation of
 //! the user's with that prefix is refused, and an image's annotations are never read. The seccomp filter is not

@@ -103,10 +103,11 @@ impl Carrier {
 }
 
 fn fork(given: &Given, stop: &OwnedFd) -> sys::Result<Child> {
+    let shim = std::process::id();
     match process::fork(0)? {
         Fork::Parent(child) => Ok(child),
         Fork::Child => {
-            let _ = process::die_with_parent();
+            process::die_with(shim);
             let mut kept: Vec<BorrowedFd<'_>> =
                 vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd()];
             kept.extend(given.ports.iter().map(|p| p.socket.as_fd()));

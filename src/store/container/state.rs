@@ -16,8 +16,8 @@ use crate::sys::Context;
 
 /// In the container's directory. What locks it lives: see [`crate::store::lock`].
 pub(in crate::store) const FILE: &str = "state.jsonl";
-/// The state is a dozen short fields.
-const LIMIT: u64 = 64 << 10;
+/// A line is a dozen short fields, and one more for each published port, of which a user may want thousands.
+const LIMIT: u64 = 16 << 20;
 
 impl Layout {
     /// Adds a line. For the container's shim alone.
