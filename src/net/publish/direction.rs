@@ -7,7 +7,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use crate::sys::inet;
 
-/// Bytes that a pipe is to hold, and the most that one call moves.
+/// Bytes that a pipe is to hold. The kernel counts in pieces, whose size is the sender's, so this has to count too.
 const PIPE: usize = 256 << 10;
 /// Pipes that are kept for the next one who needs one.
 const SPARE: usize = 16;
@@ -88,7 +88,8 @@ impl Direction {
 
     fn turn(&mut self, from: &OwnedFd, to: &OwnedFd, pipe: &mut Pipe) -> Result<Moved, Errno> {
         for _ in 0..TURN {
-            let taken = if self.ended { None } else { splice(from, &pipe.write, PIPE)? };
+            let room = PIPE.saturating_sub(self.held);
+            let taken = if self.ended || room == 0 { None } else { splice(from, &pipe.write, room)? };
             match taken {
                 Some(0) => self.ended = true,
                 Some(n) => self.held += n,
