@@ -70,7 +70,8 @@ fn main_recognises_the_role_and_nothing_else() {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.lines().count() <= 30, "src/main.rs has more than 30 lines");
     for name in first_segments(&code(&path), "kelp::") {
-        assert!(ROLES.contains(&name.as_str()), "main.rs names `{name}`, which is no role");
+        let known = name == "entry" || ROLES.contains(&name.as_str());
+        assert!(known, "main.rs names `{name}`, which is no role");
     }
 }
 

@@ -32,8 +32,10 @@ pub(super) trait Verb: clap::Args {
 /// Which text a man page gives under EXIT STATUS, and what a failure of kelp's own is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
-    /// 0, 1, 125 for usage.
+    /// 0, 1, 125 for flags.
     Verb,
+    /// `exists`: 0 is yes, 1 is no, 125 everything else.
+    Answer,
     /// `pull` and others that ask registries: also 69, 76, 77, and 128+n.
     Registry,
     /// `run`: the container's code, 125, 126, 127.
@@ -124,6 +126,15 @@ pub(super) fn with_switch_values(command: Command) -> Command {
             arg
         }
     })
+}
+
+/// `--disable-content-trust`, which is docker's default and all that there is here.
+pub(super) fn without_signatures(text: &str) -> Result<bool, String> {
+    if switch(text)? {
+        return Ok(true);
+    }
+    Err("signatures of Docker Content Trust (Notary) cannot be made or verified here; digests always are"
+        .into())
 }
 
 /// A truth value as Go's `strconv.ParseBool` reads it.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 
+use super::command::without_signatures;
 use super::complete;
 use super::context::Context;
 use super::failure::Failure;
@@ -127,6 +128,10 @@ pub(super) struct ContainerOptions {
         hide_possible_values = true
     )]
     pull: PullWhen,
+    /// Do without signatures of Docker Content Trust: always so, digests are verified all the same
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_parser = without_signatures)]
+    disable_content_trust: bool,
     /// Show no progress while the image is pulled
     #[arg(short, long)]
     quiet: bool,
@@ -142,7 +147,8 @@ pub(super) struct ContainerOptions {
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES")]
     shm_size: Option<String>,
-    /// Who makes the root file system: the kernel (overlay), kelp (fuse), or whichever works (auto)
+    /// Who makes the root file system: the kernel (overlay), kelp (fuse), nobody (copy: a copy of the image for each
+    /// container), or whichever works (auto)
     #[arg(long, value_name = "NAME", hide_possible_values = true)]
     snapshotter: Option<Snapshots>,
     /// Signal that `stop` sends
@@ -205,6 +211,7 @@ enum Snapshots {
     Auto,
     Overlay,
     Fuse,
+    Copy,
 }
 
 impl From<Snapshots> for Snapshotter {
@@ -213,6 +220,7 @@ impl From<Snapshots> for Snapshotter {
             Snapshots::Auto => Self::Auto,
             Snapshots::Overlay => Self::Overlay,
             Snapshots::Fuse => Self::Fuse,
+            Snapshots::Copy => Self::Copy,
         }
     }
 }

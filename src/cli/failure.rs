@@ -18,12 +18,15 @@ pub(super) enum Failure {
     Engine(#[from] engine::Error),
     #[error(transparent)]
     Config(#[from] config::Error),
-    /// The command line makes no sense, in a way that clap cannot see.
+    /// Words are missing, too many or contradict each other, in a way that clap cannot see.
     #[error("{0}")]
     Usage(String),
-    /// Likewise, with advice.
+    /// Likewise, the value of a flag makes no sense.
+    #[error("{0}")]
+    Flag(String),
+    /// docker or podman has it, kelp has not.
     #[error("{message}")]
-    Unbuilt { message: String, hint: String },
+    Unbuilt { message: String, hint: String, is_flag: bool },
     #[error(transparent)]
     Clap(#[from] clap::Error),
     #[error("invalid template")]
@@ -51,21 +54,26 @@ impl Failure {
         if error.is_closed_output() { Self::Reported(ExitStatus::OutputClosed) } else { Self::Engine(error) }
     }
 
-    /// The exit status: the error's own where it has one, 125 for bad usage, else what the command's kind says.
+    /// The exit status: the error's own where it has one, else what the command's kind says. Of wrong usage docker's:
+    /// 125 where a flag is to blame, 1 where the words are.
     pub(super) fn status(&self, exit: Exit) -> ExitStatus {
         let own = match exit {
-            Exit::Container => ExitStatus::Own,
+            Exit::Container | Exit::Answer => ExitStatus::Own,
             Exit::Verb | Exit::Registry | Exit::Exec => ExitStatus::Failed,
         };
+        // To whoever asks for an answer, 1 is one.
+        let words = if exit == Exit::Answer { ExitStatus::Own } else { ExitStatus::Failed };
         match self {
-            Self::Engine(engine::Error::Usage(_)) => ExitStatus::Failed,
+            Self::Engine(engine::Error::Usage(_)) | Self::Usage(_) => words,
             Self::Engine(_) if exit == Exit::Verb => own,
             Self::Engine(e) if exit == Exit::Registry => e.exit_status().unwrap_or(own),
             // To docker's callers, an image that cannot be had is one of kelp's own failures.
             Self::Engine(e) if e.is_of_registry() => own,
             Self::Engine(e) => e.exit_status().unwrap_or(own),
             Self::Clap(e) if !e.use_stderr() || is_help(e) => ExitStatus::Success,
-            Self::Usage(_) | Self::Unbuilt { .. } | Self::Config(_) | Self::Clap(_) => ExitStatus::Own,
+            Self::Clap(e) if !is_of_flag(e) => words,
+            Self::Unbuilt { is_flag: false, .. } => words,
+            Self::Flag(_) | Self::Unbuilt { .. } | Self::Config(_) | Self::Clap(_) => ExitStatus::Own,
             Self::Reported(status) => *status,
             Self::Template(_) | Self::Io { .. } => own,
         }
@@ -118,6 +126,24 @@ fn chain(failure: &Failure) -> String {
 /// `kelp` or `kelp container` alone: the help that is printed instead is all that there is to say, as with docker.
 fn is_help(error: &clap::Error) -> bool {
     error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// Whether a flag is unknown, or has no value or a wrong one, rather than that words are missing, too many or unknown.
+fn is_of_flag(error: &clap::Error) -> bool {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_of_words = matches!(
+        error.kind(),
+        ErrorKind::ArgumentConflict
+            | ErrorKind::MissingRequiredArgument
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::InvalidSubcommand
+    );
+    // clap says "argument" of words and flags alike; `--name <NAME>` is one, `<NAME>` the other.
+    let named = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(name)) => name.starts_with('-'),
+        _ => false,
+    };
+    named && !is_of_words
 }
 
 /// clap's errors begin like all others.
@@ -185,7 +211,10 @@ mod tests {
     #[test]
     fn gives_dockers_statuses() {
         let usage = Failure::Usage("no".into());
-        assert_eq!(usage.status(Exit::Verb), ExitStatus::Own);
+        assert_eq!(usage.status(Exit::Verb), ExitStatus::Failed);
+        assert_eq!(usage.status(Exit::Container), ExitStatus::Failed);
+        assert_eq!(usage.status(Exit::Answer), ExitStatus::Own);
+        assert_eq!(Failure::Flag("no".into()).status(Exit::Verb), ExitStatus::Own);
         let missing = Failure::Engine(engine::Error::NoSuchContainer("x".into()));
         assert_eq!(missing.status(Exit::Verb), ExitStatus::Failed);
         assert_eq!(missing.status(Exit::Container), ExitStatus::Own);

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::{Failure, Outcome};
+use super::failure::Outcome;
 use super::{complete, human, output};
 use crate::engine::image::resolve;
 use crate::engine::image::tree::{self, Tree};
@@ -56,20 +56,17 @@ impl Verb for ShowTree {
 impl Verb for Exists {
     const ABOUT: &'static str = "Say by the exit code whether an image is here";
     const USAGE: &'static str = "IMAGE";
-    const DESCRIPTION: &'static str = "Exits with 0 when it is, with 1 when it is not, with 125 where that cannot be told. Prints nothing \
-        but errors.";
+    const DESCRIPTION: &'static str = "Exits with 0 when it is, with 1 when it is not, with 125 where that cannot be told: \
+        also when the command line makes no sense. Prints nothing but errors.";
     const EXAMPLES: &'static [(&'static str, &'static str)] =
         &[("In a script", "kelp image exists app || kelp load -i app.tar")];
-    const EXIT: Exit = Exit::Verb;
+    const EXIT: Exit = Exit::Answer;
 
     fn run(self, context: &Context) -> Outcome {
         match resolve::resolve(context.engine()?, &self.image) {
             Ok(_) => Ok(ExitStatus::Success),
             Err(e) if e.is_missing() => Ok(ExitStatus::Failed),
-            Err(e) => {
-                Failure::from(e).report();
-                Ok(ExitStatus::Own)
-            }
+            Err(e) => Err(e.into()),
         }
     }
 }

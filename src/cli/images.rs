@@ -96,7 +96,7 @@ pub(super) fn pair(filter: &str) -> Result<(String, String), Failure> {
     filter
         .split_once('=')
         .map(|(key, value)| (key.trim().to_lowercase(), value.trim().to_owned()))
-        .ok_or_else(|| Failure::Usage(format!("invalid filter `{filter}`: KEY=VALUE is expected")))
+        .ok_or_else(|| Failure::Flag(format!("invalid filter `{filter}`: KEY=VALUE is expected")))
 }
 
 fn value(row: &ImageRow, no_trunc: bool, now: jiff::Timestamp) -> Value {

@@ -197,31 +197,46 @@ fn examples(examples: &[(&str, &str)], text: &mut Vec<u8>) -> io::Result<()> {
     roff.to_writer(text)
 }
 
+/// What 125 is of commands whose failures are 1, and of those whose failures it is.
+const FLAG: &str = "A flag is unknown or has no valid value, or the configuration makes no sense.";
+const FAILED: &str = "kelp itself failed, or a flag is unknown or has no valid value.";
+
 fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
     let closed =
         ("141", "Whoever read standard output has gone (| head), and kelp with it; a container runs on.");
     let rows: &[(&str, &str)] = match exit {
         Exit::Verb => &[
             ("0", "All went well. Attached to a container, its own exit code instead."),
-            ("1", "What was asked could not be done, for one of the arguments at least."),
-            ("125", "The command line or the configuration makes no sense."),
+            (
+                "1",
+                "What was asked could not be done, for one of the arguments at least, or words are missing or too many.",
+            ),
+            ("125", FLAG),
             closed,
+        ],
+        Exit::Answer => &[
+            ("0", "It is here."),
+            ("1", "It is not here."),
+            ("125", "It cannot be told, or the command line makes no sense."),
         ],
         Exit::Registry => &[
             ("0", "All went well."),
-            ("1", "What was asked could not be done: there is no such image, for example."),
+            (
+                "1",
+                "What was asked could not be done: there is no such image, for example, or words are missing or too many.",
+            ),
             (
                 "69",
                 "The registry could not be reached, broke off again and again, or limits how often it is asked.",
             ),
             ("76", "The registry's certificate is not trusted."),
             ("77", "The registry denies access."),
-            ("125", "The command line or the configuration makes no sense."),
+            ("125", FLAG),
             ("128+n", "kelp was interrupted by signal n."),
         ],
         Exit::Exec => &[
-            ("1", "There is no such container, or it does not run."),
-            ("125", "kelp itself failed, or the command line makes no sense."),
+            ("1", "There is no such container, it does not run, or words are missing."),
+            ("125", FAILED),
             ("126", "The command was found and cannot be executed."),
             ("127", "The command was not found."),
             ("128+n", "The command was ended by signal n."),
@@ -229,7 +244,8 @@ fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
             ("other", "The exit code of the command."),
         ],
         Exit::Container => &[
-            ("125", "kelp itself failed, or the command line makes no sense."),
+            ("1", "Words of the command line are missing or contradict each other: nothing was begun."),
+            ("125", FAILED),
             ("126", "The command was found and cannot be executed."),
             ("127", "The command was not found."),
             ("128+n", "The command was ended by signal n."),

@@ -11,7 +11,10 @@ use super::failure::{Failure, Outcome};
 use super::progress::{Lines, Shown};
 use super::push::{can_write, write_digest};
 use super::{complete, escape, output, unbuilt};
-use crate::engine::manifest;
+use crate::engine::manifest::{
+    self,
+    inspect::{self, Question},
+};
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
@@ -25,6 +28,9 @@ pub(super) struct Create {
     /// An annotation of the list itself
     #[arg(long, value_name = "KEY=VALUE")]
     annotation: Vec<String>,
+    /// Also ask registries that speak no TLS, over plain HTTP. Certificates are verified all the same
+    #[arg(long)]
+    insecure: bool,
     /// Name of the list
     #[arg(value_name = "LIST")]
     list: String,
@@ -61,20 +67,23 @@ struct Said {
 
 impl Said {
     fn annotate(self) -> Result<manifest::Annotate, Failure> {
+        // An empty value is none, as with docker: a script's variable that is not set.
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let all = |list: Vec<String>| list.into_iter().filter(|text| !text.is_empty()).collect();
         Ok(manifest::Annotate {
-            os: self.os,
-            architecture: self.arch,
-            variant: self.variant,
-            os_version: self.os_version,
-            os_features: self.os_features,
-            features: self.features,
+            os: said(self.os),
+            architecture: said(self.arch),
+            variant: said(self.variant),
+            os_version: said(self.os_version),
+            os_features: all(self.os_features),
+            features: all(self.features),
             annotations: annotations(&self.annotation)?,
         })
     }
 }
 
 fn annotations(pairs: &[String]) -> Result<BTreeMap<String, String>, Failure> {
-    let invalid = |text: &str| Failure::Usage(format!("invalid annotation `{text}`: KEY=VALUE is expected"));
+    let invalid = |text: &str| Failure::Flag(format!("invalid annotation `{text}`: KEY=VALUE is expected"));
     let split = |text: &String| {
         let (key, value) =
             text.split_once('=').filter(|(key, _)| !key.is_empty()).ok_or_else(|| invalid(text))?;
@@ -112,9 +121,15 @@ pub(super) struct Annotate {
 
 #[derive(Debug, Args)]
 pub(super) struct Inspect {
-    /// Name of a list, or of something in a registry
-    #[arg(value_name = "NAME", add = complete::lists())]
-    name: String,
+    /// Also ask registries that speak no TLS, over plain HTTP. Certificates are verified all the same
+    #[arg(long)]
+    insecure: bool,
+    /// Tell platform, digest and the manifest's own bytes of each image
+    #[arg(short, long)]
+    verbose: bool,
+    /// Name of a list or of something in a registry; before it, the list here whose image it is
+    #[arg(required = true, num_args = 1..=2, value_name = "NAME", add = complete::lists())]
+    names: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +140,9 @@ pub(super) struct Push {
     /// Write the digest of the list to this file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     digestfile: Option<PathBuf>,
+    /// Also push to a registry that speaks no TLS, over plain HTTP. Certificates are verified all the same
+    #[arg(long)]
+    insecure: bool,
     /// Remove the list here when it is pushed
     #[arg(short, long, visible_alias = "rm")]
     purge: bool,
@@ -169,7 +187,7 @@ impl Verb for Create {
         ("", "kelp manifest push localhost:5000/app:1"),
     ];
     const EXIT: Exit = Exit::Registry;
-    const UNBUILT: &'static [unbuilt::Flag] = &["--insecure", "--tls-verify"];
+    const UNBUILT: &'static [unbuilt::Flag] = &["--tls-verify"];
 
     fn run(self, context: &Context) -> Outcome {
         let request = manifest::NewList {
@@ -178,6 +196,7 @@ impl Verb for Create {
             all: self.all,
             amend: self.amend,
             annotations: annotations(&self.annotation)?,
+            insecure: self.insecure,
         };
         let name = manifest::create(context.engine()?, &request)?;
         output::line(&escape::line(&format!("Created manifest list {name}")))?;
@@ -220,22 +239,27 @@ impl Verb for Annotate {
 
 impl Verb for Inspect {
     const ABOUT: &'static str = "Show a list, or what a registry has under a name";
-    const USAGE: &'static str = "NAME";
-    const EXAMPLES: &'static [(&'static str, &'static str)] =
-        &[("Which platforms there are", "kelp manifest inspect debian:13")];
+    const USAGE: &'static str = "[OPTIONS] [LIST] NAME";
+    const EXAMPLES: &'static [(&'static str, &'static str)] = &[
+        ("Which platforms there are", "kelp manifest inspect debian:13"),
+        ("One image of a list that is here", "kelp manifest inspect localhost:5000/app:1 app:arm64"),
+    ];
     const EXIT: Exit = Exit::Registry;
-    const UNBUILT: &'static [unbuilt::Flag] =
-        &["--authfile", "--insecure", "--tls-verify", "--verbose", "-v"];
+    const UNBUILT: &'static [unbuilt::Flag] = &["--authfile", "--tls-verify"];
 
     fn run(self, context: &Context) -> Outcome {
-        let bytes = manifest::inspect(context.engine()?, &self.name)?;
-        let doing = || Failure::Io {
-            doing: "read a manifest".into(),
-            source: std::io::ErrorKind::InvalidData.into(),
+        let (name, list) = match self.names.as_slice() {
+            [list, name] => (name.clone(), Some(list.clone())),
+            names => (names.concat(), None),
         };
-        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|_| doing())?;
-        let text = serde_json::to_string_pretty(&value).map_err(|_| doing())?;
-        output::line(&text)?;
+        let question = Question { list, name, insecure: self.insecure };
+        let doing = |e: serde_json::Error| Failure::Io { doing: "read a manifest".into(), source: e.into() };
+        let value: serde_json::Value = if self.verbose {
+            serde_json::to_value(inspect::verbose(context.engine()?, &question)?).map_err(doing)?
+        } else {
+            serde_json::from_slice(&inspect::inspect(context.engine()?, &question)?).map_err(doing)?
+        };
+        output::foreign(&format!("{}\n", serde_json::to_string_pretty(&value).map_err(doing)?))?;
         Ok(ExitStatus::Success)
     }
 }
@@ -256,7 +280,6 @@ impl Verb for Push {
         "--force-compression",
         "--format",
         "-f",
-        "--insecure",
         "--remove-signatures",
         "--sign-by",
         "--sign-by-sigstore",
@@ -267,10 +290,11 @@ impl Verb for Push {
         let mut shown = if self.quiet { Shown::Nothing } else { Shown::choose(Lines::Stdout) };
         let engine = context.engine()?;
         self.digestfile.as_deref().map(can_write).transpose()?;
-        let pushed =
-            manifest::push(engine, &self.list, self.destination.as_deref(), self.purge, &mut |step| {
-                shown.push(&step);
-            })?;
+        let (purge, insecure) = (self.purge, self.insecure);
+        let destination = self.destination.as_deref();
+        let pushed = manifest::push(engine, &self.list, destination, purge, insecure, &mut |step| {
+            shown.push(&step);
+        })?;
         shown.end()?;
         if let Some(path) = &self.digestfile {
             write_digest(path, pushed.digest.as_str())?;
@@ -321,6 +345,7 @@ impl Verb for Exists {
     const USAGE: &'static str = "LIST";
     const EXAMPLES: &'static [(&'static str, &'static str)] =
         &[("", "kelp manifest exists localhost:5000/app:1")];
+    const EXIT: Exit = Exit::Answer;
 
     fn run(self, context: &Context) -> Outcome {
         let there = manifest::exists(context.engine()?, &self.list)?;

@@ -63,18 +63,15 @@ mod unbuilt;
 mod version;
 mod wait;
 
-use std::process::ExitCode;
-
 pub use completion::{Shell, script as completion_script};
 pub use man::{Page, pages as man_pages};
 pub use tree::full as command_tree;
 
-/// Runs one command: the whole process, after `main` has seen that it is no shim.
-pub fn main() -> ExitCode {
+/// Runs one command: the whole process, after `main` has seen that it is no shim. Returns the exit status.
+pub fn main() -> u8 {
     if let Some(shell) = crate::config::completion_shell() {
         complete::answer(&shell);
-        return ExitCode::SUCCESS;
+        return 0;
     }
-    let status = dispatch::run(std::env::args_os().skip(1).collect());
-    ExitCode::from(status.code())
+    dispatch::run(std::env::args_os().skip(1).collect()).code()
 }

@@ -1,5 +1,6 @@
 //! `kelp container prune`, `kelp image prune`, `kelp system prune`.
 
+use std::fmt::Write as _;
 use std::io::BufRead;
 
 use clap::Args;
@@ -79,7 +80,8 @@ impl Verb for PruneImages {
     const ABOUT: &'static str = "Remove unused images";
     const USAGE: &'static str = "[OPTIONS]";
     const DESCRIPTION: &'static str = "Without --all only images that have no tag. An image that a container was made \
-        from stays, whether it runs or not.";
+        from stays, whether it runs or not. What interrupted pulls have left to go on with goes too, unless --filter \
+        chooses by label or age.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Everything that nothing uses", "kelp image prune -af"),
         ("But what is marked", "kelp image prune -a --filter 'label!=keep'"),
@@ -96,7 +98,7 @@ impl Verb for PruneImages {
             return Ok(ExitStatus::Success);
         }
         let pruned = image::prune::prune(context.engine()?, &request, &[])?;
-        output::raw(&self.how.images(&pruned.images))?;
+        output::raw(&self.how.images(&pruned))?;
         total(pruned.reclaimed)
     }
 }
@@ -120,7 +122,7 @@ impl Verb for PruneSystem {
         }
         let pruned = system::prune(context.engine()?, &request)?;
         output::raw(&self.how.containers(&pruned.containers.containers))?;
-        output::raw(&self.how.images(&pruned.images.images))?;
+        output::raw(&self.how.images(&pruned.images))?;
         total(pruned.containers.reclaimed + pruned.images.reclaimed)
     }
 }
@@ -153,15 +155,21 @@ impl How {
         format!("{}{}\n\n", self.heading("Containers"), ids.join("\n"))
     }
 
-    fn images(&self, removed: &[Removed]) -> String {
-        if removed.is_empty() {
-            return String::new();
-        }
+    fn images(&self, pruned: &image::prune::Pruned) -> String {
         let line = |removed: &Removed| match removed {
             Removed::Untagged(name) => format!("untagged: {}\n", escape::line(name)),
             Removed::Deleted(id) => format!("deleted: {id}\n"),
         };
-        format!("{}{}\n", self.heading("Images"), removed.iter().map(line).collect::<String>())
+        let mut text = String::new();
+        if !pruned.images.is_empty() {
+            let lines: String = pruned.images.iter().map(line).collect();
+            text = format!("{}{lines}\n", self.heading("Images"));
+        }
+        if !pruned.downloads.is_empty() {
+            let heading = self.heading("Interrupted downloads");
+            let _ = write!(text, "{heading}{}\n\n", pruned.downloads.join("\n"));
+        }
+        text
     }
 }
 

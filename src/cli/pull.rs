@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::command::{Exit, Verb};
+use super::command::{Exit, Verb, without_signatures};
 use super::context::Context;
 use super::failure::{Failure, Outcome, complain};
 use super::progress::{Lines, Shown};
@@ -15,6 +15,10 @@ pub(super) struct Pull {
     /// Pull every tag of the repository
     #[arg(short, long)]
     all_tags: bool,
+    /// Do without signatures of Docker Content Trust: always so, digests are verified all the same
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_parser = without_signatures)]
+    disable_content_trust: bool,
     /// Of images for several platforms, take this one: OS[/ARCH[/VARIANT]]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -48,6 +52,7 @@ impl Verb for Pull {
             // As docker reads it.
             platform: self.platform.filter(|platform| !platform.is_empty()),
             all_tags: self.all_tags,
+            insecure: false,
         };
         let engine = context.engine()?;
         if !self.quiet && !request.all_tags && is_untagged(&request.name) {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::command::{Exit, Verb};
+use super::command::{Exit, Verb, without_signatures};
 use super::context::Context;
 use super::failure::{Failure, Outcome, complain};
 use super::progress::{Lines, Shown};
@@ -21,6 +21,10 @@ pub(super) struct Push {
     /// Write the digest of what was pushed to this file
     #[arg(long, value_name = "FILE", conflicts_with = "all_tags", value_hint = clap::ValueHint::FilePath)]
     digestfile: Option<PathBuf>,
+    /// Do without signatures of Docker Content Trust: always so, digests are verified all the same
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_parser = without_signatures)]
+    disable_content_trust: bool,
     /// Push the image for this platform alone, not the list it came in: OS[/ARCH[/VARIANT]]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,

@@ -43,8 +43,9 @@ impl Verb for Save {
     const ABOUT: &'static str = "Write images into an archive";
     const USAGE: &'static str = "[OPTIONS] IMAGE [IMAGE...]";
     const DESCRIPTION: &'static str = "docker, podman and skopeo read either format. A repository without a tag means \
-        all its tags. Layers are written as they are stored; only in a docker-archive, zstd becomes uncompressed, \
-        because docker before version 23 does not read it.";
+        all its tags. Layers are written as they are stored, but what is compressed with zstd is written uncompressed: \
+        docker before version 23 and skopeo's docker-archive do not take zstd. An oci-archive of an image that a \
+        registry knows by its digest is left as it is, and so has that digest.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("To a file", "kelp save -o debian.tar debian:13"),
         ("To another machine", "kelp save app | ssh host kelp load"),

@@ -18,7 +18,8 @@ pub(super) fn failure(what: &str) -> Failure {
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
-    Failure::Unbuilt { message: format!("{what} is not built yet"), hint: hint.into() }
+    let is_flag = what.starts_with('-');
+    Failure::Unbuilt { message: format!("{what} is not built yet"), hint: hint.into(), is_flag }
 }
 
 /// Flags before the command.
@@ -141,7 +142,6 @@ pub(super) static CREATE: &[Flag] = &[
     "--device-read-iops",
     "--device-write-bps",
     "--device-write-iops",
-    "--disable-content-trust",
     "--domainname",
     "--gpus",
     "--health-cmd",
@@ -287,7 +287,6 @@ pub(super) static LOGIN: &[Flag] = &[
     "-v",
 ];
 pub(super) static PUSH: &[Flag] = &[
-    "--disable-content-trust",
     "--authfile",
     "--cert-dir",
     "--compress",
@@ -310,7 +309,6 @@ pub(super) static PUSH: &[Flag] = &[
 ];
 pub(super) static LOGOUT: &[Flag] = &["--all", "-a", "--authfile", "--compat-auth-file"];
 pub(super) static PULL: &[Flag] = &[
-    "--disable-content-trust",
     "--arch",
     "--authfile",
     "--cert-dir",

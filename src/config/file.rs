@@ -32,6 +32,8 @@ pub enum Snapshotter {
     Overlay,
     /// kelp's own overlay, over FUSE.
     Fuse,
+    /// A copy for each container.
+    Copy,
 }
 
 impl Default for File {

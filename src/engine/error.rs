@@ -8,9 +8,15 @@ pub enum Error {
     NoSuchContainer(String),
     #[error("no such image: {0}")]
     NoSuchImage(String),
-    /// What is to be pushed is not here. The words are docker's.
+    /// What is to be pushed or untagged is not here. Of the former the words are docker's.
     #[error("{0}")]
     NotHere(String),
+    /// What is to be removed is not here, so that where it could come from is no advice.
+    #[error("no such image: {0}")]
+    Gone(String),
+    /// A list where an image is meant.
+    #[error("{0} is a list of images, not an image")]
+    IsList(String),
     /// A value that the user gave and that cannot be used.
     #[error("invalid {what} `{value}`: {reason}")]
     Invalid { what: &'static str, value: String, reason: String },
@@ -63,6 +69,7 @@ impl Error {
             self,
             Self::NoSuchContainer(_)
                 | Self::NoSuchImage(_)
+                | Self::Gone(_)
                 | Self::Store(Store::NoSuchContainer(_) | Store::NoSuchImage(_) | Store::NoSuchNetwork(_))
         )
     }
@@ -114,6 +121,7 @@ impl Hint for Error {
                 "`kelp pull` fetches images from registries, `kelp load` and `kelp import` from archives"
                     .into(),
             ),
+            Self::IsList(_) => Some("`kelp manifest rm` removes a list".into()),
             Self::Image(e) => e.hint(),
             Self::Credentials(e) => e.hint(),
             Self::Store(e) => e.hint(),

@@ -64,6 +64,11 @@ impl Prune {
         Ok(parsed)
     }
 
+    /// Whether anything but what is dangling is told apart.
+    pub(super) fn chooses(&self) -> bool {
+        self.until.is_some() || !self.labels.is_empty()
+    }
+
     pub(super) fn accepts(&self, created: Option<Timestamp>, labels: &BTreeMap<String, String>) -> bool {
         self.until.is_none_or(|until| created.unwrap_or_default() < until)
             && self.labels.iter().all(|label| label.accepts(labels))

@@ -48,6 +48,7 @@ impl Engine {
         match asked.unwrap_or(self.config.snapshotter) {
             config::Snapshotter::Overlay => Ok(Snapshotter::Overlay),
             config::Snapshotter::Fuse => Ok(Snapshotter::Fuse),
+            config::Snapshotter::Copy => Ok(Snapshotter::Copy),
             config::Snapshotter::Auto => Ok(snapshot::choose(&self.store)?),
         }
     }

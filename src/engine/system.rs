@@ -91,7 +91,7 @@ pub fn df(engine: &Engine) -> Result<DiskFree> {
         }
     }
     // A prune of images takes this too.
-    let interrupted = store.interrupted()?;
+    let interrupted = store.interrupted()?.bytes;
     let size = usage.layers.values().chain(usage.blobs.values()).sum::<u64>();
     let kept = needed.iter().map(|piece| piece.size(&usage)).sum::<u64>();
     let active = image_list.iter().filter(|image| image.containers > 0).count();

@@ -181,9 +181,11 @@ impl Push<'_> {
             let gate = &gate;
             let one = async move {
                 let _place = gate.enter().await;
-                let named = |source| match source {
-                    interrupted @ Error::Interrupted(_) => interrupted,
-                    other => Error::Layer { digest: blob.digest.clone(), source: Box::new(other) },
+                let named = |error: Error| match (error, blob.digest.clone()) {
+                    // The blob that happened to be asked for first has no part in these.
+                    (e, _) if matches!(e, Error::Interrupted(_)) || e.is_of_host() => e,
+                    (e, digest) if diff_id.is_some() => Error::Layer { digest, source: Box::new(e) },
+                    (e, digest) => Error::Config { digest, source: Box::new(e) },
                 };
                 self.blob(blob, diff_id).await.map_err(named)
             };

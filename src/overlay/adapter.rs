@@ -452,9 +452,11 @@ impl Filesystem for Adapter {
         empty(overlay.fallocate(ino.0, offset, length, mode.cast_unsigned()), reply);
     }
 
-    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        let result = self.on(Operation::Seek).seek(ino.0, offset, whence);
-        reply!(result, reply, at => reply.offset(i64::try_from(at).unwrap_or(i64::MAX)));
+    /// Never again, says this answer, and the kernel finds no holes from then on. It asks without having written back
+    /// what it keeps of the file, so whoever looked on the disk would call a hole what has just been written.
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        self.on(Operation::Seek);
+        reply.error(fuser::Errno::ENOSYS);
     }
 
     fn copy_file_range(

@@ -96,15 +96,16 @@ impl Overlay {
             Some(0) => self.copy_up_as(id, Content::Dropped)?,
             _ => self.copy_up(id)?,
         }
-        let (node, place, mut stat) = self.reach(id)?;
+        let (node, place, asked) = self.reach_unasked(id)?;
+        let before = || asked.map_or_else(|| place.stat(), Ok);
         if let Some(size) = change.size {
             self.truncate(&node, size)?;
             if change.mode.is_none() && caller != 0 {
-                self.drop_privileges(&place, &stat)?;
+                self.drop_privileges(&place, &before()?)?;
             }
         }
         if self.owners.are_kept() && (change.uid.is_some() || change.gid.is_some() || change.mode.is_some()) {
-            self.change_kept(&node, &place, &stat, change)?;
+            self.change_kept(&node, &place, &before()?, change)?;
         } else {
             if change.uid.is_some() || change.gid.is_some() {
                 let uid = change.uid.map(|id| self.owners.stored_uid(id)).transpose()?;
@@ -116,10 +117,26 @@ impl Overlay {
             }
         }
         if change.atime.is_some() || change.mtime.is_some() {
+            if let Some(stat) = self.lost(&node, &place)? {
+                // The kernel keeps the times of what is open; nobody else will ever see them.
+                return self.attr_of(&node, &place, stat);
+            }
             place.set_times(&timestamps(change))?;
         }
-        stat = place.stat().unwrap_or(stat);
+        if node.kind == FileType::Directory && (change.gid.is_some() || change.mode.is_some()) {
+            lock(&self.table).set_heritage(id, None);
+        }
+        let stat = place.stat()?;
         self.attr_of(&node, &place, stat)
+    }
+
+    /// The state of a file of the upper layer that has lost its last name. The kernel tells of a new time for each.
+    fn lost(&self, node: &Where, place: &Place) -> Result<Option<Stat>> {
+        if node.pinned.is_none() || node.layer > 0 || node.kind != FileType::RegularFile {
+            return Ok(None);
+        }
+        let stat = place.stat()?;
+        Ok((stat.st_nlink == 0).then_some(stat))
     }
 
     /// Owner and mode where the file itself cannot have them.

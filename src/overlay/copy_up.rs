@@ -4,19 +4,20 @@
 //! leaves the lower file shown as it was. It keeps owner, mode, times, attributes, access control lists, holes,
 //! and the links that are known.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, SeekFrom, Stat, Timespec, Timestamps, Uid,
-    XattrFlags,
+    AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
+use super::file::errno;
 use super::inode::{Key, Where};
 use super::place::Place;
 use super::whiteout::{is_format_attribute, magic};
 use super::xattr::{list_raw, read_raw};
 use super::{Overlay, Result, lock};
+use crate::sys::content;
 
 /// What becomes of a file's content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +83,7 @@ impl Overlay {
             }
         };
         lock(&self.table).brought_up(id, key);
-        lock(&self.files).remove(id);
+        let _old = lock(&self.files).remove(id);
         if node.kind == FileType::Directory {
             return Ok(());
         }
@@ -147,7 +148,8 @@ impl Overlay {
                 let to = rustix::fs::openat(work, name, flags, Mode::from_raw_mode(0o600))?;
                 if content == Content::Kept && stat.st_size > 0 {
                     let from = place.open(OFlags::RDONLY)?;
-                    copy_content(&from, &to, u64::try_from(stat.st_size).unwrap_or_default())?;
+                    let size = u64::try_from(stat.st_size).unwrap_or_default();
+                    content::copy(&from, &to, size).map_err(errno)?;
                     if !self.volatile {
                         rustix::fs::fdatasync(&to)?;
                     }
@@ -219,65 +221,6 @@ fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
         match rustix::fs::setxattr(target.as_str(), name, &value, XattrFlags::empty()) {
             Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(b"system.posix_acl_") => {}
             other => other?,
-        }
-    }
-    Ok(())
-}
-
-/// Shares the blocks where the file system can, else copies what is not a hole.
-fn copy_content(from: &OwnedFd, to: &OwnedFd, size: u64) -> Result<()> {
-    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
-    rustix::fs::ftruncate(to, size)?;
-    let mut at = 0;
-    while at < size {
-        let (start, end) = match rustix::fs::seek(from, SeekFrom::Data(at)) {
-            Ok(start) => (start, rustix::fs::seek(from, SeekFrom::Hole(start))?),
-            // Nothing but a hole to the end.
-            Err(Errno::NXIO) => break,
-            // A file system that knows no holes.
-            Err(Errno::INVAL) => (at, size),
-            Err(e) => return Err(e),
-        };
-        copy_range(from, to, start, end.min(size))?;
-        at = end;
-    }
-    Ok(())
-}
-
-fn copy_range(from: &OwnedFd, to: &OwnedFd, start: u64, end: u64) -> Result<()> {
-    let (mut input, mut output) = (start, start);
-    while input < end {
-        let length = usize::try_from(end - input).unwrap_or(usize::MAX).min(1 << 30);
-        let at = input;
-        match rustix::fs::copy_file_range(from, Some(&mut input), to, Some(&mut output), length) {
-            // The file is shorter than it said.
-            Ok(0) => return Ok(()),
-            Ok(_) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::IO) => {
-                return copy_through(from, to, at, end);
-            }
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-fn copy_through(from: impl AsFd, to: impl AsFd, start: u64, end: u64) -> Result<()> {
-    let mut buffer = vec![0u8; 1 << 17];
-    let mut at = start;
-    while at < end {
-        let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-        let read = rustix::io::pread(&from, &mut buffer[..length], at)?;
-        if read == 0 {
-            break;
-        }
-        let mut rest = &buffer[..read];
-        while !rest.is_empty() {
-            let written = rustix::io::pwrite(&to, rest, at)?;
-            rest = &rest[written..];
-            at += written as u64;
         }
     }
     Ok(())

@@ -4,6 +4,7 @@
 //! in one step, so that what is hidden below shows at no moment.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Uid};
 use rustix::io::Errno;
@@ -11,7 +12,7 @@ use rustix::io::Errno;
 use super::attr::Attr;
 use super::copy_up::discard;
 use super::file::Data;
-use super::inode::{Found, Key};
+use super::inode::{Found, Heritage, Key};
 use super::owner::Kept;
 use super::place::Place;
 use super::whiteout::{is_whiteout, magic};
@@ -45,10 +46,9 @@ struct New<'a> {
 
 /// The directory in which something is made, as it is above.
 struct Home {
-    dir: std::sync::Arc<OwnedFd>,
-    stat: Stat,
-    /// What is made inherits a default access control list, and the umask counts for nothing.
-    inherits: bool,
+    dir: Arc<OwnedFd>,
+    /// With a default access control list the umask counts for nothing.
+    heritage: Heritage,
     merged: bool,
 }
 
@@ -79,44 +79,55 @@ impl Overlay {
     ) -> Result<Attr> {
         let name = self.usable(name)?;
         let home = self.home(parent)?;
-        let plain = if home.inherits { mode } else { mode & !maker.umask } & 0o7777;
+        let plain = if home.heritage.list { mode } else { mode & !maker.umask } & 0o7777;
         let new = New { name, kind, mode: plain, maker };
-        let made = match self.make_at(&home.dir, name, new) {
-            Err(Errno::EXIST) => self.make_over_whiteout(&home, new)?,
-            other => {
-                let made = other?;
-                let place = Place::Name { dir: home.dir.clone(), name: Box::from(name) };
-                let finished = self
-                    .finish(&home, &place, new, home.inherits)
-                    .and_then(|()| self.take_mark(&home, &place, name, kind));
-                if let Err(e) = finished {
-                    let _ = rustix::fs::unlinkat(&home.dir, name, removal_of(kind));
-                    return Err(e);
-                }
-                made
+        let (made, stat) = match self.make_at(&home.dir, name, new) {
+            Err(Errno::EXIST) => {
+                let made = self.make_over_whiteout(&home, new)?;
+                (made, rustix::fs::statat(&home.dir, name, AtFlags::SYMLINK_NOFOLLOW)?)
             }
-        };
-        let stat = match &made {
-            Some(fd) => rustix::fs::fstat(fd)?,
-            None => rustix::fs::statat(&home.dir, name, AtFlags::SYMLINK_NOFOLLOW)?,
+            other => {
+                let made = other?.map(Arc::new);
+                let place = match &made {
+                    Some(fd) => Place::Data(Arc::clone(fd)),
+                    None => Place::Name { dir: home.dir.clone(), name: Box::from(name) },
+                };
+                let finished = self
+                    .finish(&home, &place, new, home.heritage.list)
+                    .and_then(|stat| self.take_mark(&home, &place, new, stat));
+                match finished {
+                    Ok(stat) => (made, stat),
+                    Err(e) => {
+                        let _ = rustix::fs::unlinkat(&home.dir, name, removal_of(kind));
+                        return Err(e);
+                    }
+                }
+            }
         };
         self.changed(parent);
         let attr = self.enter(parent, name, Found { layer: 0, stat, below: Vec::new() })?;
         if let Some(fd) = made {
-            let _ = self.keep_open(attr.id, Key::of(&stat), Data { fd: fd.into(), writable: true });
+            // Nobody knows it yet who could give it any.
+            let mut table = lock(&self.table);
+            let changes = table.power_changes();
+            table.set_powerless(attr.id, changes);
+            drop(table);
+            let _ = self.keep_open(attr.id, Data { fd, key: Key::of(&stat), writable: true });
         }
         Ok(attr)
     }
 
-    /// Where a dotted mark hid the name, it goes; a directory hides by itself what the mark did.
-    fn take_mark(&self, home: &Home, place: &Place, name: &[u8], kind: Kind<'_>) -> Result<()> {
-        if !self.hides.has_mark(&home.dir, name)? {
-            return Ok(());
+    /// Where a dotted mark hid the name, it goes; a directory hides by itself what the mark did. Gives the object's state,
+    /// which is `stat` so far.
+    fn take_mark(&self, home: &Home, place: &Place, new: New<'_>, stat: Stat) -> Result<Stat> {
+        if !self.hides.has_mark(&home.dir, new.name)? {
+            return Ok(stat);
         }
-        if matches!(kind, Kind::Directory) {
+        if matches!(new.kind, Kind::Directory) {
             self.hides.make_opaque(place.pin()?)?;
         }
-        self.hides.unhide(&home.dir, name)
+        self.hides.unhide(&home.dir, new.name)?;
+        place.stat()
     }
 
     fn usable<'a>(&self, name: &'a [u8]) -> Result<&'a [u8]> {
@@ -126,23 +137,26 @@ impl Overlay {
 
     fn home(&self, parent: u64) -> Result<Home> {
         let dir = self.upper_dir(parent)?;
-        let stat = rustix::fs::fstat(&dir)?;
-        if stat.st_nlink == 0 {
+        let (known, node) = {
+            let table = lock(&self.table);
+            (table.heritage(parent), table.get(parent)?)
+        };
+        if node.pinned.is_some() {
             return Err(Errno::NOENT);
         }
-        let (known, merged) = {
-            let table = lock(&self.table);
-            (table.inherits(parent), table.get(parent)?.merged)
-        };
-        let inherits = match known {
-            Some(inherits) => inherits,
+        let heritage = match known {
+            Some(heritage) => heritage,
             None => {
-                let asked = rustix::fs::getxattr_query(magic(&dir).as_str(), "system.posix_acl_default");
-                lock(&self.table).set_inherits(parent, Some(asked.is_ok()));
-                asked.is_ok()
+                let stat = rustix::fs::fstat(&dir)?;
+                let list =
+                    rustix::fs::getxattr_query(magic(&dir).as_str(), "system.posix_acl_default").is_ok();
+                let group = (stat.st_mode & 0o2000 != 0).then_some(stat.st_gid);
+                let heritage = Heritage { list, group };
+                lock(&self.table).set_heritage(parent, Some(heritage));
+                heritage
             }
         };
-        Ok(Home { dir, stat, inherits, merged })
+        Ok(Home { dir, heritage, merged: node.merged })
     }
 
     /// The bare object; of a file its descriptor.
@@ -159,42 +173,42 @@ impl Overlay {
         }
     }
 
-    /// Gives the new object its owner and its mode, as far as it did not come with them.
-    fn finish(&self, home: &Home, place: &Place, new: New<'_>, mode_is_right: bool) -> Result<()> {
+    /// Gives the new object its owner and its mode, as far as it did not come with them. Gives its state.
+    fn finish(&self, home: &Home, place: &Place, new: New<'_>, mode_is_right: bool) -> Result<Stat> {
         let stat = place.stat()?;
-        let setgid = home.stat.st_mode & 0o2000 != 0;
         let New { kind, mut mode, maker, .. } = new;
-        if setgid && matches!(kind, Kind::Directory) {
+        if home.heritage.group.is_some() && matches!(kind, Kind::Directory) {
             mode |= 0o2000;
         }
-        if self.owners.are_kept() {
-            if (maker.uid, maker.gid) == (0, 0) && mode & 0o600 == 0o600 {
-                return place_mode(place, kind, &stat, mode, mode_is_right);
+        let mut changed = false;
+        if self.owners.are_kept() && ((maker.uid, maker.gid) != (0, 0) || mode & 0o600 != 0o600) {
+            if !matches!(kind, Kind::Symlink(_)) {
+                let kept = Kept { uid: maker.uid, gid: maker.gid, mode };
+                self.keep(place, FileType::from_raw_mode(stat.st_mode), kept)?;
+                changed = true;
             }
-            return match kind {
-                Kind::Symlink(_) => Ok(()),
-                _ => {
-                    let kept = Kept { uid: maker.uid, gid: maker.gid, mode };
-                    self.keep(place, FileType::from_raw_mode(stat.st_mode), kept)
+        } else {
+            if !self.owners.are_kept() {
+                let uid = self.owners.stored_uid(maker.uid)?;
+                let gid = home.heritage.group.map_or_else(|| self.owners.stored_gid(maker.gid), Ok)?;
+                if (uid, gid) != (stat.st_uid, stat.st_gid) {
+                    place.chown(Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+                    changed = true;
                 }
-            };
+            }
+            changed |= place_mode(place, kind, &stat, mode, mode_is_right)?;
         }
-        let uid = self.owners.stored_uid(maker.uid)?;
-        let gid = if setgid { home.stat.st_gid } else { self.owners.stored_gid(maker.gid)? };
-        if (uid, gid) != (stat.st_uid, stat.st_gid) {
-            place.chown(Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-        }
-        place_mode(place, kind, &stat, mode, mode_is_right)
+        if changed { place.stat() } else { Ok(stat) }
     }
 
     /// The name is taken above, which can only be by a whiteout.
-    fn make_over_whiteout(&self, home: &Home, new: New<'_>) -> Result<Option<OwnedFd>> {
+    fn make_over_whiteout(&self, home: &Home, new: New<'_>) -> Result<Option<Arc<OwnedFd>>> {
         let New { name, kind, .. } = new;
         let stat = rustix::fs::statat(&home.dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         if !is_whiteout(&stat) {
             return Err(Errno::EXIST);
         }
-        if home.inherits {
+        if home.heritage.list {
             // Only what is made in the directory itself inherits.
             rustix::fs::unlinkat(&home.dir, name, AtFlags::empty())?;
             let made = self.make_at(&home.dir, name, new)?;
@@ -203,7 +217,7 @@ impl Overlay {
                 self.hides.make_opaque(place.pin()?)?;
             }
             self.finish(home, &place, new, true)?;
-            return Ok(made);
+            return Ok(made.map(Arc::new));
         }
         let (work, temporary) = (self.work()?, self.temporary_name());
         let made = self.make_at(work, temporary.as_bytes(), new)?;
@@ -211,7 +225,7 @@ impl Overlay {
         if done.is_err() {
             let _ = rustix::fs::unlinkat(work, temporary.as_str(), removal_of(kind));
         }
-        done.map(|()| made)
+        done.map(|()| made.map(Arc::new))
     }
 
     /// Makes what is in the work directory complete, and gives it its name.
@@ -219,7 +233,7 @@ impl Overlay {
         let work = self.work()?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let pin = rustix::fs::openat(work, temporary, flags, Mode::empty())?;
-        let place = Place::Open(std::sync::Arc::new(pin));
+        let place = Place::Open(Arc::new(pin));
         self.finish(home, &place, new, false)?;
         let name = new.name;
         if matches!(new.kind, Kind::Directory) {
@@ -268,11 +282,12 @@ fn removal_of(kind: Kind<'_>) -> AtFlags {
 }
 
 /// The process's own umask took something away, or there are bits that no creation gives.
-fn place_mode(place: &Place, kind: Kind<'_>, stat: &Stat, mode: u32, is_right: bool) -> Result<()> {
+/// Gives whether it had to be changed.
+fn place_mode(place: &Place, kind: Kind<'_>, stat: &Stat, mode: u32, is_right: bool) -> Result<bool> {
     let special = mode & 0o7000 & !(stat.st_mode & 0o7000);
     if matches!(kind, Kind::Symlink(_)) || (is_right && special == 0) {
-        return Ok(());
+        return Ok(false);
     }
     let wanted = if is_right { (stat.st_mode & 0o7777) | special } else { mode };
-    if stat.st_mode & 0o7777 == wanted { Ok(()) } else { place.chmod(wanted) }
+    if stat.st_mode & 0o7777 == wanted { Ok(false) } else { place.chmod(wanted).map(|()| true) }
 }

@@ -1,4 +1,4 @@
-//! Content: read, write, allocate, seek, copy, sync.
+//! Content: read, write, allocate, copy, sync.
 //!
 //! The kernel tells of no opening and no closing (it would be two requests for each), so descriptors of content
 //! are kept by use, and opened again when they are needed again; a file without a name is opened through the
@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FileType, IFlags, OFlags, SeekFrom, StatVfs};
+use rustix::fs::{FallocateFlags, FileType, IFlags, OFlags, StatVfs};
 use rustix::io::Errno;
 
 use super::inode::{Key, Where};
@@ -18,6 +18,8 @@ use crate::sys::{self, flags};
 #[derive(Debug)]
 pub(super) struct Data {
     pub fd: Arc<OwnedFd>,
+    /// Of the file, whatever it is called.
+    pub key: Key,
     pub writable: bool,
 }
 
@@ -65,17 +67,6 @@ impl Overlay {
         let data = self.data(id, true)?;
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
         rustix::fs::fallocate(&data.fd, mode, offset, length)
-    }
-
-    /// SEEK_DATA and SEEK_HOLE; the kernel does the others.
-    pub(super) fn seek(&self, id: u64, offset: i64, whence: i32) -> Result<u64> {
-        let offset = u64::try_from(offset).map_err(|_| Errno::NXIO)?;
-        let whence = match whence {
-            libc::SEEK_DATA => SeekFrom::Data(offset),
-            libc::SEEK_HOLE => SeekFrom::Hole(offset),
-            _ => return Err(Errno::INVAL),
-        };
-        rustix::fs::seek(&self.data(id, false)?.fd, whence)
     }
 
     /// At most `length` bytes; how many.
@@ -158,20 +149,21 @@ impl Overlay {
             };
             let upper = node.layer == 0 && self.has_upper();
             let writable = upper.then(|| place.open(OFlags::RDWR));
-            let opened = match writable {
-                Some(Ok(fd)) => Data { fd: fd.into(), writable: true },
+            let (fd, writable) = match writable {
+                Some(Ok(fd)) => (fd, true),
                 // Renamed since.
                 Some(Err(Errno::NOENT | Errno::LOOP)) => continue,
                 Some(Err(e)) if write => return Err(e),
                 _ => match place.open(OFlags::RDONLY) {
                     Err(Errno::NOENT | Errno::LOOP) => continue,
-                    fd => Data { fd: fd?.into(), writable: false },
+                    fd => (fd?, false),
                 },
             };
-            if Key::of(&rustix::fs::fstat(&opened.fd)?) != node.key {
+            let key = Key::of(&rustix::fs::fstat(&fd)?);
+            if key != node.key {
                 continue;
             }
-            if let Some(data) = self.keep_open(id, node.key, opened) {
+            if let Some(data) = self.keep_open(id, Data { fd: fd.into(), key, writable }) {
                 return Ok(data);
             }
         }
@@ -179,18 +171,19 @@ impl Overlay {
     }
 
     /// Remembers the open file. `None`: it was forgotten or brought up meanwhile, and the descriptor is worth nothing.
-    pub(super) fn keep_open(&self, id: u64, key: Key, data: Data) -> Option<Arc<Data>> {
+    pub(super) fn keep_open(&self, id: u64, data: Data) -> Option<Arc<Data>> {
         let data = Arc::new(data);
-        lock(&self.files).put(id, Arc::clone(&data));
+        let _old = lock(&self.files).put(id, Arc::clone(&data));
         // Looked at after it is there: whoever brings the file up takes it away after telling the table.
-        if lock(&self.table).get(id).is_ok_and(|node| node.key == key) {
+        if lock(&self.table).has_key(id, data.key) {
             return Some(data);
         }
-        lock(&self.files).remove(id);
+        let _again = lock(&self.files).remove(id);
         None
     }
 }
 
-fn errno(e: sys::Error) -> Errno {
+/// What the kernel said.
+pub(super) fn errno(e: sys::Error) -> Errno {
     Errno::from_raw_os_error(e.errno())
 }

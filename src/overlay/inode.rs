@@ -52,6 +52,8 @@ struct Node {
     children: u32,
     layer: LayerIndex,
     kind: FileType,
+    /// It was asked for `security.capability`, and has none; the kernel asks again and again.
+    powerless: bool,
     parent: u64,
     name: Box<[u8]>,
     key: Key,
@@ -66,8 +68,17 @@ struct Rest {
     pinned: Option<Arc<OwnedFd>>,
     /// Further names of a file in a lower layer.
     aliases: Vec<(u64, Box<[u8]>)>,
-    /// Whether what is made in it inherits an access control list.
-    inherits: Option<bool>,
+    /// Of a directory, once it was asked.
+    heritage: Option<Heritage>,
+}
+
+/// What a directory hands on to what is made in it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heritage {
+    /// An access control list.
+    pub list: bool,
+    /// Its group, because it is setgid; the id on disk.
+    pub group: Option<u32>,
 }
 
 /// A node at one moment.
@@ -92,6 +103,17 @@ pub(super) enum Entered {
     LinkTo(u64),
 }
 
+/// A node that nobody knows any more.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub id: u64,
+    /// Of a directory.
+    pub layers: Vec<LayerIndex>,
+    /// Dropped by whoever is told, who holds no lock.
+    #[allow(dead_code, reason = "held, not read")]
+    pub pinned: Option<Arc<OwnedFd>>,
+}
+
 #[derive(Debug)]
 pub(super) struct Table {
     nodes: HashMap<u64, Node>,
@@ -101,6 +123,7 @@ pub(super) struct Table {
     twins: HashMap<(u64, Box<[u8]>), u64>,
     devices: Vec<u64>,
     next: u64,
+    power_changes: u64,
 }
 
 /// Bits of a number that hold the inode; those above hold the device.
@@ -116,6 +139,7 @@ impl Table {
             twins: HashMap::new(),
             devices: vec![root.stat.st_dev],
             next: FIRST_FREE,
+            power_changes: 0,
         };
         let key = Key::of(&root.stat);
         table.numbers.insert(key, ROOT);
@@ -127,6 +151,7 @@ impl Table {
                 children: 0,
                 layer: root.layer,
                 kind: FileType::Directory,
+                powerless: false,
                 parent: ROOT,
                 name: Box::default(),
                 key,
@@ -198,7 +223,10 @@ impl Table {
         let below = &found.below;
         let rest = (!below.is_empty()).then(|| Box::new(Rest { below: below.clone(), ..Rest::default() }));
         let (layer, kind, name) = (found.layer, found.kind(), Box::from(name));
-        self.nodes.insert(id, Node { lookups: 1, children: 0, layer, kind, parent, name, key, rest });
+        self.nodes.insert(
+            id,
+            Node { lookups: 1, children: 0, layer, kind, powerless: false, parent, name, key, rest },
+        );
         Ok(Entered::As(id))
     }
 
@@ -231,8 +259,8 @@ impl Table {
         }
     }
 
-    /// The kernel dropped `count` lookups. The nodes that are gone with them, and the layers of directories.
-    pub(super) fn forget(&mut self, id: u64, count: u64) -> Vec<(u64, Vec<LayerIndex>)> {
+    /// The kernel dropped `count` lookups. The nodes that are gone with them.
+    pub(super) fn forget(&mut self, id: u64, count: u64) -> Vec<Gone> {
         let mut gone = Vec::new();
         if let Some(node) = self.nodes.get_mut(&id).filter(|_| id != ROOT) {
             node.lookups = node.lookups.saturating_sub(count);
@@ -243,8 +271,9 @@ impl Table {
                 break;
             }
             let parent = node.parent;
-            gone.push((id, self.layers(id).unwrap_or_default()));
-            self.nodes.remove(&id);
+            let layers = self.layers(id).unwrap_or_default();
+            let pinned = self.nodes.remove(&id).and_then(|node| node.rest?.pinned);
+            gone.push(Gone { id, layers, pinned });
             if let Some(above) = self.nodes.get_mut(&parent) {
                 above.children = above.children.saturating_sub(1);
             }
@@ -280,6 +309,10 @@ impl Table {
 
     pub(super) fn knows(&self, id: u64) -> bool {
         self.nodes.contains_key(&id)
+    }
+
+    pub(super) fn has_key(&self, id: u64, key: Key) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.key == key)
     }
 
     /// The layers of a directory, from the top down.
@@ -329,7 +362,8 @@ impl Table {
         if let Some(above) = self.nodes.get_mut(&old) {
             above.children = above.children.saturating_sub(1);
         }
-        self.forget(old, 0);
+        // A directory with a name is pinned by nothing.
+        let _ = self.forget(old, 0);
     }
 
     /// The name is gone. The node under it is reached through `fd` from now on, unless it has another name.
@@ -353,13 +387,39 @@ impl Table {
         self.numbers.remove(&key);
     }
 
-    pub(super) fn inherits(&self, id: u64) -> Option<bool> {
-        self.nodes.get(&id)?.rest.as_ref()?.inherits
+    pub(super) fn heritage(&self, id: u64) -> Option<Heritage> {
+        self.nodes.get(&id)?.rest.as_ref()?.heritage
     }
 
-    pub(super) fn set_inherits(&mut self, id: u64, inherits: Option<bool>) {
+    /// `None`: it may have changed.
+    pub(super) fn set_heritage(&mut self, id: u64, heritage: Option<Heritage>) {
         if let Some(node) = self.nodes.get_mut(&id).filter(|n| n.kind == FileType::Directory) {
-            node.rest.get_or_insert_default().inherits = inherits;
+            node.rest.get_or_insert_default().heritage = heritage;
+        }
+    }
+
+    /// Whether the file is known to have no capabilities.
+    pub(super) fn is_powerless(&self, id: u64) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.powerless)
+    }
+
+    /// How often capabilities were changed, of whichever file.
+    pub(super) fn power_changes(&self) -> u64 {
+        self.power_changes
+    }
+
+    /// The file had no capabilities at a moment after there had been so many changes.
+    pub(super) fn set_powerless(&mut self, id: u64, changes: u64) {
+        if let Some(node) = self.nodes.get_mut(&id).filter(|_| changes == self.power_changes) {
+            node.powerless = true;
+        }
+    }
+
+    /// The file's capabilities have changed.
+    pub(super) fn set_power(&mut self, id: u64) {
+        self.power_changes += 1;
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.powerless = false;
         }
     }
 }
@@ -399,7 +459,7 @@ mod tests {
         assert_eq!(entered(&mut table, dir, b"f", &found(1, FileType::RegularFile, 11)), file);
         assert!(table.forget(dir, 1).is_empty(), "a child keeps its directory");
         assert!(table.forget(file, 1).is_empty(), "it was told twice");
-        assert_eq!(table.forget(file, 1).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [file, dir]);
+        assert_eq!(table.forget(file, 1).iter().map(|gone| gone.id).collect::<Vec<_>>(), [file, dir]);
         assert_eq!(table.get(file).unwrap_err(), Errno::STALE);
         let dir = entered(&mut table, ROOT, b"d", &found(1, FileType::Directory, 10));
         assert_eq!(entered(&mut table, dir, b"f", &found(1, FileType::RegularFile, 11)), file);

@@ -4,7 +4,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attr::Attr;
-use super::inode::{Entered, Found};
+use super::inode::{Entered, Found, Gone};
 use super::whiteout::is_whiteout;
 use super::{LayerIndex, Overlay, Result, checked, lock};
 
@@ -104,15 +104,18 @@ impl Overlay {
 
     /// The kernel dropped lookups of a node.
     pub(super) fn forget(&self, id: u64, count: u64) {
+        // With the last descriptor of a file that has no name the disk clears it away: without a lock.
         let gone = lock(&self.table).forget(id, count);
-        for (id, layers) in gone {
+        for Gone { id, layers, .. } in &gone {
             if layers.is_empty() {
-                lock(&self.files).remove(id);
+                let _file = lock(&self.files).remove(*id);
                 continue;
             }
-            lock(&self.listings).remove(id);
-            let mut dirs = lock(&self.dirs);
-            layers.into_iter().for_each(|layer| dirs.remove((id, layer)));
+            let _listing = lock(&self.listings).remove(*id);
+            let _dirs: Vec<_> = {
+                let mut dirs = lock(&self.dirs);
+                layers.iter().filter_map(|layer| dirs.remove((*id, *layer))).collect()
+            };
         }
     }
 }

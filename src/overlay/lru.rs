@@ -1,5 +1,8 @@
 //! A bounded map that forgets what was used longest ago. What is in use by somebody else stays alive through its
 //! reference count.
+//!
+//! What is dropped here is handed out: the last reference closes a descriptor, which may take as long as the disk does, and
+//! the map is behind a lock.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -25,28 +28,32 @@ impl<K: Copy + Eq + Hash, V> Lru<K, V> {
         Some(Arc::clone(value))
     }
 
-    pub(super) fn put(&mut self, key: K, value: Arc<V>) {
+    #[must_use = "is to be dropped after the lock"]
+    pub(super) fn put(&mut self, key: K, value: Arc<V>) -> Vec<Arc<V>> {
+        let mut out = Vec::new();
         if self.values.len() >= self.limit && !self.values.contains_key(&key) {
-            self.shrink(self.limit - self.limit / 8 - 1);
+            out = self.shrink(self.limit - self.limit / 8 - 1);
         }
         self.clock += 1;
-        self.values.insert(key, (value, self.clock));
+        out.extend(self.values.insert(key, (value, self.clock)).map(|(old, _)| old));
+        out
     }
 
-    pub(super) fn remove(&mut self, key: K) {
-        self.values.remove(&key);
+    #[must_use = "is to be dropped after the lock"]
+    pub(super) fn remove(&mut self, key: K) -> Option<Arc<V>> {
+        self.values.remove(&key).map(|(value, _)| value)
     }
 
     /// Keeps the `keep` youngest.
-    pub(super) fn shrink(&mut self, keep: usize) {
+    pub(super) fn shrink(&mut self, keep: usize) -> Vec<Arc<V>> {
         if self.values.len() <= keep {
-            return;
+            return Vec::new();
         }
         let mut ages: Vec<u64> = self.values.values().map(|(_, used)| *used).collect();
         let cut = ages.len() - keep;
         let (_, limit, _) = ages.select_nth_unstable(cut);
         let limit = *limit;
-        self.values.retain(|_, (_, used)| *used >= limit);
+        self.values.extract_if(|_, (_, used)| *used < limit).map(|(_, (value, _))| value).collect()
     }
 }
 
@@ -58,14 +65,14 @@ mod tests {
     fn the_oldest_go_first() {
         let mut lru = Lru::new(16);
         for n in 0..16 {
-            lru.put(n, Arc::new(n));
+            assert!(lru.put(n, Arc::new(n)).is_empty());
         }
         assert!(lru.get(0).is_some());
-        lru.put(16, Arc::new(16));
+        assert_eq!(lru.put(16, Arc::new(16)).len(), 3);
         assert!(lru.get(0).is_some(), "used again");
         assert!(lru.get(1).is_none(), "the oldest");
         assert!(lru.get(15).is_some() && lru.get(16).is_some());
-        lru.remove(16);
+        assert!(lru.remove(16).is_some());
         assert!(lru.get(16).is_none());
     }
 }

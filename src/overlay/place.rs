@@ -118,7 +118,7 @@ impl Overlay {
                 continue;
             }
             let fd = Arc::new(fd);
-            lock(&self.dirs).put((id, layer), Arc::clone(&fd));
+            let _old = lock(&self.dirs).put((id, layer), Arc::clone(&fd));
             return Ok(fd);
         }
         Err(Errno::STALE)
@@ -171,15 +171,21 @@ impl Overlay {
 
     /// The object and its state. Whoever changes names in between is noticed.
     pub(super) fn reach(&self, id: u64) -> Result<(Where, Place, Stat)> {
+        let (node, place, stat) = self.reach_unasked(id)?;
+        let stat = stat.map_or_else(|| place.stat(), Ok)?;
+        Ok((node, place, stat))
+    }
+
+    /// The same, with the state only where it had to be asked for.
+    pub(super) fn reach_unasked(&self, id: u64) -> Result<(Where, Place, Option<Stat>)> {
         for _ in 0..PATIENCE {
             let node = self.where_is(id)?;
             if node.kind == FileType::RegularFile
                 && let Some(data) = lock(&self.files).get(id)
             {
-                let stat = rustix::fs::fstat(&data.fd)?;
                 // Another one: brought up since it was opened.
-                if Key::of(&stat) == node.key {
-                    return Ok((node, Place::Data(Arc::clone(&data.fd)), stat));
+                if data.key == node.key {
+                    return Ok((node, Place::Data(Arc::clone(&data.fd)), None));
                 }
             }
             let place = match self.place_of(&node) {
@@ -187,7 +193,7 @@ impl Overlay {
                 other => other?,
             };
             match place.stat() {
-                Ok(stat) if Key::of(&stat) == node.key => return Ok((node, place, stat)),
+                Ok(stat) if Key::of(&stat) == node.key => return Ok((node, place, Some(stat))),
                 Ok(_) | Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(e) => return Err(e),
             }

@@ -75,12 +75,12 @@ impl Overlay {
         {
             let mut listings = lock(&self.listings);
             if fresh.items.len() > LONG {
-                listings.shrink(LONG_ONES);
+                listings.shrink(LONG_ONES).clear();
             }
-            listings.put(id, Arc::clone(&fresh));
+            listings.put(id, Arc::clone(&fresh)).clear();
         }
         if !lock(&self.table).knows(id) {
-            lock(&self.listings).remove(id);
+            let _gone = lock(&self.listings).remove(id);
         }
         Ok(fresh)
     }

@@ -88,10 +88,11 @@ impl Overlay {
             id
         };
         if let Some(id) = id.filter(|_| is_dir) {
-            let mut dirs = lock(&self.dirs);
-            std::iter::once(found.layer)
-                .chain(found.below.iter().copied())
-                .for_each(|layer| dirs.remove((id, layer)));
+            let layers = std::iter::once(found.layer).chain(found.below.iter().copied());
+            let _gone: Vec<_> = {
+                let mut dirs = lock(&self.dirs);
+                layers.filter_map(|layer| dirs.remove((id, layer))).collect()
+            };
         }
     }
 

@@ -12,6 +12,7 @@ use super::owner::KEPT;
 use super::whiteout::magic;
 use super::{Overlay, Result, lock};
 
+const CAPABILITY: &[u8] = b"security.capability";
 const OURS: &[u8] = b"user.overlay.";
 const ESCAPED: &[u8] = b"user.overlay.overlay.";
 /// The longest value and the longest list that the kernel lets through, linux/limits.h.
@@ -42,11 +43,29 @@ fn shown(name: &[u8]) -> Option<Cow<'_, [u8]>> {
 impl Overlay {
     pub(super) fn getxattr(&self, id: u64, name: &[u8]) -> Result<Vec<u8>> {
         let Some(name) = stored(name) else { return Err(Errno::NODATA) };
+        if *name != *CAPABILITY {
+            return self.ask_xattr(id, &name);
+        }
+        let changes = {
+            let table = lock(&self.table);
+            if table.is_powerless(id) {
+                return Err(Errno::NODATA);
+            }
+            table.power_changes()
+        };
+        let value = self.ask_xattr(id, &name);
+        if value == Err(Errno::NODATA) {
+            lock(&self.table).set_powerless(id, changes);
+        }
+        value
+    }
+
+    fn ask_xattr(&self, id: u64, name: &[u8]) -> Result<Vec<u8>> {
         if let Some(data) = lock(&self.files).get(id) {
-            return read_fd(&data.fd, &name);
+            return read_fd(&data.fd, name);
         }
         let (_, place, _) = self.reach(id)?;
-        read_raw(&magic(&place.pin()?), &name)
+        read_raw(&magic(&place.pin()?), name)
     }
 
     /// Names, each with a zero behind it.
@@ -90,11 +109,14 @@ impl Overlay {
         }
         self.copy_up(id)?;
         let (_, place, _) = self.reach(id)?;
-        change(&magic(&place.pin()?))?;
-        if name == b"system.posix_acl_default" {
-            lock(&self.table).set_inherits(id, None);
+        let changed = change(&magic(&place.pin()?));
+        // After it has changed, so that nobody remembers what was before.
+        match name {
+            CAPABILITY => lock(&self.table).set_power(id),
+            b"system.posix_acl_default" => lock(&self.table).set_heritage(id, None),
+            _ => {}
         }
-        Ok(())
+        changed
     }
 }
 

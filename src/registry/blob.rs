@@ -86,6 +86,11 @@ impl Repository<'_> {
         let range = format!("bytes={at}-");
         let headers = if at > 0 { vec![(RANGE, range.as_str())] } else { Vec::new() };
         let response = self.ask(endpoint, Method::GET, url, &headers).await?;
+        if at > 0 && response.status().as_u16() == 416 {
+            // What is asked for begins before the end, unless the blob is shorter than the manifest says.
+            let reason = format!("{} ends before the {} bytes stated", blob.digest, blob.size);
+            return Err(oci::Error::Malformed { what: "blob", reason }.into());
+        }
         let mut response = self.success(endpoint, response, || format!("blob {}", blob.digest)).await?;
         let host = http::authority(response.url());
         let mut skip = at

@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, Response, Url};
 
+use super::address::Address;
 use super::auth::Auth;
 use super::http::{self, Http, Request};
 use super::repository::{Endpoint, Repository};
@@ -20,11 +21,19 @@ const DOCKER_IO: (&str, &str) = ("docker.io", "registry-1.docker.io");
 #[derive(Debug)]
 pub struct Client {
     pub(super) http: Http,
+    /// Whether a registry that speaks no TLS is spoken to all the same.
+    insecure: bool,
 }
 
 impl Client {
     pub fn new(config: &Config) -> Self {
-        Self { http: Http::new(config) }
+        Self { http: Http::new(config), insecure: false }
+    }
+
+    /// The same, for registries that are spoken to over plain HTTP where they speak no TLS. Not for their mirrors, nor for
+    /// where they redirect to.
+    pub fn insecure(config: &Config, insecure: bool) -> Self {
+        Self { http: Http::new(config), insecure }
     }
 
     /// The repository of `reference`, with its mirrors.
@@ -34,25 +43,34 @@ impl Client {
         for mirror in self.http.config().mirrors(domain) {
             endpoints.push(self.mirror(mirror, reference.path())?);
         }
-        let base = self.base(domain)?;
-        endpoints.push(Endpoint::new(base, Auth::new(domain, reference.path()), reference.path()));
+        let address = self.address(domain)?;
+        endpoints.push(Endpoint::new(address, Auth::new(domain, reference.path()), reference.path()));
         Ok(Repository::new(self, reference, endpoints))
     }
 
     /// Where the registry of `domain` answers.
-    pub(super) fn base(&self, domain: &str) -> Result<Url> {
+    pub(super) fn address(&self, domain: &str) -> Result<Address> {
         let host = if domain == DOCKER_IO.0 { DOCKER_IO.1 } else { domain };
-        let bad = |e: url::ParseError| Error::Url { url: host.into(), reason: e.to_string() };
-        let mut url = Url::parse(&format!("https://{host}/")).map_err(bad)?;
+        let url = |scheme: &str| {
+            Url::parse(&format!("{scheme}://{host}/"))
+                .map_err(|e| Error::Url { url: host.into(), reason: e.to_string() })
+        };
+        let (tls, plain) = (url("https")?, url("http")?);
+        self.http.call(&tls, domain);
+        self.http.call(&plain, domain);
         let settings = self.http.config().host_settings(domain)?;
         // A registry on this machine that is set up for TLS is verified like any other.
         let speaks_tls = !settings.authorities.is_empty() || settings.client.is_some();
-        let plain = settings.plain_http.unwrap_or_else(|| http::is_loopback(&url) && !speaks_tls);
-        if plain {
-            url = Url::parse(&format!("http://{host}/")).map_err(bad)?;
-        }
-        self.http.call(&url, domain);
-        Ok(url)
+        Ok(match settings.plain_http {
+            Some(true) => Address::new(plain),
+            Some(false) => Address::new(tls),
+            None if http::is_loopback(&tls) && !speaks_tls => Address::either(plain, tls),
+            None if self.insecure => {
+                self.http.allow_plain(&plain);
+                Address::either(tls, plain)
+            }
+            None => Address::new(tls),
+        })
     }
 
     fn mirror(&self, mirror: &str, path: &str) -> Result<Endpoint> {
@@ -66,7 +84,7 @@ impl Client {
             url.set_path(&format!("{}/", url.path()));
         }
         let host = http::authority(&url);
-        Ok(Endpoint::new(url, Auth::new(&host, path), path))
+        Ok(Endpoint::new(Address::new(url), Auth::new(&host, path), path))
     }
 
     /// Whether the registry accepts the credential, which is shown to it and nobody else.
@@ -75,10 +93,10 @@ impl Client {
     }
 
     async fn try_log_in(&self, host: &str, credential: Credential) -> Result<()> {
-        let base = self.base(host)?;
+        let address = self.address(host)?;
         let auth = Auth::with(host, credential);
-        let url = base.join("v2/").map_err(|e| Error::Url { url: host.into(), reason: e.to_string() })?;
-        let refused = match self.authorised(&auth, Request::new(Method::GET, url), "").await {
+        let ask = async || self.authorised(&auth, Request::new(Method::GET, address.join("v2/")?), "").await;
+        let refused = match self.at(&address, async || answered(ask().await?, host).await).await {
             Ok(response) if response.status().is_success() => return Ok(()),
             Ok(response) => refusal(response, host, host, true).await,
             Err(error) => error,
@@ -107,6 +125,14 @@ impl Client {
         let _ = http::reason(response).await;
         request.authorization = Some(auth.answer(&self.http, &request.url, &headers, scope).await?);
         self.http.send(request).await
+    }
+}
+
+/// The answer, unless it is what a server that speaks TLS says to plain HTTP: as an error, [`Client::at`] knows it.
+pub(super) async fn answered(response: Response, host: &str) -> Result<Response> {
+    match response.status().as_u16() {
+        400 => Err(refusal(response, host, host, true).await),
+        _ => Ok(response),
     }
 }
 

@@ -80,7 +80,7 @@ impl Hint for Error {
                     .into()
             }
             Self::Status { url, status: 400, .. } if url.starts_with("http://") => {
-                "if it speaks TLS, say so by `plain-http = false` in its table of config.toml".into()
+                "if it speaks TLS, leave `plain-http` out of its table of config.toml".into()
             }
             Self::Denied { host, logged_in: false, .. } => {
                 format!("the name may be wrong, or you have to log in first: kelp login {host}")

@@ -4,7 +4,7 @@
 //! (credentials, client certificate) is not shown to another.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
@@ -49,11 +49,14 @@ pub(super) struct Http {
     clients: RefCell<BTreeMap<String, reqwest::Client>>,
     /// What the configuration calls an origin whose URL says it otherwise.
     names: RefCell<BTreeMap<String, String>>,
+    /// Origins that plain HTTP is allowed for beside those of the configuration.
+    plain: RefCell<BTreeSet<String>>,
 }
 
 impl Http {
     pub(super) fn new(config: &Config) -> Self {
-        Self { config: config.clone(), clients: RefCell::default(), names: RefCell::default() }
+        let (clients, names, plain) = Default::default();
+        Self { config: config.clone(), clients, names, plain }
     }
 
     pub(super) fn config(&self) -> &Config {
@@ -63,6 +66,11 @@ impl Http {
     /// From here on the origin of `url` goes by `name` in the configuration.
     pub(super) fn call(&self, url: &Url, name: &str) {
         self.names.borrow_mut().insert(origin(url), name.to_owned());
+    }
+
+    /// From here on the origin of `url` may be spoken to over plain HTTP.
+    pub(super) fn allow_plain(&self, url: &Url) {
+        self.plain.borrow_mut().insert(origin(url));
     }
 
     fn name_of(&self, url: &Url) -> String {
@@ -149,7 +157,7 @@ impl Http {
 
     /// Whether the scheme of `url` may be used with its host.
     pub(super) fn is_allowed(&self, url: &Url) -> Result<bool> {
-        if url.scheme() == "https" || is_loopback(url) {
+        if url.scheme() == "https" || is_loopback(url) || self.plain.borrow().contains(&origin(url)) {
             return Ok(true);
         }
         Ok(url.scheme() == "http" && self.config.host_settings(&self.name_of(url))?.plain_http == Some(true))
@@ -340,6 +348,11 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     host == "localhost"
         || host.ends_with(".localhost")
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// `path` below `base`, which ends with a slash.
+pub(super) fn joined(base: &Url, path: &str) -> Result<Url> {
+    base.join(path).map_err(|e| Error::Url { url: shown(base), reason: e.to_string() })
 }
 
 /// Scheme, host and port.

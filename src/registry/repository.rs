@@ -6,6 +6,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 
+use super::address::Address;
 use super::auth::Auth;
 use super::client::{Client, pause_before_next, refusal};
 use super::http::{self, Request};
@@ -47,28 +48,27 @@ pub struct Found {
 /// One place where the repository may be.
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    base: Url,
+    address: Address,
     pub(super) auth: Auth,
     path: String,
 }
 
 impl Endpoint {
-    pub(super) fn new(base: Url, auth: Auth, path: &str) -> Self {
-        Self { base, auth, path: path.into() }
+    pub(super) fn new(address: Address, auth: Auth, path: &str) -> Self {
+        Self { address, auth, path: path.into() }
     }
 
     pub(super) fn host(&self) -> String {
-        http::authority(&self.base)
+        http::authority(&self.address.base())
     }
 
     pub(super) fn is_origin_of(&self, url: &Url) -> bool {
-        http::origin(&self.base) == http::origin(url)
+        http::origin(&self.address.base()) == http::origin(url)
     }
 
     /// `/v2/PATH/…`.
     pub(super) fn url(&self, rest: &str) -> Result<Url> {
-        let url = self.base.join(&format!("v2/{}/{rest}", self.path));
-        url.map_err(|e| Error::Url { url: rest.into(), reason: e.to_string() })
+        self.address.join(&format!("v2/{}/{rest}", self.path))
     }
 }
 
@@ -104,7 +104,8 @@ impl<'a> Repository<'a> {
 
     /// Asks the registry itself, not a mirror. Trouble on the way is given time to pass.
     pub(super) async fn upstream<T>(&self, ask: impl AsyncFn(&Endpoint) -> Result<T>) -> Result<T> {
-        patiently(async || ask(self.registry()).await).await
+        let registry = self.registry();
+        patiently(async || self.client.at(&registry.address, async || ask(registry).await).await).await
     }
 
     /// The digest that the registry has for `target` at this moment. `None`: it does not say.
@@ -178,7 +179,9 @@ impl<'a> Repository<'a> {
 
     /// Asks the endpoints one after the other until one has an answer. Trouble on the way is given time to pass.
     pub(super) async fn anywhere<T>(&self, ask: impl AsyncFn(&Endpoint) -> Result<T>) -> Result<T> {
-        self.somewhere(async |endpoint| patiently(async || ask(endpoint).await).await).await
+        let once =
+            async |endpoint: &Endpoint| self.client.at(&endpoint.address, async || ask(endpoint).await).await;
+        self.somewhere(async |endpoint| patiently(async || once(endpoint).await).await).await
     }
 
     /// The same, with one attempt at each.
@@ -188,7 +191,7 @@ impl<'a> Repository<'a> {
         let mut last = None;
         for at in order {
             let endpoint = &self.endpoints[at];
-            match ask(endpoint).await {
+            match self.client.at(&endpoint.address, async || ask(endpoint).await).await {
                 Ok(value) => {
                     self.preferred.set(at);
                     return Ok(value);

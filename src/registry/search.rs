@@ -4,8 +4,9 @@
 use reqwest::{Method, Response};
 use serde::Deserialize;
 
+use super::address::Address;
 use super::auth::Auth;
-use super::client::{Client, refusal};
+use super::client::{Client, answered, refusal};
 use super::http::{self, Request};
 use super::{Error, Result, pages};
 use crate::oci;
@@ -52,9 +53,10 @@ impl Client {
     /// does not search is asked for its catalog, whose names are compared here.
     pub async fn search(&self, host: &str, term: &str, limit: usize) -> Result<Vec<Hit>> {
         let auth = Auth::new(host, "");
-        match self.index(host, &auth, term, limit).await {
+        let address = self.address(if host == DOCKER_IO.0 { DOCKER_IO.1 } else { host })?;
+        match self.index(host, &address, &auth, term, limit).await {
             Err(Error::NotFound { .. }) if host != DOCKER_IO.0 => {
-                self.catalog(host, &auth, term, limit).await
+                self.catalog(host, &address, &auth, term, limit).await
             }
             other => other,
         }
@@ -62,16 +64,35 @@ impl Client {
 
     /// With name and password where there are some, as docker does it: private repositories are found by those who have
     /// access to them.
-    async fn index(&self, host: &str, auth: &Auth, term: &str, limit: usize) -> Result<Vec<Hit>> {
-        let base = self.base(if host == DOCKER_IO.0 { DOCKER_IO.1 } else { host })?;
-        let mut url = base.join("v1/search").map_err(|e| malformed(host, &e))?;
-        url.query_pairs_mut().append_pair("q", term).append_pair("n", &limit.to_string());
-        let mut request = Request::new(Method::GET, url);
-        request.authorization = auth.unasked(&self.http)?;
-        let response = match &request.authorization {
-            Some(_) => self.http.send(request).await?,
-            None => self.authorised(auth, request, CATALOG).await?,
+    async fn index(
+        &self,
+        host: &str,
+        address: &Address,
+        auth: &Auth,
+        term: &str,
+        limit: usize,
+    ) -> Result<Vec<Hit>> {
+        let unasked = auth.unasked(&self.http)?;
+        if unasked.is_some() && address.is_open() {
+            // Before anything that is secret is sent, it is known which scheme the registry speaks.
+            self.at(address, async || {
+                let response = self.http.send(Request::new(Method::GET, address.join("v2/")?)).await?;
+                answered(response, host).await.map(|_| ())
+            })
+            .await?;
+        }
+        let ask = async || {
+            let mut url = address.join("v1/search")?;
+            url.query_pairs_mut().append_pair("q", term).append_pair("n", &limit.to_string());
+            let mut request = Request::new(Method::GET, url);
+            request.authorization.clone_from(&unasked);
+            let response = match &request.authorization {
+                Some(_) => self.http.send(request).await?,
+                None => self.authorised(auth, request, CATALOG).await?,
+            };
+            answered(response, host).await
         };
+        let response = self.at(address, ask).await?;
         let response = self.found(response, host, auth, term).await?;
         let bytes = http::body(response, oci::MAX_DOCUMENT).await?;
         let mut hits: Hits = serde_json::from_slice(&bytes)
@@ -80,8 +101,15 @@ impl Client {
         Ok(hits.results)
     }
 
-    async fn catalog(&self, host: &str, auth: &Auth, term: &str, limit: usize) -> Result<Vec<Hit>> {
-        let mut url = self.base(host)?.join("v2/_catalog").map_err(|e| malformed(host, &e))?;
+    async fn catalog(
+        &self,
+        host: &str,
+        address: &Address,
+        auth: &Auth,
+        term: &str,
+        limit: usize,
+    ) -> Result<Vec<Hit>> {
+        let mut url = address.join("v2/_catalog")?;
         url.query_pairs_mut().append_pair("n", &pages::SIZE.to_string());
         let ask = async |url| {
             let response = self.authorised(auth, Request::new(Method::GET, url), CATALOG).await?;
@@ -103,8 +131,4 @@ impl Client {
         }
         Err(refusal(response, host, &format!("a search for {term}"), auth.has_credential()).await)
     }
-}
-
-fn malformed(host: &str, reason: &dyn std::fmt::Display) -> Error {
-    Error::Url { url: host.into(), reason: reason.to_string() }
 }

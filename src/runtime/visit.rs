@@ -6,7 +6,8 @@
 //! docker. The root of one that runs is a copy of its mount, so no file system is mounted twice. Targets of binds are
 //! found by descriptor inside the root, so a link that a container swaps meanwhile leads nowhere else.
 //!
-//! The calling process has one thread, is root of the user namespace, and ends with its errand.
+//! The calling process has one thread, is root of the user namespace, sets itself apart first ([`set_apart`]), and ends with its
+//! errand.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -37,8 +38,9 @@ pub fn process(pid: u32, start: u64) -> Option<OwnedFd> {
 /// Where the root comes from.
 #[derive(Debug)]
 pub enum Origin<'a> {
-    /// Nothing of the container runs, and nothing will until the visit is over.
-    Mounted(&'a Rootfs),
+    /// Nothing of the container runs, and nothing will until the visit is over. With the mount of one that is handed
+    /// over.
+    Mounted(&'a Rootfs, Option<OwnedFd>),
     /// The pidfd of the first process of one that runs. `recursive`: what is mounted below belongs to its root.
     Running { process: &'a OwnedFd, recursive: bool },
 }
@@ -54,22 +56,20 @@ pub struct Bind {
     pub read_only_below: bool,
 }
 
-/// Enters a mount namespace of its own, in which `attach`, a directory of the host, becomes the container's root.
-/// Gives that root.
-pub fn enter(
-    origin: &Origin<'_>,
-    binds: &[Bind],
-    read_only: bool,
-    attach: &Path,
-) -> Result<OwnedFd, Failure> {
+/// Enters a mount namespace of its own: the first step.
+pub fn set_apart() -> Result<(), Failure> {
     let doing = "enter a mount namespace";
     // A container that shares the host's pids must not look into this process.
     process::undumpable().step(doing)?;
-    process::unshare(libc::CLONE_NEWNS).step(doing)?;
+    process::unshare(libc::CLONE_NEWNS).step(doing)
+}
+
+/// Makes `attach`, a directory of the host, the container's root in this mount namespace. Gives that root.
+pub fn enter(origin: Origin<'_>, binds: &[Bind], read_only: bool, attach: &Path) -> Result<OwnedFd, Failure> {
     let root = match origin {
-        Origin::Mounted(rootfs) => rootfs::assemble(rootfs, None, attach)?,
+        Origin::Mounted(rootfs, handed) => rootfs::assemble(rootfs, handed, attach)?,
         Origin::Running { process, recursive } => {
-            let copied = copy_root(process, *recursive)?;
+            let copied = copy_root(process, recursive)?;
             let target = path::open_directory(attach).step("attach the root")?;
             mount::attach(&copied, &target).step("attach the root")?;
             mount::set_propagation(&copied, libc::MS_PRIVATE, true).step("make the root private")?;
@@ -87,6 +87,11 @@ pub fn enter(
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(&root, ".", flags, Mode::empty()).step("open the root")
+}
+
+/// Writes what was written below `root` to whoever serves it. Not to the disk.
+pub fn flush(root: &OwnedFd) -> crate::sys::Result<()> {
+    rustix::fs::syncfs(root).op("write back")
 }
 
 /// A detached copy of its root: a mount can be copied only from within its namespace.

@@ -33,7 +33,7 @@ pub(super) struct Tree<'a> {
 
 /// The process, and the mount that it serves.
 #[derive(Debug)]
-pub(super) struct FileServer {
+pub struct FileServer {
     pub process: Child,
     /// Detached.
     pub mount: OwnedFd,

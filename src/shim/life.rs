@@ -553,8 +553,8 @@ pub fn rootfs_of(plan: &MountPlan) -> Rootfs {
     }
 }
 
-/// The process that serves the root, where the plan wants one.
-fn files_of(plan: &MountPlan) -> Result<Option<FileServer>> {
+/// The process that serves the root, where the plan wants one. The calling process must have one thread.
+pub fn files_of(plan: &MountPlan) -> Result<Option<FileServer>> {
     let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
     let started = files::start(&files::Tree { lowers, upper, work, volatile: *volatile });
     started.map(Some).map_err(|e| Failure {

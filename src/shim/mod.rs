@@ -17,23 +17,23 @@ pub mod terminal;
 mod waiting;
 
 pub use error::{Error, Result};
-pub use life::rootfs_of;
+pub use files::FileServer;
+pub use life::{files_of, rootfs_of};
 pub use network::ahead::Guess;
 pub use network::hub::{ROLE as NETWORK_ROLE, main as network_main};
 pub use spawn::{Waiting, spawn};
 
-use std::process::ExitCode;
-
 /// `argv[0]` of a shim.
 pub const ROLE: &str = "kelp-shim";
 
-/// Runs the shim role, until its container is gone. The arguments are those of [`spawn`].
-pub fn main(args: std::env::ArgsOs) -> ExitCode {
+/// Runs the shim role, until its container is gone. The arguments are those of [`spawn`]. Returns the
+/// process's exit status.
+pub fn main(args: std::env::ArgsOs) -> u8 {
     match waiting::Newborn::from_args(args) {
         Some(shim) => {
             shim.run();
-            ExitCode::SUCCESS
+            0
         }
-        None => ExitCode::FAILURE,
+        None => 1,
     }
 }

@@ -1,4 +1,5 @@
-//! What a container has made of its layers: its writable layer against those below it.
+//! What a container has made of its layers: its writable layer against those below it. Where there is no such layer,
+//! [`super::compare`] finds the same.
 //!
 //! Two readings of the same walk. [`changes`] is what `diff` shows: what differs between the tree as it is and the
 //! tree of the layers below, by docker's measure (kind, mode, owner, device, capabilities; of what is no directory
@@ -41,7 +42,7 @@ pub struct Change {
 
 /// The changes that `upper` makes to the tree of `lower`. Of `parted`, a root made of several overlays, the top
 /// directories themselves are not the container's doing.
-pub fn changes(upper: &OwnedFd, lower: &Merged, parted: bool) -> Result<Vec<Change>> {
+pub(super) fn changes(upper: &OwnedFd, lower: &Merged, parted: bool) -> Result<Vec<Change>> {
     let mut walk = Changes { found: Vec::new(), parted };
     walk.directory(upper, lower, &mut Vec::new(), false)?;
     walk.found.sort_by(|a, b| a.path.cmp(&b.path));
@@ -96,7 +97,9 @@ impl Changes {
         let kind = match &below {
             None => Some(Kind::Added),
             Some(_) if self.parted && is_top => None,
-            Some(node) if differ(&stat, upper, &node.stat, lower.holder(node), name) => Some(Kind::Changed),
+            Some(node) if differ(&stat, upper.as_fd(), &node.stat, lower.holder(node), name) => {
+                Some(Kind::Changed)
+            }
             Some(_) => None,
         };
         if let Some(kind) = kind {
@@ -125,14 +128,20 @@ impl Changes {
 }
 
 /// docker's measure of a change.
-fn differ(new: &Stat, upper: &OwnedFd, old: &Stat, lower: BorrowedFd<'_>, name: &OsStr) -> bool {
+pub(super) fn differ(
+    new: &Stat,
+    upper: BorrowedFd<'_>,
+    old: &Stat,
+    lower: BorrowedFd<'_>,
+    name: &OsStr,
+) -> bool {
     let is_directory = FileType::from_raw_mode(new.st_mode) == FileType::Directory;
     let time = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec);
     new.st_mode != old.st_mode
         || (new.st_uid, new.st_gid, new.st_rdev) != (old.st_uid, old.st_gid, old.st_rdev)
         || !is_directory && (new.st_size != old.st_size || time(new) != time(old))
         || FileType::from_raw_mode(new.st_mode) == FileType::RegularFile
-            && capability(upper.as_fd(), name) != capability(lower, name)
+            && capability(upper, name) != capability(lower, name)
 }
 
 fn capability(dir: BorrowedFd<'_>, name: &OsStr) -> Option<Vec<u8>> {
@@ -144,11 +153,11 @@ fn capability(dir: BorrowedFd<'_>, name: &OsStr) -> Option<Vec<u8>> {
     value.get(..length).map(<[u8]>::to_vec)
 }
 
-fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
+pub(super) fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
     [path, name].join(&b'/')
 }
 
-fn push(path: &mut Vec<u8>, name: &[u8]) -> Result<()> {
+pub(super) fn push(path: &mut Vec<u8>, name: &[u8]) -> Result<()> {
     path.push(b'/');
     path.extend_from_slice(name);
     if path.len() > MAX_PATH {
@@ -170,7 +179,7 @@ pub enum Part<'a> {
 }
 
 /// Hands `each` all that `upper` holds over `lower`.
-pub fn walk_layer<E: From<Error>>(
+pub(super) fn walk_layer<E: From<Error>>(
     upper: &OwnedFd,
     lower: &Merged,
     each: &mut dyn FnMut(Part<'_>) -> std::result::Result<(), E>,
@@ -214,7 +223,7 @@ fn walk_directory<E: From<Error>>(
 }
 
 /// Hands `each` all that the merged tree holds, a directory before what is in it.
-pub fn walk_merged<E: From<Error>>(
+pub(super) fn walk_merged<E: From<Error>>(
     tree: &Merged,
     each: &mut dyn FnMut(Part<'_>) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {

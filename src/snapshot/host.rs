@@ -79,6 +79,20 @@ pub(super) fn plan_fuse(path: &Path, layout: &Layout, writable: Writable) -> Res
     Ok(MountPlan::Fuse { lowers: vec![source, layout.skeleton_dir()], upper, work, volatile, hidden })
 }
 
+/// Refuses what has more in it than can be copied: the store, or other file systems.
+pub(super) fn check_copy(path: &Path, layout: &Layout) -> Result<()> {
+    let source = std::fs::canonicalize(path).op_on("resolve", path)?;
+    let store = std::fs::canonicalize(layout.root()).op_on("resolve", layout.root())?;
+    let refused = |why| Err(Error::NotToBeCopied { path: path.to_path_buf(), why });
+    if store.starts_with(&source) {
+        return refused("kelp's own store, where the copy would be, is in it");
+    }
+    if mount_points()?.iter().any(|m| *m != source && m.starts_with(&source)) {
+        return refused("other file systems are mounted in it");
+    }
+    Ok(())
+}
+
 /// `None`: left out (sockets, pipes, devices).
 fn kind_of(entry: &std::fs::DirEntry, splits: bool) -> Option<EntryKind> {
     let kind = entry.file_type().ok()?;

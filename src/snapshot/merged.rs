@@ -19,20 +19,20 @@ const OPAQUE: &str = "user.overlay.opaque";
 
 /// One directory of a merged tree: what each layer has of it, the topmost first.
 #[derive(Debug)]
-pub struct Merged {
+pub(super) struct Merged {
     parts: Vec<OwnedFd>,
 }
 
 /// What a name is in a merged directory.
 #[derive(Debug)]
-pub struct Node {
+pub(super) struct Node {
     /// Which of the directory's parts has it.
     part: usize,
-    pub stat: Stat,
+    pub(super) stat: Stat,
 }
 
 impl Node {
-    pub fn is_directory(&self) -> bool {
+    pub(super) fn is_directory(&self) -> bool {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
     }
 }
@@ -76,7 +76,7 @@ pub(super) fn names(dir: &OwnedFd) -> Result<BTreeSet<CString>> {
 
 impl Merged {
     /// The root of the tree that `layers` make, the topmost first.
-    pub fn of(layers: &[PathBuf]) -> Result<Self> {
+    pub(super) fn of(layers: &[PathBuf]) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |dir: &PathBuf| rustix::fs::open(dir, flags, Mode::empty()).op_on("open", dir);
         Ok(Self { parts: layers.iter().map(open).collect::<Result<_>>()? })
@@ -88,7 +88,7 @@ impl Merged {
     }
 
     /// What `name` is, hidden or not there being `None`.
-    pub fn look(&self, name: &OsStr) -> Result<Option<Node>> {
+    pub(super) fn look(&self, name: &OsStr) -> Result<Option<Node>> {
         for (part, dir) in self.parts.iter().enumerate() {
             if let Some(stat) = stat(dir, name)? {
                 return Ok((!is_whiteout(&stat)).then_some(Node { part, stat }));
@@ -98,12 +98,12 @@ impl Merged {
     }
 
     /// The layer's directory that holds `node`.
-    pub fn holder(&self, node: &Node) -> BorrowedFd<'_> {
+    pub(super) fn holder(&self, node: &Node) -> BorrowedFd<'_> {
         self.parts[node.part].as_fd()
     }
 
     /// The merged directory `name`. Empty where it is no directory.
-    pub fn enter(&self, name: &OsStr) -> Result<Self> {
+    pub(super) fn enter(&self, name: &OsStr) -> Result<Self> {
         let mut parts = Vec::new();
         for dir in &self.parts {
             if stat(dir, name)?.is_none() {
@@ -121,7 +121,7 @@ impl Merged {
     }
 
     /// The names in it, sorted.
-    pub fn names(&self) -> Result<Vec<CString>> {
+    pub(super) fn names(&self) -> Result<Vec<CString>> {
         let mut all = BTreeSet::new();
         for dir in &self.parts {
             all.append(&mut names(dir)?);

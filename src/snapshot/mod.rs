@@ -1,28 +1,35 @@
 //! From layers and a fresh writable layer to a [`MountPlan`]: what to mount, not the mounting.
 //!
-//! Two drivers: `overlay`, the kernel's own in the user namespace, and `fuse`, the room of that name, where the
-//! kernel's does not work or the user says so. Layers are directories in the kernel's own format, so that either
-//! driver reads what the other wrote.
+//! Three drivers: `overlay`, the kernel's own in the user namespace; `fuse`, the room `overlay`, where the kernel's does
+//! not work or the user says so; `copy`, where neither does. Layers are directories in the kernel's own format, so that
+//! each driver reads them, and the first two read what the other wrote.
+//!
+//! An enum and no trait: what sets the drivers apart are three decisions (what is made, what is mounted, how a change
+//! is found), each of them one `match` here, and two of the drivers share two of the answers.
 
+mod attributes;
+mod compare;
+mod copy;
 pub mod diff;
 mod host;
 mod merged;
 mod probe;
 mod skeleton;
 
-use std::os::fd::OwnedFd;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Hint;
-use crate::store::Layout;
+use crate::store::{Layout, Store, userns};
 use crate::sys::{self, Context};
 
 pub use host::{Entry, EntryKind};
-pub use merged::Merged;
+use merged::Merged;
 pub use probe::choose;
 
 /// The most lower layers that the kernel's overlay takes, fs/overlayfs/overlayfs.h.
@@ -37,6 +44,8 @@ pub enum Snapshotter {
     Overlay,
     /// Our own, over FUSE.
     Fuse,
+    /// A copy of all layers for each container.
+    Copy,
 }
 
 impl Snapshotter {
@@ -44,6 +53,7 @@ impl Snapshotter {
         match self {
             Self::Overlay => "overlay",
             Self::Fuse => "fuse",
+            Self::Copy => "copy",
         }
     }
 }
@@ -103,6 +113,10 @@ pub enum Error {
     Unreadable { path: PathBuf, source: sys::Error },
     #[error("the machine's own root cannot be written through")]
     WriteThroughRoot,
+    #[error("the copy snapshotter cannot copy {}: {why}", .path.display())]
+    NotToBeCopied { path: PathBuf, why: &'static str },
+    #[error("cannot copy the image for the container: {message}")]
+    Copy { message: String, hint: Option<String> },
     #[error("cannot find out which snapshotter works here: {message}")]
     Probe { message: String, hint: Option<String> },
 }
@@ -117,7 +131,11 @@ impl Hint for Error {
                 Some("leave out `:rw`; what is written goes to a throw-away layer".into())
             }
             Self::Unreadable { .. } => Some("choose a directory that you may read and enter".into()),
-            Self::Probe { hint, .. } => hint.clone(),
+            Self::NotToBeCopied { .. } => Some(
+                "--snapshotter overlay or --snapshotter fuse, where the machine has them, lay a throw-away layer over it"
+                    .into(),
+            ),
+            Self::Probe { hint, .. } | Self::Copy { hint, .. } => hint.clone(),
             _ => None,
         }
     }
@@ -127,8 +145,10 @@ impl Hint for Error {
 pub const UPPER: &str = "upper";
 pub const WORK: &str = "work";
 
-/// Makes the writable layer's directories in a new container's directory, and checks the recipe.
-pub fn create(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<()> {
+/// Makes what the container writes to in its new directory `container`, and checks the recipe. The calling process must
+/// have one thread.
+pub fn create(store: &Store, recipe: &Recipe, snapshotter: Snapshotter, container: &Path) -> Result<()> {
+    let layout = store.layout();
     let mode = match recipe {
         Recipe::Layers(layers) => top_mode(layout, layers)?,
         Recipe::Directory { path, write_through } => {
@@ -137,6 +157,10 @@ pub fn create(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<()> 
         }
     };
     skeleton::ensure(layout)?;
+    let through = matches!(recipe, Recipe::Directory { write_through: true, .. });
+    if snapshotter == Snapshotter::Copy && !through {
+        return copy_layers(store, recipe, container, mode);
+    }
     for name in [UPPER, WORK] {
         let dir = container.join(name);
         rustix::fs::mkdir(&dir, Mode::from_raw_mode(0o700)).op_on("mkdir", &dir)?;
@@ -145,6 +169,32 @@ pub fn create(layout: &Layout, recipe: &Recipe, container: &Path) -> Result<()> 
     let upper = container.join(UPPER);
     rustix::fs::chmod(&upper, Mode::from_raw_mode(mode)).op_on("chmod", &upper)?;
     Ok(())
+}
+
+fn copy_layers(store: &Store, recipe: &Recipe, container: &Path, mode: u32) -> Result<()> {
+    if let Recipe::Directory { path, .. } = recipe {
+        host::check_copy(path, store.layout())?;
+    }
+    let lowers = lowers(store.layout(), recipe)?;
+    let copied = userns::run_inside(store, || {
+        sys::limits::many_files();
+        copy::make(&lowers, container, mode).map_err(|e| e.to_string())
+    });
+    copied.map_err(|e| Error::Copy { message: crate::error::chain(&e), hint: e.hint() })
+}
+
+/// What the copy driver costs each container of these layers, in words. The bytes are those of all files in them.
+pub fn cost_of_copying(store: &Store, layers: &[String]) -> String {
+    if copy::shares_blocks(&store.staging_dir()) {
+        return "each container gets a copy of all files of its image, which share their blocks with it"
+            .into();
+    }
+    let sizes = store.layer_sizes().unwrap_or_default();
+    let bytes: u64 = layers.iter().filter_map(|layer| sizes.get(layer)).sum();
+    format!(
+        "each container gets a copy of its whole image, {} MB here, and the time and the room that this takes",
+        bytes.div_ceil(1_000_000)
+    )
 }
 
 fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
@@ -157,29 +207,96 @@ fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
     Ok(mode)
 }
 
-/// What a container's tree is made of, for those who read it without a mount.
+/// What a container's tree is made of, for those who read it without a mount: as root of the user namespace, in a process
+/// that may have many files open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layers {
-    /// What the container wrote; `None` where it writes to the lowest directory itself.
-    pub upper: Option<PathBuf>,
+    written: Written,
     /// From the top layer down.
-    pub lowers: Vec<PathBuf>,
+    lowers: Vec<PathBuf>,
     /// Each directory of the root is an overlay of its own, and what lies beside them is not kept.
     pub parted: bool,
 }
 
+/// Where what the container wrote is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Written {
+    /// In a layer over the others.
+    Above(PathBuf),
+    /// In a copy of the others, which was complete at this moment.
+    Copy(PathBuf, copy::Moment),
+    /// In the lowest directory itself.
+    Through,
+}
+
 impl Layers {
-    /// The writable layer, if there is one, and the tree below it.
-    pub fn open(&self) -> Result<(Option<OwnedFd>, Merged)> {
-        let upper = self.upper.as_ref().map(sys::path::open_directory).transpose()?;
-        Ok((upper, Merged::of(&self.lowers)?))
+    /// Whether anybody has kept how it was before the container wrote.
+    pub fn are_kept(&self) -> bool {
+        self.written != Written::Through
     }
 
-    /// The tree as the container sees it.
-    pub fn merged(&self) -> Result<Merged> {
-        let all: Vec<PathBuf> = self.upper.iter().chain(&self.lowers).cloned().collect();
-        Ok(Merged::of(&all)?)
+    /// What `diff` shows.
+    pub fn changes(&self) -> Result<Vec<diff::Change>> {
+        let lower = Merged::of(&self.lowers)?;
+        Ok(match &self.written {
+            Written::Above(upper) => diff::changes(&sys::path::open_directory(upper)?, &lower, self.parted)?,
+            Written::Copy(tree, _) => compare::changes(&merged_of(tree)?, &lower, compare::Measure::Shown)?,
+            Written::Through => Vec::new(),
+        })
     }
+
+    /// Hands `each` what the container has made of the layers, as one more layer: first what became of the root
+    /// directory, which is called `.`, a directory before what is in it.
+    pub fn walk_layer<E: From<sys::Error>>(
+        &self,
+        each: &mut dyn FnMut(diff::Part<'_>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let (Written::Above(top) | Written::Copy(top, _)) = &self.written else { return Ok(()) };
+        let root = sys::path::open_directory(top)?;
+        let lower = Merged::of(&self.lowers)?;
+        each(diff::Part::Entry { dir: root.as_fd(), name: OsStr::new("."), path: b"." })?;
+        match &self.written {
+            Written::Copy(tree, complete) => {
+                let measure = compare::Measure::Stored(*complete);
+                let changes = compare::changes(&merged_of(tree)?, &lower, measure)?;
+                compare::walk_layer(&root, &changes, each)
+            }
+            _ => diff::walk_layer(&root, &lower, each),
+        }
+    }
+
+    /// The sum of the lengths of the files that the container wrote or brought up.
+    pub fn written_bytes(&self) -> Result<u64> {
+        sys::limits::many_files();
+        let mut sum = 0;
+        self.walk_layer::<sys::Error>(&mut |part| {
+            if let diff::Part::Entry { dir, name, .. } = part
+                && let Some(stat) = merged::stat(dir, name)?
+                && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+            {
+                sum += u64::try_from(stat.st_size).unwrap_or_default();
+            }
+            Ok(())
+        })?;
+        Ok(sum)
+    }
+
+    /// Hands `each` all that the container sees.
+    pub fn walk_all<E: From<sys::Error>>(
+        &self,
+        each: &mut dyn FnMut(diff::Part<'_>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        let all: Vec<PathBuf> = match &self.written {
+            Written::Above(upper) => std::iter::once(upper).chain(&self.lowers).cloned().collect(),
+            Written::Copy(tree, _) => vec![tree.clone()],
+            Written::Through => self.lowers.clone(),
+        };
+        diff::walk_merged(&Merged::of(&all)?, each)
+    }
+}
+
+fn merged_of(tree: &Path) -> sys::Result<Merged> {
+    Merged::of(&[tree.to_path_buf()])
 }
 
 /// The layers of the container whose directory is `container`.
@@ -192,14 +309,43 @@ pub fn layers(
     Ok(match plan(layout, recipe, container, snapshotter, false)? {
         // What is hidden can be told only where it is mounted.
         MountPlan::Fuse { lowers, upper, hidden, .. } => {
-            Layers { upper: Some(upper), lowers, parted: !hidden.is_empty() }
+            Layers { written: Written::Above(upper), lowers, parted: !hidden.is_empty() }
         }
-        MountPlan::Overlay { lowers, upper, .. } => Layers { upper: Some(upper), lowers, parted: false },
-        MountPlan::Directory { path } => Layers { upper: None, lowers: vec![path], parted: false },
+        MountPlan::Overlay { lowers, upper, .. } => {
+            Layers { written: Written::Above(upper), lowers, parted: false }
+        }
+        MountPlan::Directory { path } if path == container.join(copy::TREE) => {
+            let written = Written::Copy(path, copy::stamp_of(container));
+            Layers { written, lowers: lowers(layout, recipe)?, parted: false }
+        }
+        MountPlan::Directory { path } => {
+            Layers { written: Written::Through, lowers: vec![path], parted: false }
+        }
         MountPlan::HostTree { source, upper, .. } => {
-            Layers { upper: Some(upper), lowers: vec![source], parted: true }
+            Layers { written: Written::Above(upper), lowers: vec![source], parted: true }
         }
     })
+}
+
+/// The directories below what is written, from the top one down.
+fn lowers(layout: &Layout, recipe: &Recipe) -> Result<Vec<PathBuf>> {
+    let mut lowers: Vec<PathBuf> = Vec::new();
+    match recipe {
+        Recipe::Layers(layers) => {
+            for diff_id in layers.iter().rev() {
+                let dir = layout.layer_dir(diff_id);
+                // A layer that comes twice hides all of its lower self, and the kernel takes no directory twice.
+                if !lowers.contains(&dir) {
+                    lowers.push(dir);
+                }
+            }
+        }
+        Recipe::Directory { path, .. } => {
+            lowers.push(std::fs::canonicalize(path).op_on("resolve", path)?);
+        }
+    }
+    lowers.push(layout.skeleton_dir());
+    Ok(lowers)
 }
 
 /// Decides what to mount for a start of the container whose directory is `container`.
@@ -211,31 +357,27 @@ pub fn plan(
     volatile: bool,
 ) -> Result<MountPlan> {
     let (upper, work) = (container.join(UPPER), container.join(WORK));
+    if let Recipe::Directory { path, write_through: true } = recipe {
+        host::check(path, true)?;
+        return Ok(MountPlan::Directory { path: path.clone() });
+    }
+    if snapshotter == Snapshotter::Copy {
+        return Ok(MountPlan::Directory { path: container.join(copy::TREE) });
+    }
     match recipe {
-        Recipe::Layers(layers) => {
-            let mut lowers: Vec<PathBuf> = Vec::with_capacity(layers.len() + 1);
-            for diff_id in layers.iter().rev() {
-                let dir = layout.layer_dir(diff_id);
-                // A layer that comes twice hides all of its lower self, and the kernel takes no directory twice.
-                if !lowers.contains(&dir) {
-                    lowers.push(dir);
-                }
-            }
-            lowers.push(layout.skeleton_dir());
+        Recipe::Layers(_) => {
+            let lowers = lowers(layout, recipe)?;
             if snapshotter == Snapshotter::Fuse || lowers.len() > KERNEL_LAYERS {
                 return Ok(MountPlan::Fuse { lowers, upper, work, volatile, hidden: Vec::new() });
             }
             Ok(MountPlan::Overlay { lowers, upper, work, volatile })
         }
-        Recipe::Directory { path, write_through } => {
-            host::check(path, *write_through)?;
-            if *write_through {
-                return Ok(MountPlan::Directory { path: path.clone() });
-            }
+        Recipe::Directory { path, .. } => {
+            host::check(path, false)?;
             let writable = host::Writable { upper, work, volatile };
             match snapshotter {
-                Snapshotter::Overlay => host::plan(path, layout, writable),
                 Snapshotter::Fuse => host::plan_fuse(path, layout, writable),
+                _ => host::plan(path, layout, writable),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Which driver this host can do, found out by doing: an overlay of two small directories is mounted in the store and
-//! used, then thrown away. Remembered until the machine starts again.
+//! used, then thrown away; where that fails, a FUSE mount is made. What works is remembered until the machine starts
+//! again. That nothing does but to copy is not: a device may appear, and a copy costs more than to look for it.
 
 use std::path::Path;
 
@@ -18,8 +19,8 @@ struct Verdict {
     snapshotter: Snapshotter,
 }
 
-/// The driver for this store: the kernel's where it works, ours where it does not. The calling process must have one
-/// thread.
+/// The driver for this store: the kernel's where it works, ours where it does not, a copy where neither does. The
+/// calling process must have one thread.
 pub fn choose(store: &Store) -> Result<Snapshotter> {
     let boot_id = boot_id().map_err(failed)?;
     let file = store.layout().snapshotter();
@@ -34,13 +35,18 @@ pub fn choose(store: &Store) -> Result<Snapshotter> {
         for name in ["lower", "upper", "work"] {
             let _ = sys::tree::remove_tree(CWD, &dir.join(name));
         }
-        Ok(tried)
+        let Err(why) = tried else { return Ok((None, None)) };
+        Ok((Some(why), sys::fuse::mount("kelp", 0).err().map(|e| e.to_string())))
     });
     let snapshotter = match tried.map_err(failed)? {
-        Ok(()) => Snapshotter::Overlay,
-        Err(why) => {
+        (None, _) => Snapshotter::Overlay,
+        (Some(why), None) => {
             tracing::debug!("the kernel's overlay does not work here: {why}");
             Snapshotter::Fuse
+        }
+        (Some(why), Some(no_fuse)) => {
+            tracing::debug!("neither the kernel's overlay works here ({why}) nor FUSE ({no_fuse})");
+            return Ok(Snapshotter::Copy);
         }
     };
     // One that cannot be written costs the next start a probe.

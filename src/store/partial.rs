@@ -33,6 +33,15 @@ pub struct Partial {
     length: u64,
 }
 
+/// What interrupted transfers have left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Interrupted {
+    /// Digests of the blobs whose beginnings are there.
+    pub blobs: Vec<String>,
+    /// Bytes on the disk, leases included.
+    pub bytes: u64,
+}
+
 /// The protection of what a pull has brought in so far. Stays behind unless it is ended.
 #[derive(Debug)]
 pub struct Lease {
@@ -89,21 +98,20 @@ impl Store {
         Ok(found)
     }
 
-    /// Forgets every interrupted transfer that no living process is busy with. Gives the bytes on the disk that were
-    /// freed.
-    pub fn forget_interrupted(&self) -> Result<u64> {
+    /// Forgets every interrupted transfer that no living process is busy with. Gives what was freed.
+    pub fn forget_interrupted(&self) -> Result<Interrupted> {
         self.each_interrupted(Entry::finish)
     }
 
     /// What [`Store::forget_interrupted`] would free.
-    pub fn interrupted(&self) -> Result<u64> {
+    pub fn interrupted(&self) -> Result<Interrupted> {
         self.each_interrupted(Entry::keep)
     }
 
-    /// Bytes on the disk. A lease that a living pull holds is not locked by it: what it protects is in use anyway.
-    fn each_interrupted(&self, what: fn(Entry)) -> Result<u64> {
+    /// A lease that a living pull holds is not locked by it: what it protects is in use anyway.
+    fn each_interrupted(&self, what: fn(Entry)) -> Result<Interrupted> {
         let staging = self.layout().staging_dir();
-        let mut bytes = 0;
+        let mut found = Interrupted::default();
         for name in std::fs::read_dir(&staging).op_on("read", &staging)?.flatten() {
             let name = name.file_name();
             let Some((kind, key)) = super::staging::parse(&name).filter(|(k, _)| k.outlives_its_process())
@@ -111,12 +119,16 @@ impl Store {
                 continue;
             };
             if let Some(entry) = self.layout().try_stage(kind, key)? {
-                let blocks = fs::lstat(entry.object()).map_or(0, |s| u64::try_from(s.st_blocks).unwrap_or(0));
-                bytes += blocks * 512;
+                let stat = fs::lstat(entry.object()).ok();
+                found.bytes += stat.map_or(0, |s| u64::try_from(s.st_blocks).unwrap_or(0)) * 512;
+                if kind == Kind::Partial && stat.is_some_and(|s| s.st_size > 0) {
+                    found.blobs.push(format!("sha256:{key}"));
+                }
                 what(entry);
             }
         }
-        Ok(bytes)
+        found.blobs.sort();
+        Ok(found)
     }
 }
 
@@ -247,10 +259,11 @@ mod tests {
         drop(ready(&store, &digest));
         assert_eq!(std::fs::read_dir(store.staging_dir()).unwrap().count(), 0, "an empty one");
         ready(&store, &digest).append(b"he").unwrap();
-        let bytes = store.interrupted().unwrap();
-        assert!(bytes > 0);
-        assert_eq!(store.forget_interrupted().unwrap(), bytes);
-        assert_eq!(store.interrupted().unwrap(), 0);
+        let left = store.interrupted().unwrap();
+        assert!(left.bytes > 0);
+        assert_eq!(left.blobs, [digest]);
+        assert_eq!(store.forget_interrupted().unwrap(), left);
+        assert_eq!(store.interrupted().unwrap(), Interrupted::default());
     }
 
     #[test]

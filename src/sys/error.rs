@@ -32,6 +32,10 @@ impl Error {
         self.errno
     }
 
+    pub fn has_subject(&self) -> bool {
+        self.subject.is_some()
+    }
+
     pub fn op(&self) -> &'static str {
         self.op
     }

@@ -98,6 +98,7 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
     }
     batch.request("bring the TUN device up", libc::RTM_NEWLINK, 0, &link(index, libc::IFF_UP));
     batch.attribute(libc::IFLA_MTU, &tun.mtu.to_ne_bytes());
+    batch.attribute(libc::IFLA_TXQLEN, &tun::QUEUE.to_ne_bytes());
     if let Some(address) = &tun.ipv4 {
         addresses(
             &mut batch,

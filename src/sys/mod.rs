@@ -5,6 +5,8 @@
 #![allow(unsafe_code, reason = "the one room that talks to the kernel")]
 
 pub mod bridge;
+pub mod content;
+pub mod entry;
 mod error;
 pub mod flags;
 pub mod fuse;

@@ -2,8 +2,8 @@
 //! the host.
 //!
 //! The client's packets carry a mark, which connections that are accepted take over (`tcp_fwmark_accept`), and so do
-//! refusals (`fwmark_reflect`); a rule sees to it that what carries the mark and is meant for the gateway stays inside, where the client's socket is. All
-//! else that is meant for the gateway goes out as ever.
+//! refusals (`fwmark_reflect`); a rule sees to it that what carries the mark and is meant for the gateway stays inside,
+//! where the client's socket is. All else that is meant for the gateway goes out as ever.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};

@@ -300,3 +300,53 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
     }
     whole
 }
+
+/// A door that lets TLS through to a port, and shuts on everything else without a word, as most servers of TLS do.
+pub struct Curt {
+    port: u16,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Curt {
+    pub fn before(behind: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ears = Arc::clone(&heard);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (Ok(client), ears) = (client, Arc::clone(&ears)) else { return };
+                thread::spawn(move || pass_tls(client, behind, &ears));
+            }
+        });
+        Self { port, heard }
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// What was said in plain words.
+    pub fn heard(&self) -> String {
+        String::from_utf8_lossy(&self.heard.lock().unwrap()).into_owned()
+    }
+}
+
+fn pass_tls(mut client: TcpStream, behind: u16, ears: &Mutex<Vec<u8>>) {
+    let mut first = [0; 4096];
+    let Ok(n) = client.read(&mut first) else { return };
+    // A handshake begins with this byte.
+    if first[..n].first() != Some(&22) {
+        ears.lock().unwrap().extend_from_slice(&first[..n]);
+        return;
+    }
+    let Ok(mut server) = TcpStream::connect(("127.0.0.1", behind)) else { return };
+    let _ = server.write_all(&first[..n]);
+    let (mut from, mut to) = (server.try_clone().unwrap(), client.try_clone().unwrap());
+    thread::spawn(move || {
+        let _ = std::io::copy(&mut from, &mut to);
+        let _ = to.shutdown(Shutdown::Write);
+    });
+    let _ = std::io::copy(&mut client, &mut server);
+    let _ = server.shutdown(Shutdown::Write);
+}

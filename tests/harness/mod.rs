@@ -19,7 +19,7 @@ mod usage;
 
 pub use command::{Job, Out};
 pub use fixtures::Release;
-pub use http::{Act, Answer, Server, call};
+pub use http::{Act, Answer, Curt, Server, call};
 pub use image::{BUSYBOX, Image, Layer, digest};
 pub use laptop::Laptop;
 pub use others::Others;

@@ -14,8 +14,9 @@ use super::command::{Call, Out};
 use super::terminal::Terminal;
 use super::{Image, Release, fixtures, processes, split, within};
 
-/// How long a shim may take to clean up after the command that ended its container has returned.
-const SETTLE: Duration = Duration::from_secs(10);
+/// How long a shim may take to clean up after the command that ended its container has returned: on a busy disk also of
+/// one that has a copy of a whole Debian to remove.
+const SETTLE: Duration = Duration::from_secs(40);
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -119,7 +120,13 @@ impl Sandbox {
         std::env::var("KELP_TEST_SNAPSHOTTER").unwrap_or_else(|_| "overlay".into())
     }
 
-    /// The whole suite runs under another driver with `KELP_TEST_SNAPSHOTTER=fuse`.
+    /// The same, or the kernel's where that is `copy`, which lays nothing over the machine's own root.
+    pub fn over_the_host() -> String {
+        let name = Self::snapshotter();
+        format!("--snapshotter {}", if name == "copy" { "overlay" } else { &name })
+    }
+
+    /// The whole suite runs under another driver with `KELP_TEST_SNAPSHOTTER=fuse`, or `copy`.
     fn choose_snapshotter(&self) {
         let name = Self::snapshotter();
         if name == "overlay" {

@@ -22,6 +22,7 @@ mod hand;
 mod layers;
 mod mounts;
 mod pjdfstest;
+mod programs;
 mod random;
 mod requests;
 mod rights;
@@ -86,6 +87,7 @@ fn inside(args: &[String]) -> ExitCode {
         counts::CASES,
         differential::CASES,
         pjdfstest::CASES,
+        programs::CASES,
     ]
     .concat();
     for (name, case) in cases {

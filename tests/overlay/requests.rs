@@ -14,13 +14,15 @@ use std::time::Duration;
 use kelp::overlay::{Layers, Options, Server, Upper};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 
+pub const LOOKUP: u32 = 1;
+pub const FORGET: u32 = 2;
 const SETATTR: u32 = 4;
 const RENAME: u32 = 12;
 const LINK: u32 = 13;
 const WRITE: u32 = 16;
 const SETXATTR: u32 = 21;
 const INIT: u32 = 26;
-const DESTROY: u32 = 38;
+pub const DESTROY: u32 = 38;
 const IOCTL: u32 = 39;
 const FALLOCATE: u32 = 43;
 const RENAME2: u32 = 45;
@@ -41,9 +43,7 @@ pub fn play(base: &Path, bytes: &[u8]) {
     let ids = Arc::clone(&known);
     let listener = std::thread::spawn(move || listen(&answers, &ids));
     let server = std::thread::spawn(move || server.serve());
-    let mut body: Vec<u8> = VERSION.iter().flat_map(|n| n.to_ne_bytes()).collect();
-    body.resize(64, 0);
-    send(&kernel, 1, INIT, 0, &body);
+    greet(&kernel);
     let mut rest = bytes;
     let mut unique = 2;
     while let Some(([opcode, node, length, tail], more)) = rest.split_first_chunk::<4>() {
@@ -171,7 +171,14 @@ fn listen(answers: &UnixDatagram, known: &Mutex<Vec<u64>>) {
     }
 }
 
-fn send(kernel: &UnixDatagram, unique: u64, opcode: u32, node: u64, body: &[u8]) {
+/// The first request.
+pub fn greet(kernel: &UnixDatagram) {
+    let mut body: Vec<u8> = VERSION.iter().flat_map(|n| n.to_ne_bytes()).collect();
+    body.resize(64, 0);
+    send(kernel, 1, INIT, 0, &body);
+}
+
+pub fn send(kernel: &UnixDatagram, unique: u64, opcode: u32, node: u64, body: &[u8]) {
     let mut packet = Vec::with_capacity(HEADER + body.len());
     packet.extend_from_slice(&u32::try_from(HEADER + body.len()).unwrap().to_ne_bytes());
     packet.extend_from_slice(&opcode.to_ne_bytes());

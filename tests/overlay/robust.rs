@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use kelp::overlay::{Layers, Options};
+use kelp::overlay::{Layers, Options, Server};
 
 use super::Case;
 use super::hand::shell;
@@ -12,8 +13,57 @@ use super::mounts::{Dirs, Fuse};
 use super::random::Random;
 use super::requests;
 
-pub const CASES: &[Case] =
-    &[("memory_is_bounded", memory_is_bounded), ("arbitrary_requests", arbitrary_requests)];
+pub const CASES: &[Case] = &[
+    ("memory_is_bounded", memory_is_bounded),
+    ("what_is_forgotten_leaves_nothing", what_is_forgotten_leaves_nothing),
+    ("arbitrary_requests", arbitrary_requests),
+];
+
+/// Lookups of all names of a tree, each forgotten again, in a server without a kernel: 500,000, or as many as
+/// `KELP_TEST_LOOKUPS` says.
+fn what_is_forgotten_leaves_nothing(base: &Path) {
+    const DIRS: u64 = 100;
+    const FILES: u64 = 500;
+    fs::create_dir(base.join("l")).unwrap();
+    for dir in 0..DIRS {
+        let dir = base.join(format!("l/dir{dir}"));
+        fs::create_dir(&dir).unwrap();
+        (0..FILES).for_each(|file| rustix::fs::symlink("target", dir.join(format!("file{file}"))).unwrap());
+    }
+    let (kernel, device) = UnixDatagram::pair().unwrap();
+    let layers = Layers { lowers: vec![File::open(base.join("l")).unwrap().into()], upper: None };
+    let server = Server::on(device.into(), layers, Options { workers: 1, ..Options::default() }).unwrap();
+    let server = std::thread::spawn(move || server.serve());
+    requests::greet(&kernel);
+    let mut answer = vec![0; 1 << 16];
+    kernel.recv(&mut answer).unwrap();
+    let mut unique = 1;
+    let mut ask = |node: u64, name: &str| {
+        unique += 1;
+        requests::send(&kernel, unique, requests::LOOKUP, node, format!("{name}\0").as_bytes());
+        assert!(kernel.recv(&mut answer).unwrap() > 24, "{name}");
+        u64::from_ne_bytes(answer[16..24].try_into().unwrap())
+    };
+    let forget = |node: u64| requests::send(&kernel, 1, requests::FORGET, node, &1u64.to_ne_bytes());
+    let mut round = || {
+        for dir in 0..DIRS {
+            let dir = ask(1, &format!("dir{dir}"));
+            for file in 0..FILES {
+                forget(ask(dir, &format!("file{file}")));
+            }
+            forget(dir);
+        }
+    };
+    let asked = std::env::var("KELP_TEST_LOOKUPS").ok().and_then(|n| n.parse().ok()).unwrap_or(500_000);
+    round();
+    let before = resident();
+    (1..asked / (DIRS * FILES)).for_each(|_| round());
+    let grown = resident().saturating_sub(before);
+    println!("{asked} lookups: {before} bytes, and {grown} more");
+    assert!(grown < 1 << 20, "{grown} bytes more");
+    requests::send(&kernel, u64::MAX, requests::DESTROY, 0, &[]);
+    server.join().unwrap().unwrap();
+}
 
 fn arbitrary_requests(base: &Path) {
     for seed in 0..60 {

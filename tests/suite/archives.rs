@@ -64,7 +64,7 @@ fn every_form_comes_back_as_the_same_image() {
         s.ok("rmi two:1 busybox");
         s.ok("load -i all.tar");
     }
-    s.exits(125, "save --compress --uncompressed two:1").says("--uncompressed");
+    s.exits(1, "save --compress --uncompressed two:1").says("--uncompressed");
     s.exits(1, "save -o x.tar --platform linux/s390x two:1").says("s390x");
     assert!(!s.work().join("x.tar").exists());
     s.exits(1, "save -o /no/such/dir/x.tar two:1").says("/no/such/dir");
@@ -232,4 +232,21 @@ fn bombs_do_not_go_off() {
     for dir in ["layers", "blobs/sha256", "staging"] {
         assert_eq!(fs::read_dir(s.store().join(dir)).unwrap().count(), 0, "left in {dir}");
     }
+}
+
+/// What cannot be read is named, wherever it comes from.
+#[test]
+fn what_is_no_archive_is_named() {
+    let s = Sandbox::new();
+    s.write("text.tar", b"hello");
+    s.write("cut.tar", &Image::busybox().docker_archive("a:1")[..5000]);
+    for file in ["text.tar", "cut.tar"] {
+        s.exits(1, ["load", "-i", file]).says(file).says("not a valid tar archive");
+        s.exits(1, ["import", file]).says(file).says("not a valid tar archive");
+    }
+    s.kelp("load").stdin("").exits(1).says("standard input").says("it is empty");
+    s.kelp("load").stdin("hello").exits(1).says("standard input");
+    s.kelp("import -").stdin("hello").exits(1).says("standard input");
+    s.write("empty.tar", b"");
+    s.exits(1, "load -i empty.tar").says("empty.tar").says("it is empty");
 }

@@ -202,9 +202,9 @@ fn wrong_words_are_told() {
     s.exits(1, "cp a b").says("must specify at least one container source");
     s.exits(1, "cp box:/a box:/b").says("copying between containers is not supported");
     s.exits(1, "cp nobody:/a .").says("no such container: nobody");
-    s.exits(125, "cp box:/etc").says("DESTINATION");
-    s.exits(125, ["cp", "", "box:/"]).says("source can not be empty");
-    s.exits(125, "cp box: .").says("empty");
+    s.exits(1, "cp box:/etc").says("DESTINATION");
+    s.exits(1, ["cp", "", "box:/"]).says("source can not be empty");
+    s.exits(1, "cp box: .").says("empty");
     s.exits(125, "cp --overwrite a box:/b").says("--overwrite is not built yet");
     s.ok("container cp box:/etc/passwd .");
 }

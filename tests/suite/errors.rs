@@ -30,10 +30,84 @@ fn unknown_things_are_named() {
     s.exits(1, "rmi nothing").says("nothing");
     s.exits(125, "run --rm nothing:7 true").says("nothing:7");
     s.exits(1, "create nothing:7 true").says("nothing:7");
-    let out = s.kelp("nonsense-verb").run();
-    assert!([1, 125].contains(&out.code), "{}", out.story());
-    out.says("nonsense-verb");
+    s.exits(1, "nonsense-verb").says("nonsense-verb");
     s.exits(125, "ps --nonsense").says("--nonsense");
+}
+
+/// docker's client is asked the same where there is one: it looks at the words before it looks for a daemon.
+#[test]
+fn wrong_usage_ends_as_dockers_does() {
+    let s = Sandbox::new();
+    let lines = [
+        "run",
+        "run -d",
+        "run --nope",
+        "run --name",
+        "create",
+        "create --nope",
+        "pull",
+        "pull a b",
+        "pull --nope",
+        "push",
+        "images a b",
+        "images --nope",
+        "images --filter",
+        "image",
+        "image nope",
+        "container nope",
+        "system nope",
+        "nope",
+        "--nope",
+        "tag a",
+        "tag a b c",
+        "rmi",
+        "rm",
+        "exec",
+        "exec a",
+        "exec --nope",
+        "load x",
+        "save",
+        "import",
+        "history",
+        "inspect",
+        "inspect --nope",
+        "ps a",
+        "ps -zz",
+        "logs",
+        "logs --tail",
+        "stop -t x y",
+        "cp a",
+        "cp a b",
+        "cp a: b:",
+        "commit",
+        "diff",
+        "start",
+        "wait",
+        "login --nope",
+        "login --password-stdin host",
+        "login -p x --password-stdin host",
+        "search",
+        "search --limit x y",
+        "image prune --filter x",
+        "container prune x",
+        "manifest nope",
+        "manifest inspect",
+        "manifest annotate a",
+        "system df x",
+        "version x",
+        "run -d -a stdin x",
+    ];
+    let docker = std::path::Path::new("/usr/bin/docker");
+    for line in lines {
+        let ours = s.kelp(line).run();
+        assert!([0, 1, 125].contains(&ours.code), "{}", ours.story());
+        if !docker.exists() {
+            continue;
+        }
+        let call = s.program_call(docker).args(["-H", "unix:///nowhere"]).args(crate::harness::split(line));
+        let theirs = call.run();
+        assert_eq!(ours.code, theirs.code, "{line}\n{}\n{}", ours.story(), theirs.story());
+    }
 }
 
 #[test]

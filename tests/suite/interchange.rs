@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Image, Layer, Others, Sandbox, needs_root};
+use crate::harness::{BUSYBOX, Format, Image, Layer, Others, Packing, Registry, Sandbox, needs_root};
 
 /// An image of two layers with everything in its configuration that a container takes from it.
 fn image() -> Image {
@@ -94,9 +94,13 @@ fn podman_and_skopeo_read_what_is_saved_and_the_reverse() {
     let s = stocked();
     let test = "podman_and_skopeo_read_what_is_saved_and_the_reverse";
     let Some(others) = Others::beside(&s) else { return needs_root(test) };
+    // A gzip layer over a zstd one.
+    s.ok("run --name box zipped:1 touch /new");
+    s.ok("commit box committed:1");
+    s.ok("rm box");
     let id = s.ok("image inspect -f {{.Id}} image:1").text().to_owned();
     for (options, file) in FORMS {
-        for name in ["image:1", "zipped:1"] {
+        for name in ["image:1", "zipped:1", "committed:1"] {
             s.ok(&format!("save {options} -o {file} {name}"));
             let path = s.work().join(file).display().to_string();
             others.podman("load -i").args([&path]).exits(0).has(name);
@@ -104,6 +108,7 @@ fn podman_and_skopeo_read_what_is_saved_and_the_reverse() {
             others.skopeo(&format!("inspect --config {kind}:{path}")).exits(0).has("\"rootfs\"");
             // It reads every layer and compares digests and diff-ids.
             others.skopeo(&format!("copy {kind}:{path} dir:{file}-{name}.copy")).exits(0);
+            others.skopeo(&format!("copy {kind}:{path} docker-archive:{file}-{name}.docker")).exits(0);
         }
         others.podman("image inspect -f sha256:{{.Id}} image:1").exits(0).is(&id);
         others.podman("rmi -a -f").exits(0);
@@ -125,6 +130,34 @@ fn podman_and_skopeo_read_what_is_saved_and_the_reverse() {
         }
         s.ok(&format!("run --rm {name}")).is("second layer");
         s.ok(&format!("rmi {name}"));
+    }
+}
+
+/// What a registry knows by its digest has that digest in an OCI layout, whatever its layers are compressed with.
+#[test]
+fn a_pulled_image_is_saved_with_its_digest() {
+    let s = Sandbox::new();
+    let Some(others) = Others::beside(&s) else {
+        return needs_root("a_pulled_image_is_saved_with_its_digest");
+    };
+    let registry = Registry::new();
+    for (tag, format, packing) in [
+        ("gzip", Format::Oci, Packing::Gzip),
+        ("zstd", Format::Oci, Packing::Zstd),
+        ("docker", Format::Docker, Packing::Gzip),
+    ] {
+        let pushed = registry.push_as("app", tag, &image(), format, packing);
+        let name = format!("{}/app:{tag}", registry.host());
+        s.ok(["pull", "-q", &name]);
+        s.ok(["save", "--format", "oci-archive", "-o", "pulled.tar", &name]);
+        let path = s.work().join("pulled.tar").display().to_string();
+        others.skopeo(&format!("inspect -f {{{{.Digest}}}} oci-archive:{path}")).exits(0).is(&pushed.digest);
+        others.skopeo(&format!("copy oci-archive:{path} dir:{tag}.copy")).exits(0);
+        // And as docker takes it.
+        s.ok(["save", "-o", "pulled.tar", &name]);
+        others.skopeo(&format!("copy docker-archive:{path} docker-archive:{tag}.docker")).exits(0);
+        // The next has the same id, and would have the same digests.
+        s.ok(["rmi", &name]);
     }
 }
 

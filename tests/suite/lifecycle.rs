@@ -459,6 +459,23 @@ fn output_that_cannot_be_written_is_an_error() {
     assert_eq!(out.code, 1, "{}", out.story());
 }
 
+/// A parent that closed standard streams finds none of its output in the store's files.
+#[test]
+fn closed_standard_streams_are_not_taken_by_files_of_the_store() {
+    let s = Sandbox::new().busybox();
+    let sh = |script: &str| s.program_call("bash").args(["-c", script]).env("KELP", s.program()).run();
+    for closed in ["<&- >&- 2>&-", ">&-", "2>&- <&-"] {
+        assert_eq!(
+            sh(&format!("\"$KELP\" nonsense {closed}; \"$KELP\" images {closed}")).code,
+            0,
+            "{closed}"
+        );
+        assert_eq!(sh(&format!("\"$KELP\" run --rm busybox echo hi {closed}")).code, 0, "{closed}");
+    }
+    s.ok("system check");
+    s.ok("images -q --no-trunc");
+}
+
 #[test]
 fn a_reader_that_leaves_ends_the_command_and_not_the_container() {
     let s = Sandbox::new().busybox();

@@ -2,8 +2,10 @@
 
 use serde_json::json;
 
+use base64::Engine as _;
+
 use super::pull::image;
-use crate::harness::{Registry, Sandbox};
+use crate::harness::{Format, Others, Packing, Registry, Sandbox, digest};
 
 const OTHER: &str = if cfg!(target_arch = "aarch64") { "amd64" } else { "arm64" };
 const HOST: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
@@ -70,6 +72,18 @@ fn images_are_added_annotated_and_taken_out() {
         .says(&format!("the image {} of the list is not here any more", there.digest));
     s.ok(["manifest", "push", "l", &format!("{}/app:again", registry.host())]);
     s.ok(["pull", "-q", &format!("{}/app:again", registry.host())]);
+    // A script's variable that is not set says nothing, as with docker.
+    s.ok(["manifest", "annotate", "--arch", "", "--os", "", "--variant", "", "l", &there.digest]);
+    assert_eq!(s.json("manifest inspect l")["manifests"][0]["platform"]["architecture"], json!(HOST));
+    s.exits(1, "rmi l").says("is a list of images").says("kelp manifest rm");
+    let out = s.exits(1, "rmi nothing");
+    assert!(
+        out.stderr.contains("no such image: nothing:latest") && !out.stderr.contains("pull"),
+        "{}",
+        out.story()
+    );
+    s.exits(1, ["untag", &format!("{}/app:again", registry.host()), "nope"])
+        .says("no such name: nope:latest");
     s.ok("manifest rm l");
     s.exits(1, "manifest rm l").says("there is no list of this name");
     s.ok("manifest rm --ignore l");
@@ -105,4 +119,45 @@ fn all_of_a_list_is_added() {
     let platform = json!({ "os": "windows", "architecture": "arm64", "os.version": "10.0.1",
                            "os.features": ["win32k", "x"], "features": ["sse4"] });
     assert_eq!(s.json("manifest inspect l")["manifests"][1]["platform"], platform);
+}
+
+/// docker's `-v`: as its client 28 prints it, field by field.
+#[test]
+fn inspect_tells_of_each_image() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    let host = registry.host();
+    let oci = registry.push("app", "oci", &image("x"));
+    let docker = registry.push_as("app", "docker", &image("x"), Format::Docker, Packing::Gzip);
+    for (tag, key, pushed) in [("oci", "OCIManifest", &oci), ("docker", "SchemaV2Manifest", &docker)] {
+        let name = format!("{host}/app:{tag}");
+        let told = s.json(["manifest", "inspect", "-v", &name]);
+        assert_eq!(told["Ref"], json!(name));
+        assert_eq!(told["Descriptor"]["digest"], json!(pushed.digest));
+        assert_eq!(told["Descriptor"]["size"], json!(pushed.size));
+        assert_eq!(told["Descriptor"]["platform"], json!({ "os": "linux", "architecture": HOST }));
+        let raw = base64::engine::general_purpose::STANDARD.decode(told["Raw"].as_str().unwrap()).unwrap();
+        assert_eq!(digest(&raw), pushed.digest);
+        assert_eq!(told[key], serde_json::from_slice::<serde_json::Value>(&raw).unwrap());
+        // Debian's docker is older than OCI's manifests, and than the raw bytes.
+        if let (Some(others), "docker") = (Others::beside(&s), tag) {
+            let theirs =
+                others.call("/usr/bin/docker", &format!("manifest inspect -v --insecure {name}")).exits(0);
+            let mut ours = told.clone();
+            ours.as_object_mut().unwrap().remove("Raw");
+            assert_eq!(ours, serde_json::from_str::<serde_json::Value>(&theirs.stdout).unwrap());
+        }
+    }
+    let list = format!("{host}/app:list");
+    s.ok(["manifest", "create", &list, &format!("{host}/app:oci")]);
+    let here = s.json(["manifest", "inspect", "--verbose", &list]);
+    assert_eq!(here[0]["Ref"], json!(format!("{list}@{}", oci.digest)));
+    let one = s.json(["manifest", "inspect", &list, &format!("{host}/app:oci")]);
+    assert_eq!(one, here[0]["OCIManifest"]);
+    assert_eq!(s.json(["manifest", "inspect", "-v", &list, &oci.digest]), here[0]);
+    s.exits(1, ["manifest", "inspect", &list, &docker.digest]).says("the list does not have it");
+    s.exits(1, ["manifest", "inspect", "nothing", &oci.digest]).says("no list of this name");
+    s.exits(1, "manifest inspect a b c");
+    s.ok(["manifest", "push", "--purge", &list]);
+    assert_eq!(s.json(["manifest", "inspect", "-v", &list]), here, "of the registry");
 }

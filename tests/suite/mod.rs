@@ -4,6 +4,7 @@ mod accounting;
 mod archives;
 mod commit;
 mod complete;
+mod copies;
 mod cp;
 mod crash;
 mod diff;

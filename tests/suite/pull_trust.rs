@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::pull::image;
 use crate::harness::{
-    Act, Answer, Authority, Image, Layer, PASSWORD, Packing, Registry, Sandbox, Server, USER, digest, pack,
-    token_server,
+    Act, Answer, Authority, Curt, Image, Layer, PASSWORD, Packing, Registry, Sandbox, Server, USER, digest,
+    pack, token_server,
 };
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -96,6 +96,30 @@ fn malformed_digests_are_refused_before_anything_is_asked() {
         let lie = manifest(&image("x"), |m| m["config"]["digest"] = json!(bad));
         refused(&s, &liar(MANIFEST, lie.0, lie.1), "digest");
     }
+}
+
+/// What is left of a blob that is shorter than stated cannot be asked for, and is told as what it is.
+#[test]
+fn a_blob_shorter_than_stated_is_refused() {
+    let s = Sandbox::new();
+    let lie = manifest(&image("x"), |m| {
+        m["layers"][1]["size"] = json!(m["layers"][1]["size"].as_u64().unwrap() + 9)
+    });
+    let (document, blobs) = lie;
+    let server = Server::start(None, move |request, _| {
+        if request.header("range").is_some() {
+            return Act::Say(Answer::new(416, ""));
+        }
+        let wanted = request.path.rsplit('/').next().unwrap();
+        match blobs.iter().find(|b| digest(b) == wanted) {
+            Some(blob) => Act::Say(Answer::new(200, blob.clone())),
+            None if request.path.contains("/manifests/") => {
+                Act::Say(Answer::new(200, document.clone()).with("Content-Type", MANIFEST))
+            }
+            None => Act::Say(Answer::new(404, "")),
+        }
+    });
+    refused(&s, &server, "ends before the");
 }
 
 /// T-bigmeta.
@@ -244,10 +268,10 @@ fn login_and_logout_as_docker_has_them() {
     out.says("denied").says(&format!("kelp login {host}"));
     kelp(format!("run {name}")).exits(125).says("denied");
     kelp(format!("login -u {USER} -p wrong {host}")).exits(77).says("insecure").says("does not let you in");
-    kelp(format!("login -u {USER} --password-stdin {host}")).stdin("").exits(125);
-    kelp(format!("login --password-stdin {host}")).stdin(PASSWORD).exits(125).says("--username");
-    kelp(format!("login -p x --password-stdin {host}")).exits(125);
-    kelp(format!("login {host}")).exits(125).says("terminal");
+    kelp(format!("login -u {USER} --password-stdin {host}")).stdin("").exits(1);
+    kelp(format!("login --password-stdin {host}")).stdin(PASSWORD).exits(1).says("--username");
+    kelp(format!("login -p x --password-stdin {host}")).exits(1);
+    kelp(format!("login {host}")).exits(1).says("terminal");
     assert!(!docker.join("config.json").exists());
     kelp(format!("login -u {USER} --password-stdin {host}")).stdin(format!("{PASSWORD}\n")).exits(0);
     let file = docker.join("config.json");
@@ -365,14 +389,87 @@ fn certificates_are_verified() {
     s.write(&format!("config/containers/certs.d/{host}/me.cert"), authority.certificate());
     kelp(format!("pull {name}")).exits(1).says("key");
     std::fs::remove_dir_all(config.join("containers")).unwrap();
-    table("");
-    kelp(format!("pull {name}")).exits(1).says("plain-http = false");
-    table("plain-http = false");
-    kelp(format!("pull {name}")).exits(76);
+    for neither in ["", "plain-http = false"] {
+        table(neither);
+        kelp(format!("pull {name}")).exits(76).says("certs.d");
+    }
     let trusted = s.work().join("own.pem");
     kelp(format!("pull {name}")).env("SSL_CERT_FILE", &trusted).exits(0);
     table("insecure = true");
     kelp(format!("pull {name}")).exits(125).says("config.toml:2").says("insecure");
+}
+
+/// A registry on this machine need not be told to speak TLS, whatever it answers to plain HTTP, and is verified.
+#[test]
+fn tls_on_this_machine_is_found_out() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    registry.push("app", "1", &image("x"));
+    let authority = Authority::new(s.dir("ca"));
+    let file = s.write("own.pem", authority.certificate());
+    let speaks = registry.with_tls(&authority);
+    // Ends what is no TLS without a word. docker-registry answers 400.
+    let curt = Curt::before(speaks.port());
+    let config = s.work().join("config");
+    for host in [speaks.host(), curt.host()] {
+        let name = format!("{host}/app:1");
+        let kelp =
+            |line: String| s.kelp(&line).env("XDG_CONFIG_HOME", &config).env("DOCKER_CONFIG", s.work());
+        kelp(format!("pull {name}")).exits(76).says(&format!("the certificate of {host} is not trusted"));
+        kelp(format!("login -u a -p b {host}")).exits(76);
+        kelp(format!("search {host}/a")).exits(76);
+        for line in [
+            format!("pull {name}"),
+            format!("push {name}"),
+            format!("push -q {host}/other:1"),
+            format!("search --list-tags {host}/app"),
+            format!("search {host}/app"),
+            format!("login -u a -p b {host}"),
+            format!("search {host}/app"),
+            format!("manifest inspect {name}"),
+            format!("logout {host}"),
+            format!("rmi {name} {host}/other:1"),
+        ] {
+            if line.starts_with("push -q") {
+                s.ok(["tag", &name, &format!("{host}/other:1")]);
+            }
+            kelp(line).env("SSL_CERT_FILE", &file).exits(0);
+        }
+        s.write(&format!("config/containers/certs.d/{host}/ca.crt"), authority.certificate());
+        kelp(format!("pull {name}")).exits(0);
+        s.ok(["rmi", &name]);
+    }
+    assert!(!curt.heard().contains("Authorization"), "{}", curt.heard());
+}
+
+/// Plain HTTP elsewhere is for whoever says so, for one command, and credentials follow only a 401.
+#[test]
+fn insecure_is_plain_http_for_one_command() {
+    let s = Sandbox::new();
+    let registry = Registry::new();
+    registry.push("app", "1", &image("x"));
+    let authority = Authority::new(s.dir("ca"));
+    let speaks = registry.with_tls(&authority);
+    let port = |registry: &Registry| registry.port();
+    // No name of this machine's that kelp knows, and yet it is this machine.
+    let elsewhere = |port: u16| format!("0.0.0.0:{port}");
+    let name = format!("{}/app:1", elsewhere(port(&registry)));
+    s.exits(69, ["manifest", "inspect", &name]);
+    let found = s.json(["manifest", "inspect", "--insecure", &name]);
+    assert_eq!(found["schemaVersion"], 2);
+    s.exits(69, ["manifest", "create", "l", &name]);
+    s.ok(["manifest", "create", "--insecure", "l", &name]);
+    let there = format!("{}/list:1", elsewhere(port(&registry)));
+    s.exits(69, ["manifest", "push", "l", &there]);
+    s.ok(["manifest", "push", "--insecure", "l", &there]);
+    s.ok(["manifest", "inspect", &format!("{}/list:1", registry.host())]);
+    // Where TLS is spoken, it has to be the right one.
+    let guarded = format!("{}/app:1", elsewhere(port(&speaks)));
+    s.exits(76, ["manifest", "inspect", "--insecure", &guarded]).says("is not trusted");
+    let config = format!("[registries.\"{}\"]\nplain-http = false\n", elsewhere(port(&registry)));
+    s.write("config/kelp/config.toml", config);
+    let call = s.kelp(["manifest", "inspect", "--insecure", &name]);
+    call.env("XDG_CONFIG_HOME", s.work().join("config")).exits(69);
 }
 
 /// The system's trust store, as `SSL_CERT_FILE` names it.
@@ -384,7 +481,7 @@ fn the_trust_store_can_be_named() {
     let authority = Authority::new(s.dir("ca"));
     let guarded = registry.with_tls(&authority);
     let file = s.write("own.pem", authority.certificate());
-    // On this machine https has to be asked for: a mirror's URL does.
+    // https is what the mirror's URL says.
     let front = Registry::new();
     let text = format!("[registries.\"{}\"]\nmirrors = [\"https://{}\"]\n", front.host(), guarded.host());
     s.write("config/kelp/config.toml", text);

@@ -4,6 +4,11 @@ use std::fs;
 
 use crate::harness::Sandbox;
 
+/// The words that run a command in the machine's own root.
+fn over(options: &str, command: &str) -> String {
+    format!("run {options} {} --rootfs / {command}", Sandbox::over_the_host())
+}
+
 #[test]
 fn a_directory_is_run_and_left_as_it_was() {
     let s = Sandbox::new();
@@ -32,7 +37,7 @@ fn the_hosts_root_is_a_sandbox() {
     let before = fs::metadata("/usr/bin").unwrap().modified().unwrap();
     // What holds the store is read-only, so what is broken here lies elsewhere.
     let script = "id -u && hostname && touch /usr/new /new && ls /usr/bin/yes >/dev/null";
-    s.ok(["run", "--rm", "-h", "inside", "--rootfs", "/", "sh", "-c", script]).is("0\ninside");
+    s.ok(&over("--rm -h inside", &format!("sh -c '{script}'"))).is("0\ninside");
     assert!(
         fs::exists("/usr/bin/yes").unwrap()
             && !fs::exists("/usr/new").unwrap()
@@ -45,7 +50,7 @@ fn the_hosts_root_is_a_sandbox() {
 fn the_store_is_not_in_the_sandbox() {
     let s = Sandbox::new().busybox();
     let store = s.store();
-    let out = s.kelp(["run", "--rm", "--rootfs", "/", "ls", "-A", store.to_str().unwrap()]).run();
+    let out = s.kelp(&over("--rm", &format!("ls -A {}", store.display()))).run();
     assert_eq!(out.text(), "", "{}", out.story());
 }
 
@@ -60,23 +65,23 @@ fn submounts_of_the_host_appear() {
     });
     // Where the host has none but the kernel's own, `/dev/shm` and `/proc` below are all there is to see.
     if let Some(mount) = seen {
-        let out = s.ok(["run", "--rm", "--rootfs", "/", "ls", "-A", mount]);
+        let out = s.ok(&over("--rm", &format!("ls -A '{mount}'")));
         assert_ne!(out.text(), "", "{mount} is empty inside");
     }
-    s.ok("run --rm --rootfs / sh -c 'test -d /proc/1 && test -c /dev/null && test -d /sys/class'");
+    s.ok(&over("--rm", "sh -c 'test -d /proc/1 && test -c /dev/null && test -d /sys/class'"));
 }
 
 #[test]
 fn proc_inside_shows_the_container_alone() {
     let s = Sandbox::new();
-    let out = s.ok("run --rm --rootfs / sh -c 'ls -d /proc/[0-9]* | wc -l'");
+    let out = s.ok(&over("--rm", "sh -c 'ls -d /proc/[0-9]* | wc -l'"));
     assert!(out.text().parse::<u32>().unwrap() < 6, "{}", out.story());
 }
 
 #[test]
 fn changes_live_as_long_as_the_container() {
     let s = Sandbox::new();
-    s.ok("run --name c1 --rootfs / sh -c 'echo x >> /usr/kept; wc -l < /usr/kept'").is("1");
+    s.ok(&over("--name c1", "sh -c 'echo x >> /usr/kept; wc -l < /usr/kept'")).is("1");
     s.ok("start -a c1").is("2");
     assert!(!fs::exists("/usr/kept").unwrap());
 }

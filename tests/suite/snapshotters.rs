@@ -1,4 +1,4 @@
-//! `--snapshotter`: the kernel's overlay and ours make the same containers.
+//! `--snapshotter`: the kernel's overlay, ours and a copy make the same containers.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn file_server(s: &Sandbox) -> Option<i32> {
 }
 
 #[test]
-fn either_makes_the_same_container() {
+fn each_makes_the_same_container() {
     let s = Sandbox::new().debian(Release::Bookworm);
     let script = "cd /; find bin/ etc/ usr/ var/ -printf '%p %y %m %U %G %l %s\n' | grep -v ' d ' | sort | md5sum; \
         rm -r /usr/share/doc; mv /etc/passwd /etc/moved; echo x >> /etc/fstab; ls -d /usr/share/*; cat /etc/fstab";
@@ -21,7 +21,9 @@ fn either_makes_the_same_container() {
         let words = ["run", "--rm", "--snapshotter", name, "debian", "sh", "-c", script];
         s.ok(words).text().to_owned()
     };
-    assert_eq!(of("overlay"), of("fuse"));
+    let overlay = of("overlay");
+    assert_eq!(overlay, of("fuse"));
+    assert_eq!(overlay, of("copy"));
 }
 
 #[test]
@@ -31,6 +33,8 @@ fn it_is_shown_and_chosen() {
     s.ok("create --name fuse --snapshotter fuse busybox true");
     assert_eq!(s.field("over", ".Driver"), "overlay");
     assert_eq!(s.field("fuse", ".Driver"), "fuse");
+    s.ok("create --name copy --snapshotter copy busybox true").silent();
+    assert_eq!(s.field("copy", ".Driver"), "copy");
     s.exits(125, "run --rm --snapshotter btrfs busybox true").says("btrfs");
     let config = s.home().join(".config/kelp/config.toml");
     fs::create_dir_all(config.parent().unwrap()).unwrap();
@@ -69,7 +73,8 @@ fn without_its_file_server_a_container_ends() {
     let pid = Pid::from_raw(file_server(&s).expect("a file server runs")).unwrap();
     kill_process(pid, Signal::KILL).unwrap();
     assert!(s.becomes("web", "exited"), "the container goes on");
-    assert_eq!(s.field("web", ".State.ExitCode"), "137");
+    // Killed, unless it touched a page of its program before: then by SIGBUS.
+    assert!(["137", "135"].contains(&s.field("web", ".State.ExitCode").as_str()));
     s.ok("start web");
     s.ok("exec web true");
 }

@@ -105,7 +105,7 @@ fn misunderstood(words: &[OsString], first: &str) -> Failure {
             _ => Failure::Clap(error),
         },
         // Every command that the tree accepts, `Start::find` accepts too.
-        Ok(_) => Failure::Usage("the command comes first, then its options".into()),
+        Ok(_) => Failure::Flag("the command comes first, then its options".into()),
     }
 }
 

@@ -90,6 +90,18 @@ fn switches_take_gos_truth_values() {
 }
 
 #[test]
+fn content_trust_can_only_be_disabled() {
+    for verb in ["pull", "push", "run", "create"] {
+        for value in ["", "=true", "=1"] {
+            assert!(parsed(&format!("{verb} --disable-content-trust{value} x")).is_ok(), "{verb} {value}");
+        }
+        let failure = parsed(&format!("{verb} --disable-content-trust=false x")).unwrap_err();
+        assert_eq!(failure.status(Exit::Registry), ExitStatus::Own);
+        assert!(failure.to_string().contains("Notary"), "{failure}");
+    }
+}
+
+#[test]
 fn groups_lead_to_the_same_commands() {
     for (line, path) in [
         ("container ls -a", "kelp container ls"),
@@ -109,29 +121,58 @@ fn groups_lead_to_the_same_commands() {
     assert!(Start::find(&words("-D ps")).unwrap().debug);
 }
 
+/// docker 28's codes, of the same words.
 #[test]
 fn nonsense_is_bad_usage() {
-    for line in [
+    let words = [
         "frobnicate",
         "run",
+        "rm",
+        "create",
+        "pull",
+        "pull a b",
+        "images a b",
+        "tag a",
+        "load x",
+        "container frob",
+        "image frob",
+        "logs a b",
+        "run -d",
+        "completion tcsh",
+        "login -p x --password-stdin host",
+        "build .",
+    ];
+    let flags = [
         "run --frobnicate debian",
         "ps --frob",
-        "rm",
-        "container frob",
-        "logs a b",
+        "ps -zz",
+        "pull --nope",
+        "pull --nope a b",
         "--frob ps",
+        "-x",
         "stop -t x web",
-        "completion tcsh",
+        "run --name",
+        "run -e",
+        "images --filter",
+        "run --rm=maybe debian",
         "inspect --type volume x",
-        "build .",
+        "run --memory 1g debian",
         "-H tcp://x ps",
-    ] {
-        let failure = match parsed(line) {
-            Ok(_) => panic!("{line} was understood"),
-            Err(failure) => failure,
-        };
-        assert_eq!(failure.status(Exit::Verb), ExitStatus::Own, "{line}");
-        assert_eq!(failure.status(Exit::Container), ExitStatus::Own, "{line}");
+    ];
+    let status = |line: &str, exit| match parsed(line) {
+        Ok(_) => panic!("{line} was understood"),
+        Err(failure) => failure.status(exit),
+    };
+    for exit in [Exit::Verb, Exit::Registry, Exit::Container, Exit::Exec] {
+        for line in words {
+            assert_eq!(status(line, exit), ExitStatus::Failed, "{line}");
+        }
+        for line in flags {
+            assert_eq!(status(line, exit), ExitStatus::Own, "{line}");
+        }
+    }
+    for line in ["image exists", "image exists a b", "image exists --nope a"] {
+        assert_eq!(status(line, Exit::Answer), ExitStatus::Own, "{line}");
     }
 }
 

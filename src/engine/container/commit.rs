@@ -1,6 +1,7 @@
 //! `commit`: what a container has changed becomes a layer, and with the layers below it an image.
 
 use std::io::{Cursor, Read};
+use std::os::fd::AsFd;
 
 use jiff::Timestamp;
 
@@ -15,7 +16,7 @@ use crate::image::pack::{self, Owners, Writer};
 use crate::image::{layer, record};
 use crate::oci::{Change, ContainerConfig, Descriptor, Document, History, ImageConfig, Manifest, media_type};
 use crate::snapshot::Layers;
-use crate::snapshot::diff::{self, Part};
+use crate::snapshot::diff::Part;
 use crate::store::events::Event;
 use crate::store::image::ImageRecord;
 use crate::store::produced;
@@ -218,12 +219,7 @@ fn pack_layer(engine: &Engine, layers: &Layers) -> Result<Option<(Descriptor, la
     let mut produced = produced::begin(&engine.store, &[], |out| {
         let mut archive = Writer::new(out, Owners::Seen);
         let pack = || -> std::result::Result<u64, Failure> {
-            let (Some(upper), lower) = layers.open()? else { return Ok(archive.finish()?) };
-            let root = rustix::fs::fstat(&upper);
-            if root.is_ok_and(|s| (s.st_mode & 0o7777, s.st_uid, s.st_gid) != ROOT) {
-                archive.entry(&upper, std::ffi::OsStr::new("."), b".")?;
-            }
-            diff::walk_layer::<Failure>(&upper, &lower, &mut |part| add(&mut archive, &part))?;
+            layers.walk_layer::<Failure>(&mut |part| add(&mut archive, &part))?;
             Ok(archive.finish()?)
         };
         pack().map(|_| ()).map_err(|e| crate::error::chain(&e))
@@ -240,12 +236,17 @@ fn pack_layer(engine: &Engine, layers: &Layers) -> Result<Option<(Descriptor, la
     Ok(Some(layer::receive(&engine.store, WHAT, packed)?))
 }
 
+fn is_plain_root(dir: impl AsFd) -> bool {
+    rustix::fs::fstat(dir).is_ok_and(|s| (s.st_mode & 0o7777, s.st_uid, s.st_gid) == ROOT)
+}
+
 const WHAT: &str = "the container's changes";
 
 fn add(archive: &mut Writer<'_, impl std::io::Write>, part: &Part<'_>) -> std::result::Result<(), Failure> {
     match part {
         Part::Whiteout { path } => archive.whiteout(path)?,
         Part::Opaque { path } => archive.opaque(path)?,
+        Part::Entry { dir, path: b".", .. } if is_plain_root(dir) => {}
         Part::Entry { dir, name, path } => {
             if name.as_encoded_bytes().starts_with(b".wh.") {
                 return Err(pack::Error::Whiteout { path: String::from_utf8_lossy(path).into_owned() }.into());

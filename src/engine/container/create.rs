@@ -9,12 +9,13 @@ use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
 
 use super::stored::Parts;
 use super::{find, network};
+use crate::config;
 use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
 use crate::oci::Platform;
 use crate::shim::launch::{Launch, Seccomp};
-use crate::snapshot::{self, Recipe};
+use crate::snapshot::{self, Recipe, Snapshotter};
 use crate::store;
 use crate::store::container::network::Addresses;
 use crate::store::container::{ContainerRecord, Phase, Status};
@@ -55,6 +56,7 @@ pub(super) struct Draft {
     record: ContainerRecord,
     named: bool,
     recipe: Recipe,
+    snapshotter: Snapshotter,
     /// Chosen just now, so the start need not do it again.
     pub addresses: Option<Addresses>,
     pub warnings: Vec<String>,
@@ -106,9 +108,11 @@ impl Draft {
         };
         let recipe = origin.recipe(&request);
         let launch = launch_of(engine, &request, &record, recipe.clone(), config)?;
+        let snapshotter = launch.snapshotter;
         let image = config.filter(|_| joins(&request));
         record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
         let mut warnings = weakness(&ids)?;
+        warnings.extend(makeshift(engine, &request, snapshotter, &origin.layers));
         warnings.extend(network::unpublished(&request, &members));
         warnings.extend(origin.foreign.map(|made_for| {
             format!(
@@ -116,7 +120,7 @@ impl Draft {
                 Platform::host()
             )
         }));
-        Ok(Self { named, recipe, addresses: place.addresses, warnings, record, request })
+        Ok(Self { named, recipe, snapshotter, addresses: place.addresses, warnings, record, request })
     }
 
     /// Makes the container exist in `phase`; `last` has the last word on its directory while nobody sees it.
@@ -141,6 +145,9 @@ impl Draft {
     ) -> Result<(ContainerRecord, T)> {
         let mut record = ContainerRecord { phase, ..self.record.clone() };
         let fill = |dir: &Path| self.fill(engine, dir).and_then(|()| last(dir));
+        if self.snapshotter == Snapshotter::Copy {
+            self.refuse_taken(engine)?;
+        }
         let mut overtaken = 0;
         for _ in 0..NAME_TRIES {
             match engine.store.create_container(&record, fill) {
@@ -163,8 +170,18 @@ impl Draft {
         Err(store::Error::NameTaken { name: record.name.to_string(), holder }.into())
     }
 
+    /// A copy is worth making only for a name that is free.
+    fn refuse_taken(&self, engine: &Engine) -> Result<()> {
+        match engine.store.find_container(self.record.name.as_str()) {
+            Ok(other) if self.named && other.name == self.record.name && !about_to_go(engine, &other.id)? => {
+                Err(store::Error::NameTaken { name: other.name.to_string(), holder: other.id }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn fill(&self, engine: &Engine, dir: &Path) -> store::Result<()> {
-        snapshot::create(engine.store.layout(), &self.recipe, dir).map_err(snapshot_refused)
+        snapshot::create(&engine.store, &self.recipe, self.snapshotter, dir).map_err(snapshot_refused)
     }
 }
 
@@ -338,6 +355,23 @@ fn weakness(ids: &userns::IdMap) -> Result<Vec<String>> {
         ]);
     }
     Ok(if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() })
+}
+
+/// What it costs that nothing better than the copy driver works here, which nobody asked for.
+fn makeshift(
+    engine: &Engine,
+    request: &CreateRequest,
+    snapshotter: Snapshotter,
+    layers: &[String],
+) -> Option<String> {
+    let asked = request.snapshotter.unwrap_or(engine.config.snapshotter);
+    if snapshotter != Snapshotter::Copy || asked != config::Snapshotter::Auto {
+        return None;
+    }
+    let cost = snapshot::cost_of_copying(&engine.store, layers);
+    Some(format!(
+        "neither the kernel's overlay nor /dev/fuse can be used here: {cost} (--snapshotter copy says that this is meant)"
+    ))
 }
 
 fn single_id_notice() -> Result<String> {

@@ -4,8 +4,6 @@ use std::io::Read;
 
 use super::held::hold;
 use crate::engine::{Engine, Result};
-use crate::snapshot;
-use crate::snapshot::diff;
 pub use crate::snapshot::diff::{Change, Kind};
 use crate::store::produced;
 
@@ -15,17 +13,13 @@ const VERB: &str = "compare";
 pub fn diff(engine: &Engine, container: &str) -> Result<Vec<Change>> {
     let held = hold(engine, container, VERB)?;
     let layers = held.layers(engine, VERB)?;
-    if layers.upper.is_none() {
+    if !layers.are_kept() {
         let reason =
             "what it writes goes into its root directory itself, of which nobody has kept how it was";
         return Err(held.cannot(VERB, reason, None));
     }
     let mut produced = produced::begin(&engine.store, &[], |out| {
-        let work = || -> snapshot::Result<Vec<Change>> {
-            let (Some(upper), lower) = layers.open()? else { return Ok(Vec::new()) };
-            Ok(diff::changes(&upper, &lower, layers.parted)?)
-        };
-        let changes = work().map_err(|e| e.to_string())?;
+        let changes = layers.changes().map_err(|e| e.to_string())?;
         let write =
             |change: &Change| out.write_all(&[&[letter(change.kind)], change.path.as_slice(), &[0]].concat());
         changes.iter().try_for_each(write).map_err(|e| e.to_string())

@@ -7,8 +7,7 @@ use super::held::hold;
 use crate::engine::image::save;
 use crate::engine::{Engine, Error, Result};
 use crate::image::pack::{self, Owners, Writer};
-use crate::snapshot::diff::Part;
-use crate::snapshot::{self, diff};
+use crate::snapshot::diff::{self, Part};
 use crate::store::produced::{self, Produced};
 
 const VERB: &str = "export";
@@ -35,8 +34,7 @@ pub fn export(engine: &Engine, request: &ExportRequest) -> Result<()> {
     let archive = || -> Result<Produced> {
         Ok(produced::begin(&engine.store, &[], |out| {
             let mut archive = Writer::new(out, Owners::Seen);
-            let tree = layers.merged().map_err(|e| e.to_string())?;
-            let packed = diff::walk_merged::<Failure>(&tree, &mut |part| {
+            let packed = layers.walk_all::<Failure>(&mut |part| {
                 let Part::Entry { dir, name, path } = part else { return Ok(()) };
                 Ok(archive.entry(dir, name, path).map(|_| ())?)
             });
@@ -84,8 +82,6 @@ const CHUNK: usize = 256 << 10;
 /// Why a tree is not packed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Failure {
-    #[error(transparent)]
-    Layers(#[from] snapshot::Error),
     #[error(transparent)]
     Walk(#[from] diff::Error),
     #[error(transparent)]

@@ -56,7 +56,7 @@ pub fn import(engine: &Engine, request: &ImportRequest) -> Result<String> {
     let store = &engine.store;
     let image = super::adding(store, || {
         let (what, archive) = open(engine, &request.source)?;
-        let (blob, layer) = layer::receive(store, &what, archive)?;
+        let (blob, layer) = layer::receive(store, &what, archive).map_err(|e| e.of(&what))?;
         let message = request.message.clone().unwrap_or_else(|| format!("Imported from {what}"));
         let config = image_config(config, platform, layer.diff_id, message).to_json();
         let id: Digest = digest(&store.put_blob(config.as_bytes())?)?;

@@ -52,7 +52,8 @@ pub fn load(engine: &Engine, request: &LoadRequest) -> Result<Vec<Loaded>> {
         }
         None => ("stdin".into(), source::stdin()),
     };
-    let add = || Ok(archive::read(&engine.store, &what, archive, platform.as_ref())?);
+    let add =
+        || archive::read(&engine.store, &what, archive, platform.as_ref()).map_err(|e| e.of(&what).into());
     let found = super::adding(&engine.store, add)?;
     let mut lines = Vec::new();
     for Found { image, references, replaced } in found {

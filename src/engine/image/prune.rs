@@ -10,6 +10,7 @@ use crate::engine::{Engine, Result};
 use crate::store::container::ContainerRecord;
 use crate::store::content::Collected;
 use crate::store::image::ImageRecord;
+use crate::store::partial::Interrupted;
 
 /// Keys that `--filter` knows.
 pub const FILTERS: &[&str] = &["dangling", "label", "label!", "until"];
@@ -29,6 +30,8 @@ pub struct PruneRequest {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruned {
     pub images: Vec<Removed>,
+    /// Digests of blobs whose interrupted download would have gone on where it stopped.
+    pub downloads: Vec<String>,
     /// Bytes on the disk.
     pub reclaimed: u64,
 }
@@ -61,9 +64,14 @@ pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Res
     let sum = |digests: &[String], sizes: &BTreeMap<String, u64>| -> u64 {
         digests.iter().filter_map(|digest| sizes.get(digest)).sum()
     };
-    let interrupted = if request.dry_run { store.interrupted()? } else { store.forget_interrupted()? };
-    let reclaimed = sum(&gone.layers, &layers) + sum(&gone.blobs, &blobs) + interrupted;
-    Ok(Pruned { images: told(removed, gone.layers), reclaimed })
+    let interrupted = match request.dry_run {
+        // A filter chooses among images, and these are none.
+        _ if filter.chooses() => Interrupted::default(),
+        true => store.interrupted()?,
+        false => store.forget_interrupted()?,
+    };
+    let reclaimed = sum(&gone.layers, &layers) + sum(&gone.blobs, &blobs) + interrupted.bytes;
+    Ok(Pruned { images: told(removed, gone.layers), downloads: interrupted.blobs, reclaimed })
 }
 
 /// Images that went, each with what there is to say of it, and the content that went with them.

@@ -18,6 +18,8 @@ pub struct PullRequest {
     pub platform: Option<String>,
     /// Every tag of the repository.
     pub all_tags: bool,
+    /// Plain HTTP will do with a registry that speaks no TLS.
+    pub insecure: bool,
 }
 
 /// What is to be seen.
@@ -57,7 +59,7 @@ pub enum PullPolicy {
 pub fn pull(engine: &Engine, request: &PullRequest, watch: &mut dyn FnMut(Step<'_>)) -> Result<Vec<Pulled>> {
     let reference = resolve::reference(&request.name)?;
     let platform = request.platform.as_deref().map(resolve::platform).transpose()?;
-    let client = Client::new(&engine.config);
+    let client = Client::insecure(&engine.config, request.insecure);
     let references = if request.all_tags { tags(&client, request, &reference)? } else { vec![reference] };
     let one = |reference| one(engine, &client, reference, platform.as_ref(), watch);
     references.into_iter().map(one).collect()
@@ -150,7 +152,8 @@ pub fn ensure(
     if !here {
         missing(&reference);
     }
-    let request = PullRequest { name: name.into(), platform: platform.map(str::to_owned), all_tags: false };
+    let platform = platform.map(str::to_owned);
+    let request = PullRequest { name: name.into(), platform, ..PullRequest::default() };
     match pull(engine, &request, watch) {
         Err(e) if policy == PullPolicy::Newer && here && e.is_of_registry() => Ok(()),
         other => other.map(|_| ()),

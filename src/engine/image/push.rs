@@ -14,6 +14,7 @@ pub use crate::image::push::{LayerState, Pushed};
 /// believed, and frees their space. As with docker, one that the registry has in that repository need not be here.
 pub fn push_list(
     engine: &Engine,
+    client: &Client,
     index: Index,
     bytes: Vec<u8>,
     target: &Reference,
@@ -29,8 +30,7 @@ pub fn push_list(
             }
         }
         let content = Content::index(store, bytes, &images, there)?;
-        let client = Client::new(&engine.config);
-        Ok(push::push(store, &client, target, &content, &mut |diff_id, state| {
+        Ok(push::push(store, client, target, &content, &mut |diff_id, state| {
             watch(Step::Layer(diff_id, state));
         })?)
     });
@@ -124,7 +124,7 @@ fn one(
             if let (Some(text), None) = (store.image_list(&reference.to_string())?, &request.platform) {
                 let parsed = Document::parse(text.as_bytes(), None).map_err(crate::image::Error::from)?;
                 if let Document::Index(index) = parsed {
-                    let pushed = push_list(engine, index, text.into_bytes(), &reference, watch)?;
+                    let pushed = push_list(engine, client, index, text.into_bytes(), &reference, watch)?;
                     return Ok((reference, pushed));
                 }
             }

@@ -57,7 +57,7 @@ pub fn rmi(engine: &Engine, name: &str, options: RmiOptions<'_>) -> Result<Vec<R
             Err(e) if e.is_missing() => {
                 // It may have gone with a command that was killed before its layers were.
                 store.remove_unreferenced(|path| store.delete_tree(path))?;
-                return Err(e);
+                return Err(missing(engine, name, e));
             }
             other => other?,
         };
@@ -84,6 +84,18 @@ pub fn rmi(engine: &Engine, name: &str, options: RmiOptions<'_>) -> Result<Vec<R
         }
     }
     Err(Error::ImageConflict(format!("{name} is being changed by other commands all the time")))
+}
+
+/// Why there is nothing to remove.
+fn missing(engine: &Engine, name: &str, error: Error) -> Error {
+    let list = name.parse::<Reference>().ok().filter(|reference| reference.digest().is_none());
+    match list.map(|list| engine.store.image_list(&list.to_string())) {
+        Some(Ok(Some(_))) => Error::IsList(name.into()),
+        _ => match error {
+            Error::NoSuchImage(name) => Error::Gone(name),
+            other => other,
+        },
+    }
 }
 
 /// The tag that `name` is, if it is one of the image's.

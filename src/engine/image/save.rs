@@ -11,6 +11,7 @@ use crate::image::Error as ImageError;
 pub use crate::image::archive::LayerForm;
 use crate::image::archive::{self, Format, Named};
 use crate::oci::Reference;
+use crate::store::image::ImageRecord;
 
 /// The layout of the archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,11 +48,7 @@ pub fn save(engine: &Engine, request: &SaveRequest) -> Result<()> {
             ArchiveFormat::DockerArchive => Format::Docker,
             ArchiveFormat::OciArchive => Format::Oci,
         };
-        let form = match request.layers {
-            LayerForm::Stored if format == Format::Docker => LayerForm::WithoutZstd,
-            form => form,
-        };
-        let write = |out: &mut dyn Write| Ok(archive::write(store, &images, format, form, out)?);
+        let write = |out: &mut dyn Write| Ok(archive::write(store, &images, format, out)?);
         match &request.output {
             Some(path) => to_file(path, write),
             None => write(&mut BufWriter::with_capacity(256 << 10, std::io::stdout().lock())),
@@ -66,7 +63,7 @@ pub fn save(engine: &Engine, request: &SaveRequest) -> Result<()> {
 fn chosen(engine: &Engine, request: &SaveRequest) -> Result<Vec<Named>> {
     let mut images: Vec<Named> = Vec::new();
     for name in &request.images {
-        for mut named in select(engine, name, request.platform.as_deref())? {
+        for mut named in select(engine, name, request)? {
             if let Some(wanted) = &request.platform {
                 named.image = resolve::of_platform(engine, named.image, name, wanted)?;
             }
@@ -80,11 +77,26 @@ fn chosen(engine: &Engine, request: &SaveRequest) -> Result<Vec<Named>> {
             }
         }
     }
+    for named in &mut images {
+        named.form = form(request, &named.image);
+    }
     Ok(images)
 }
 
+/// zstd, in which `import` keeps what comes plain, is what not every reader of archives can convert: skopeo makes no
+/// docker-archive of it, and docker before 23 does not read it. So it is undone, unless that would take away the digest
+/// by which a registry knows the image: an OCI layout keeps that.
+fn form(request: &SaveRequest, image: &ImageRecord) -> LayerForm {
+    let is_known = image.references.iter().any(|reference| reference.contains('@'));
+    match (request.layers, request.format) {
+        (LayerForm::Stored, ArchiveFormat::OciArchive) if is_known => LayerForm::Stored,
+        (LayerForm::Stored, _) => LayerForm::WithoutZstd,
+        (asked, _) => asked,
+    }
+}
+
 /// The images that one word means: `alpine` is every tag of alpine, as with docker.
-fn select(engine: &Engine, name: &str, platform: Option<&str>) -> Result<Vec<Named>> {
+fn select(engine: &Engine, name: &str, request: &SaveRequest) -> Result<Vec<Named>> {
     if let Ok(reference) = name.parse::<Reference>() {
         let bare = name
             .parse::<Reference>()
@@ -95,18 +107,18 @@ fn select(engine: &Engine, name: &str, platform: Option<&str>) -> Result<Vec<Nam
                 let mut references = resolve::references(&image);
                 references.retain(|r| r.tag().is_some() && r.repository() == reference.repository());
                 if !references.is_empty() {
-                    all.push(Named { image, references });
+                    all.push(Named { image, references, form: request.layers });
                 }
             }
             if !all.is_empty() {
                 return Ok(all);
             }
         }
-        let image = resolve::resolve_for(engine, name, platform)?;
+        let image = resolve::resolve_for(engine, name, request.platform.as_deref())?;
         let references = resolve::references(&image).into_iter().filter(|r| *r == reference).collect();
-        return Ok(vec![Named { image, references }]);
+        return Ok(vec![Named { image, references, form: request.layers }]);
     }
-    Ok(vec![Named { image: resolve::resolve(engine, name)?, references: Vec::new() }])
+    Ok(vec![Named { image: resolve::resolve(engine, name)?, references: Vec::new(), form: request.layers }])
 }
 
 /// Writes beside `path` and renames, so that a file of that name is whole. What is no file (a pipe, a device) is

@@ -38,11 +38,7 @@ pub fn untag(engine: &Engine, image: &str, names: &[String]) -> Result<()> {
     for text in names {
         let name = resolve::reference(text)?.pinned();
         if !known.contains(&name) {
-            return Err(Error::Invalid {
-                what: "image name",
-                value: text.clone(),
-                reason: format!("image {} has no such name", image.id),
-            });
+            return Err(Error::NotHere(format!("no such name: {} of image {}", name.familiar(), image.id)));
         }
         gone.push(name);
     }

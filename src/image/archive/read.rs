@@ -4,7 +4,7 @@
 //! is judged at the end. What no image turns out to need is unreferenced and goes with the next collection.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, Read};
 
 use super::super::unpack::{Entry, Kind, Reader};
 use super::super::{Compression, Error, Result, blob, record};
@@ -51,7 +51,11 @@ pub fn read(
 ) -> Result<Vec<Found>> {
     let (compression, source) = Compression::detect(what, source)?;
     let plain = compression.decoder(source).map_err(|source| Error::Read { what: what.into(), source })?;
-    let members = receive(store, BufReader::with_capacity(256 << 10, plain))?;
+    let mut plain = BufReader::with_capacity(256 << 10, plain);
+    if plain.fill_buf().map_err(|source| Error::Read { what: what.into(), source })?.is_empty() {
+        return Err(Error::Archive("it is empty".into()));
+    }
+    let members = receive(store, plain)?;
     let layout = members.document(store, "oci-layout")?;
     match (members.document(store, "index.json")?, members.document(store, "manifest.json")?) {
         (Some(index), _) if layout.is_some() => {

@@ -26,6 +26,8 @@ pub enum Format {
 pub struct Named {
     pub image: ImageRecord,
     pub references: Vec<Reference>,
+    /// What becomes of its layers.
+    pub form: LayerForm,
 }
 
 /// Members under `blobs/sha256/`, by their digest.
@@ -38,17 +40,11 @@ enum Member {
 }
 
 /// Writes the archive of `images`.
-pub fn write(
-    store: &Store,
-    images: &[Named],
-    format: Format,
-    form: LayerForm,
-    out: &mut dyn Write,
-) -> Result<()> {
+pub fn write(store: &Store, images: &[Named], format: Format, out: &mut dyn Write) -> Result<()> {
     let mut blobs = Blobs::new();
     let (mut manifests, mut items) = (Vec::new(), Vec::new());
     for named in images {
-        let (manifest, bytes) = shape(store, &named.image, form, &mut blobs)?;
+        let (manifest, bytes) = shape(store, &named.image, named.form, &mut blobs)?;
         manifests.extend(entries(named, &manifest, &bytes, format));
         items.push(item(named, &manifest));
         blobs.insert(Digest::of(&bytes), Member::Document(bytes));

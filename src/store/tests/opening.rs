@@ -42,6 +42,18 @@ fn a_new_store_is_sound_and_private() {
 }
 
 #[test]
+fn what_staging_makes_is_spread_over_an_ext4() {
+    if !alone() {
+        return;
+    }
+    let (_dir, store) = store();
+    let staging = fs::File::open(store.staging_dir()).unwrap();
+    let is_ext4 = rustix::fs::fstatfs(&staging).unwrap().f_type == 0xef53;
+    let spread = rustix::fs::ioctl_getflags(&staging).is_ok_and(|f| f.contains(rustix::fs::IFlags::TOPDIR));
+    assert_eq!(spread, is_ext4);
+}
+
+#[test]
 fn an_empty_directory_becomes_a_store_and_a_foreign_one_does_not() {
     if !alone() {
         return;

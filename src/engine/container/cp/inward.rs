@@ -46,17 +46,19 @@ pub(super) fn copy(
     let kept: Vec<_> = visitor.kept().chain([read.as_fd()]).collect();
     let input = &read;
     let job = userns::begin_inside(&engine.store, &kept, || {
-        let root = visitor.enter()?;
+        let entered = visitor.enter()?;
+        let root = &entered.root;
         let target = match &local {
-            Some((_, source)) => place::target(&root, &asked, source),
-            None => place::directory(&root, &asked).map(|dir| Target { dir, rename: None }),
+            Some((_, source)) => place::target(root, &asked, source),
+            None => place::directory(root, &asked).map(|dir| Target { dir, rename: None }),
         };
         let Target { dir, rename } = target.map_err(|e| explain(&e, &asked, held))?;
         let copying = Copying { owners, keep_root: rename.is_none() };
         let input = input.try_clone().map_err(|e| e.to_string())?;
         let input = BufReader::with_capacity(BUFFER, File::from(input));
         let copied = unpack::copy_into(input, dir, &ids, copying, rename.as_ref());
-        copied.map(|_| ()).map_err(|e| crate::error::chain(&e))
+        copied.map_err(|e| crate::error::chain(&e))?;
+        entered.finish()
     })?;
     drop(read);
     send(job, &local, write, &ids)

@@ -35,8 +35,8 @@ pub(super) fn copy(
     let visitor = Visitor::to(engine, held, VERB)?;
     let kept: Vec<_> = visitor.kept().collect();
     let produced = produced::begin(&engine.store, &kept, |out| {
-        let root = visitor.enter()?;
-        let found = place::source(&root, &asked, request.follow_link).map_err(|e| match e.errno() {
+        let entered = visitor.enter()?;
+        let found = place::source(&entered.root, &asked, request.follow_link).map_err(|e| match e.errno() {
             libc::ENOENT => {
                 format!("could not find the file {} in container {}", asked.path.display(), held.record.name)
             }

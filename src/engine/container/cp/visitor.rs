@@ -7,16 +7,17 @@ use crate::engine::container::held::Held;
 use crate::engine::container::inspect;
 use crate::engine::request::MountRequest;
 use crate::engine::{Engine, Result};
-use crate::runtime::plan::Rootfs;
 use crate::runtime::visit::{self, Bind, Origin};
-use crate::snapshot::{self, MountPlan, Recipe, Snapshotter};
+use crate::shim;
+use crate::snapshot::{self, MountPlan, Recipe};
 
 /// All that a job needs to see a container's files.
 #[derive(Debug)]
 pub(super) struct Visitor {
     /// The pidfd of the first process of one that runs.
     process: Option<OwnedFd>,
-    rootfs: Option<Rootfs>,
+    /// What is mounted of one that does not.
+    mounts: Option<MountPlan>,
     recursive: bool,
     binds: Vec<Bind>,
     read_only: bool,
@@ -37,29 +38,18 @@ impl Visitor {
             }
             None => None,
         };
-        let rootfs = match process {
+        let mounts = match process {
             Some(_) => None,
             None => {
                 let dir = engine.store.container_dir(&held.record.id);
-                // Either driver reads and writes the other's layers, and the kernel's needs no server.
-                let snapshotter = match recipe {
-                    Recipe::Layers(_) => Snapshotter::Overlay,
-                    Recipe::Directory { .. } => held.snapshotter()?,
-                };
                 // Never volatile: what is left of such a mount would keep the container from starting.
-                let plan = snapshot::plan(engine.store.layout(), &recipe, &dir, snapshotter, false);
-                let plan = plan.map_err(|e| held.refused(verb, &e))?;
-                if matches!(plan, MountPlan::Fuse { .. }) {
-                    let reason =
-                        "its root file system is a FUSE overlay, which only a container that runs has";
-                    return Err(held.cannot(verb, reason, Some("start it first".into())));
-                }
-                Some(crate::shim::rootfs_of(&plan))
+                let plan = snapshot::plan(engine.store.layout(), &recipe, &dir, held.snapshotter()?, false);
+                Some(plan.map_err(|e| held.refused(verb, &e))?)
             }
         };
         Ok(Self {
             process,
-            rootfs,
+            mounts,
             recursive: matches!(recipe, Recipe::Directory { .. }),
             binds: request.mounts.iter().filter_map(bind).collect(),
             read_only: request.read_only,
@@ -73,17 +63,41 @@ impl Visitor {
     }
 
     /// In the job: the container's root.
-    pub(super) fn enter(&self) -> std::result::Result<OwnedFd, String> {
-        let origin = match (&self.process, &self.rootfs) {
-            (Some(process), _) => Origin::Running { process, recursive: self.recursive },
-            (None, Some(rootfs)) => Origin::Mounted(rootfs),
-            (None, None) => return Err("the container has no root".into()),
+    pub(super) fn enter(&self) -> std::result::Result<Entered, String> {
+        let told = |message: String, hint: Option<String>| match hint {
+            Some(hint) => format!("{message} ({hint})"),
+            None => message,
         };
-        let entered = visit::enter(&origin, &self.binds, self.read_only, &self.attach);
-        entered.map_err(|failure| match failure.hint {
-            Some(hint) => format!("{} ({hint})", failure.message),
-            None => failure.message,
-        })
+        visit::set_apart().map_err(|e| told(e.message, e.hint))?;
+        let rootfs = self.mounts.as_ref().map(shim::rootfs_of);
+        let mut served = false;
+        let origin = match (&self.process, &self.mounts, &rootfs) {
+            (Some(process), _, _) => Origin::Running { process, recursive: self.recursive },
+            (None, Some(plan), Some(rootfs)) => {
+                let files = shim::files_of(plan).map_err(|e| told(e.message, e.hint))?;
+                served = files.is_some();
+                Origin::Mounted(rootfs, files.map(|files| files.mount))
+            }
+            _ => return Err("the container has no root".into()),
+        };
+        let entered = visit::enter(origin, &self.binds, self.read_only, &self.attach);
+        let root = entered.map_err(|failure| told(failure.message, failure.hint))?;
+        Ok(Entered { root, served })
+    }
+}
+
+/// A container's root, seen by a job.
+#[derive(Debug)]
+pub(super) struct Entered {
+    pub root: OwnedFd,
+    /// By a process that ends with the job.
+    served: bool,
+}
+
+impl Entered {
+    /// Hands over what the kernel still keeps of what was written, while somebody is there to take it.
+    pub(super) fn finish(self) -> std::result::Result<(), String> {
+        if self.served { visit::flush(&self.root).map_err(|e| e.to_string()) } else { Ok(()) }
     }
 }
 

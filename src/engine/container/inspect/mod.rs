@@ -7,7 +7,6 @@ mod network;
 mod unset;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,6 +18,7 @@ use crate::engine::request::{
     CreateRequest, MountRequest, NamespaceMode, NetworkMode, Propagation, RootfsSource, SeccompChoice,
 };
 use crate::engine::{Engine, Result};
+use crate::snapshot;
 use crate::store::container::network::Protocol;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::userns;
@@ -192,34 +192,27 @@ pub(super) fn request(row: &ContainerRecord) -> Result<CreateRequest> {
     Stored::of(row)?.request()
 }
 
-/// What the writable layer holds, and what it stands on. Walked as root of the user namespace: its files belong to
-/// the container's ids.
+/// What the container wrote, and what that stands on. Walked as root of the user namespace: its files belong to the
+/// container's ids.
 pub(super) fn size(engine: &Engine, row: &ContainerRecord) -> Result<Size> {
-    let upper = engine.store.container_dir(&row.id).join("upper");
-    let writable = userns::run_inside(&engine.store, || disk_usage(&upper).map_err(|e| e.to_string()))?;
+    let whole = engine.store.find_container(row.id.as_str())?;
+    let launch = Stored::of(&whole)?.launch()?;
+    let dir = engine.store.container_dir(&row.id);
+    let writable = match snapshot::layers(engine.store.layout(), &launch.recipe, &dir, launch.snapshotter) {
+        Ok(layers) => {
+            userns::run_inside(&engine.store, || layers.written_bytes().map_err(|e| e.to_string()))?
+        }
+        // A directory of the host's that is gone since: nothing can be said of it.
+        Err(error) => {
+            tracing::debug!(%error, "not measured");
+            0
+        }
+    };
     let image = match &row.image_id {
         Some(id) => engine.store.find_image(id).map_or(0, |image| image.size),
         None => 0,
     };
     Ok(Size { writable, total: writable + image })
-}
-
-/// The sum of the lengths of all files below a directory, links not followed.
-fn disk_usage(dir: &Path) -> std::io::Result<u64> {
-    let mut sum = 0;
-    let mut waiting = vec![dir.to_path_buf()];
-    while let Some(dir) = waiting.pop() {
-        for entry in std::fs::read_dir(&dir)? {
-            let entry = entry?;
-            let meta = entry.metadata()?;
-            if meta.is_dir() {
-                waiting.push(entry.path());
-            } else if meta.is_file() {
-                sum += meta.len();
-            }
-        }
-    }
-    Ok(sum)
 }
 
 fn state(seen: &Observed) -> State {

@@ -1,11 +1,13 @@
 //! `manifest`: lists of images for several platforms, made here and pushed whole.
 
+pub mod inspect;
+
 use std::collections::BTreeMap;
 
-use super::image::pull::{self, PullRequest};
-use super::image::push::{self, Pushed, Step};
-use super::image::resolve;
-use super::{Engine, Error, Result};
+use crate::engine::image::pull::{self, PullRequest};
+use crate::engine::image::push::{self, Pushed, Step};
+use crate::engine::image::resolve;
+use crate::engine::{Engine, Error, Result};
 use crate::image::{Client, document};
 use crate::oci::{Descriptor, Digest, Document, Index, Platform, Reference, media_type};
 use crate::store::image::ImageRecord;
@@ -35,13 +37,15 @@ pub struct NewList {
     pub amend: bool,
     /// Of the list itself.
     pub annotations: BTreeMap<String, String>,
+    /// Plain HTTP will do with a registry that speaks no TLS.
+    pub insecure: bool,
 }
 
 /// A new list. Gives its full name.
 pub fn create(engine: &Engine, request: &NewList) -> Result<String> {
-    let NewList { name, images, all, amend, annotations } = request;
+    let NewList { name, images, all, amend, annotations, insecure } = request;
     let reference = list_name(name)?.to_string();
-    let entries = entries(engine, images, *all)?;
+    let entries = entries(engine, images, *all, *insecure)?;
     let exists = || invalid("list", name, "it exists; --amend adds to it, `kelp manifest rm` removes it");
     engine.store.change_image_list(&reference, |known| match (known, *amend) {
         (Some(known), false) => (Some(known), Err(exists())),
@@ -59,7 +63,7 @@ pub fn create(engine: &Engine, request: &NewList) -> Result<String> {
 
 /// Adds images to a list. Gives the list's digest as it is then.
 pub fn add(engine: &Engine, name: &str, images: &[String], all: bool, annotate: &Annotate) -> Result<Digest> {
-    let mut entries = entries(engine, images, all)?;
+    let mut entries = entries(engine, images, all, false)?;
     entries.iter_mut().for_each(|entry| apply(entry, annotate));
     change(engine, name, |index| {
         merge(index, entries);
@@ -91,26 +95,19 @@ pub fn remove(engine: &Engine, name: &str, image: &str) -> Result<Digest> {
     })
 }
 
-/// The document of a list, or what a registry has under the name: JSON as it is or was written.
-pub fn inspect(engine: &Engine, name: &str) -> Result<Vec<u8>> {
-    let reference = resolve::reference(name)?;
-    if let Some(document) = engine.store.image_list(&reference.to_string())? {
-        return Ok(document.into_bytes());
-    }
-    Ok(document::fetch(&Client::new(&engine.config), &reference)?)
-}
-
 /// Whether there is a list of this name.
 pub fn exists(engine: &Engine, name: &str) -> Result<bool> {
     Ok(engine.store.image_list(&list_name(name)?.to_string())?.is_some())
 }
 
-/// Pushes the list and its images, to `destination` unless that is its own name; `purge` removes it here then.
+/// Pushes the list and its images, to `destination` unless that is its own name; `purge` removes it here then. With
+/// `insecure`, plain HTTP will do with a registry that speaks no TLS.
 pub fn push(
     engine: &Engine,
     name: &str,
     destination: Option<&str>,
     purge: bool,
+    insecure: bool,
     watch: &mut dyn FnMut(Step<'_>),
 ) -> Result<Pushed> {
     let reference = list_name(name)?;
@@ -120,7 +117,8 @@ pub fn push(
         None => reference.clone(),
     };
     watch(Step::Repository(&target));
-    let pushed = push::push_list(engine, read(&text)?, text.into_bytes(), &target, watch)?;
+    let client = Client::insecure(&engine.config, insecure);
+    let pushed = push::push_list(engine, &client, read(&text)?, text.into_bytes(), &target, watch)?;
     if purge {
         rm(engine, name)?;
     }
@@ -227,17 +225,17 @@ fn entry_digest(engine: &Engine, image: &str) -> Result<String> {
 }
 
 /// What a list says of these images. Those that are not here are pulled; with `all`, every one of a list.
-fn entries(engine: &Engine, images: &[String], all: bool) -> Result<Vec<Descriptor>> {
+fn entries(engine: &Engine, images: &[String], all: bool, insecure: bool) -> Result<Vec<Descriptor>> {
     let mut entries = Vec::new();
     for name in images {
         let name = name.strip_prefix("docker://").unwrap_or(name);
         if all {
-            entries.extend(every(engine, name)?);
+            entries.extend(every(engine, name, insecure)?);
             continue;
         }
         let image = match resolve::resolve(engine, name) {
             Err(e) if e.is_missing() => {
-                fetch(engine, name, None)?;
+                fetch(engine, name, None, insecure)?;
                 resolve::resolve(engine, name)?
             }
             other => other?,
@@ -247,19 +245,19 @@ fn entries(engine: &Engine, images: &[String], all: bool) -> Result<Vec<Descript
     Ok(entries)
 }
 
-fn fetch(engine: &Engine, name: &str, platform: Option<String>) -> Result<String> {
-    let request = PullRequest { name: name.into(), platform, all_tags: false };
+fn fetch(engine: &Engine, name: &str, platform: Option<String>, insecure: bool) -> Result<String> {
+    let request = PullRequest { name: name.into(), platform, all_tags: false, insecure };
     let pulled = pull::pull(engine, &request, &mut |_| {})?;
     pulled.into_iter().next().map(|image| image.id).ok_or_else(|| Error::NoSuchImage(name.into()))
 }
 
 /// What a registry has under the name, for each platform: as its list says it, every image here.
-fn every(engine: &Engine, name: &str) -> Result<Vec<Descriptor>> {
+fn every(engine: &Engine, name: &str, insecure: bool) -> Result<Vec<Descriptor>> {
     let reference = resolve::reference(name)?;
-    let bytes = document::fetch(&Client::new(&engine.config), &reference)?;
+    let bytes = document::fetch(&Client::insecure(&engine.config, insecure), &reference)?;
     let parsed = Document::parse(&bytes, None).map_err(crate::image::Error::from)?;
     let Document::Index(index) = parsed else {
-        let image = engine.store.find_image(&fetch(engine, name, None)?)?;
+        let image = engine.store.find_image(&fetch(engine, name, None, insecure)?)?;
         return Ok(vec![entry(engine, &image)?]);
     };
     // By digest: the name may move meanwhile, and keeps meaning here what it means.
@@ -267,7 +265,8 @@ fn every(engine: &Engine, name: &str) -> Result<Vec<Descriptor>> {
     let mut entries = Vec::new();
     for said in index.images() {
         let Some(platform) = &said.platform else { continue };
-        let image = engine.store.find_image(&fetch(engine, &pinned, Some(platform.to_string()))?)?;
+        let id = fetch(engine, &pinned, Some(platform.to_string()), insecure)?;
+        let image = engine.store.find_image(&id)?;
         let mut entry = entry(engine, &image)?;
         if said.digest == entry.digest {
             entry.platform = Some(platform.clone());
