@@ -13,7 +13,6 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::mpsc;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
@@ -108,7 +107,7 @@ impl Segment {
 }
 
 /// Runs the role, until the last container has left.
-pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
+pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> u8 {
     let given = || {
         let dir = PathBuf::from(args.next()?);
         let segment: Segment = serde_json::from_str(args.next()?.to_str()?).ok()?;
@@ -119,10 +118,10 @@ pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> ExitCode {
     let namespace = process::inherited(NAMESPACE);
     match given {
         Some((dir, segment, listener, _program)) => match run(dir, segment, listener, namespace) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
+            Ok(()) => 0,
+            Err(_) => 1,
         },
-        None => ExitCode::FAILURE,
+        None => 1,
     }
 }
 
