@@ -106,7 +106,7 @@ impl Segment {
     }
 }
 
-/// Runs the role, until the last container has left.
+/// Runs the role, until the last container has left. Returns the exit status.
 pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> u8 {
     let given = || {
         let dir = PathBuf::from(args.next()?);
