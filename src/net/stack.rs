@@ -32,19 +32,31 @@ const LEAST_MTU_V6: u16 = 1280;
 
 /// The network of one container.
 pub struct Stack {
-    link: Link,
-    config: Config,
-    poller: Poller,
+    shared: Shared,
     commands: mpsc::Receiver<Command>,
     wake: Arc<OwnedFd>,
     handle: Handle,
-    dns: Option<TakeQuery>,
     fragments: Fragments,
     tcp: Tcp,
     udp: Udp,
     ping: Ping,
     ports: Ports,
     packet: Box<[u8]>,
+}
+
+/// What the state machines share.
+struct Shared {
+    link: Link,
+    config: Config,
+    poller: Poller,
+    dns: Option<TakeQuery>,
+}
+
+impl Shared {
+    fn around(&mut self, now: Instant) -> Surroundings<'_> {
+        let Self { link, config, poller, dns } = self;
+        Surroundings { link, config, poller, dns: dns.as_ref(), now }
+    }
 }
 
 /// What surrounds the state machines, borrowed for one step.
@@ -85,19 +97,16 @@ impl Stack {
         };
         let limits = config.limits;
         Ok(Self {
-            link: Link::new(tun, &config),
-            poller,
+            shared: Shared { link: Link::new(tun, &config), poller, dns: None, config },
             commands,
             handle: Handle::new(sender, Arc::clone(&wake)),
             wake,
-            dns: None,
             fragments: Fragments::default(),
             tcp: Tcp::new(share(limits.tcp, 5), limits.backlog, Instant::now()),
             udp: Udp::new(share(limits.udp, 2)),
             ping: Ping::new(share(limits.ping, 1)),
             ports: Ports::new(limits.udp),
             packet: vec![0; tun::HEADER + LARGEST].into_boxed_slice(),
-            config,
         })
     }
 
@@ -109,13 +118,13 @@ impl Stack {
 
     /// Has `take` given what the container sends to the DNS address, port 53. Without it the port is closed.
     pub fn serve_dns(&mut self, take: TakeQuery) {
-        self.dns = Some(take);
+        self.shared.dns = Some(take);
     }
 
     /// What happened so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.link.counters
+        self.shared.link.counters
     }
 
     /// How many TCP connections and UDP sockets there are.
@@ -133,7 +142,7 @@ impl Stack {
             self.wait(self.deadline().map(|at| at.saturating_duration_since(now)))?;
             now = Instant::now();
             if self.turn(now)? == Turn::Stop {
-                self.poller.remove(stop);
+                self.shared.poller.remove(stop);
                 return self.part(now + PARTING);
             }
         }
@@ -156,12 +165,12 @@ impl Stack {
 
     /// Has [`Stack::turn`] tell when `stop` is readable.
     pub fn stop_at(&mut self, stop: BorrowedFd<'_>) -> Result<()> {
-        Ok(self.poller.add_readable(stop, Token::Stop.number())?)
+        Ok(self.shared.poller.add_readable(stop, Token::Stop.number())?)
     }
 
     /// Sleeps until there is something to do, but no longer than `timeout`.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<()> {
-        Ok(self.poller.wait(timeout)?)
+        Ok(self.shared.poller.wait(timeout)?)
     }
 
     /// When a timer runs out.
@@ -176,15 +185,9 @@ impl Stack {
         let mut turn = Turn::Done;
         let mut at = 0;
         let mut packets = false;
-        while let Some((number, ready)) = self.poller.event(at) {
+        while let Some((number, ready)) = self.shared.poller.event(at) {
             at += 1;
-            let mut around = Surroundings {
-                link: &mut self.link,
-                config: &self.config,
-                poller: &self.poller,
-                dns: self.dns.as_ref(),
-                now,
-            };
+            let mut around = self.shared.around(now);
             match Token::of(number) {
                 Some(Token::Tun) => packets = true,
                 Some(Token::Wake) => self.obey(now),
@@ -199,13 +202,7 @@ impl Stack {
         if packets {
             self.take_packets(now)?;
         }
-        let mut around = Surroundings {
-            link: &mut self.link,
-            config: &self.config,
-            poller: &self.poller,
-            dns: self.dns.as_ref(),
-            now,
-        };
+        let mut around = self.shared.around(now);
         self.tcp.expire(&mut around);
         self.tcp.settle(&mut around);
         self.udp.expire(now);
@@ -218,20 +215,14 @@ impl Stack {
     fn obey(&mut self, now: Instant) {
         inet::lower(&self.wake);
         while let Ok(command) = self.commands.try_recv() {
-            let mut around = Surroundings {
-                link: &mut self.link,
-                config: &self.config,
-                poller: &self.poller,
-                dns: self.dns.as_ref(),
-                now,
-            };
+            let mut around = self.shared.around(now);
             match command {
                 Command::Publish(id, listener) => self.ports.publish(id, listener, &mut around),
                 Command::Unpublish(id) => self.ports.unpublish(id, &mut around),
                 Command::Answer(to, bytes) => {
-                    if let Some(payload) = self.link.payload().get_mut(..bytes.len()) {
+                    if let Some(payload) = self.shared.link.payload().get_mut(..bytes.len()) {
                         payload.copy_from_slice(&bytes);
-                        self.link.send_udp(to.server, to.client, bytes.len());
+                        self.shared.link.send_udp(to.server, to.client, bytes.len());
                     }
                 }
             }
@@ -243,7 +234,7 @@ impl Stack {
         let mut buffer = std::mem::take(&mut self.packet);
         let mut outcome = Ok(());
         for _ in 0..BATCH {
-            match self.link.take(&mut buffer) {
+            match self.shared.link.take(&mut buffer) {
                 Ok(None) => break,
                 Ok(Some(taken)) => {
                     let bytes = &buffer[tun::HEADER..tun::HEADER + taken.length];
@@ -262,13 +253,7 @@ impl Stack {
             }
         }
         self.packet = buffer;
-        let mut around = Surroundings {
-            link: &mut self.link,
-            config: &self.config,
-            poller: &self.poller,
-            dns: self.dns.as_ref(),
-            now,
-        };
+        let mut around = self.shared.around(now);
         self.udp.flush(&mut around);
         outcome
     }
@@ -278,19 +263,19 @@ impl Stack {
         let packet = match Packet::parse(bytes) {
             Ok(packet) => packet,
             Err(Malformed::Length | Malformed::Checksum | Malformed::Header) => {
-                self.link.counters.malformed += 1;
+                self.shared.link.counters.malformed += 1;
                 return;
             }
         };
-        if !self.config.is_container(packet.source) {
-            self.link.counters.foreign_source += 1;
+        if !self.shared.config.is_container(packet.source) {
+            self.shared.link.counters.foreign_source += 1;
             return;
         }
         match packet.fragment {
             None => self.whole_packet(&packet, checksum_trusted, now),
             Some(part) => {
                 let (whole, dropped) = self.fragments.take(&packet, part, now);
-                self.link.counters.fragments_dropped += dropped;
+                self.shared.link.counters.fragments_dropped += dropped;
                 if let Some(whole) = whole {
                     self.whole_packet(&whole.packet(), false, now);
                 }
@@ -305,21 +290,15 @@ impl Stack {
             IpProtocol::Icmpv6 if !v4 => (true, true),
             IpProtocol::Tcp | IpProtocol::Udp => (false, true),
             _ => {
-                self.link.counters.unknown_protocol += 1;
+                self.shared.link.counters.unknown_protocol += 1;
                 return;
             }
         };
         if !checksum_trusted && !packet.checksum_is_right(pseudo) {
-            self.link.counters.malformed += 1;
+            self.shared.link.counters.malformed += 1;
             return;
         }
-        let mut around = Surroundings {
-            link: &mut self.link,
-            config: &self.config,
-            poller: &self.poller,
-            dns: self.dns.as_ref(),
-            now,
-        };
+        let mut around = self.shared.around(now);
         if icmp {
             return self.ping.packet(packet, &mut around);
         }
@@ -329,7 +308,7 @@ impl Stack {
         match Datagram::parse(packet) {
             Some(datagram) if self.ports.answer(&datagram, now) => {}
             Some(datagram) => self.udp.packet(packet, &datagram, &mut around),
-            None => self.link.counters.malformed += 1,
+            None => self.shared.link.counters.malformed += 1,
         }
     }
 }
@@ -337,15 +316,15 @@ impl Stack {
 impl AsFd for Stack {
     /// The interface.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.link.as_fd()
+        self.shared.link.as_fd()
     }
 }
 
 impl fmt::Debug for Stack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stack")
-            .field("config", &self.config)
-            .field("counters", &self.link.counters)
+            .field("config", &self.shared.config)
+            .field("counters", &self.shared.link.counters)
             .field("flows", &self.flows())
             .finish_non_exhaustive()
     }

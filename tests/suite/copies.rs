@@ -1,7 +1,7 @@
 //! The copy driver: a container whose root is a copy of its image, and what is found in it without a layer above.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::harness::{Image, Layer, Sandbox, needs_root};
@@ -135,23 +135,34 @@ fn the_probe_finds_it_where_nothing_else_works() {
         as $KELP run --snapshotter fuse --rm image:1 true || echo status $?; \
         umount /dev/fuse; as $KELP info -f '{{.Driver}}'; as $KELP run --rm image:1 echo served";
     fs::remove_dir_all(s.home().join(".config")).unwrap_or_default();
-    let out = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", script])
-        .env("LAYERS", &layers)
-        .env("HOME", s.home())
-        .env("ID", s.account.uid.to_string())
-        .env("KELP", s.program())
-        .env("ARCHIVE", &archive)
-        .current_dir(s.work())
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let (stdout, stderr) = with_mounts_of_its_own(&s, script, &archive, ("LAYERS", &layers));
     let lines: Vec<_> = stdout.lines().filter(|l| !l.starts_with("Loaded image")).collect();
     assert_eq!(lines, ["copy", "made", "status 125", "fuse", "served"], "{stderr}");
     let notices: Vec<_> = stderr.lines().filter(|l| l.contains("neither the kernel's overlay")).collect();
     assert_eq!(notices.len(), 1, "{stderr}");
     assert!(notices[0].contains("MB here"), "{stderr}");
     assert!(stderr.contains("the fuse snapshotter needs /dev/fuse"), "{stderr}");
+}
+
+/// Runs a script as root in a mount namespace of its own; gives what it printed and what it complained of. It knows
+/// the sandbox as `$HOME`, `$ID` and `$KELP`, the image as `$ARCHIVE`, and one more path by its own name.
+fn with_mounts_of_its_own(
+    s: &Sandbox,
+    script: &str,
+    archive: &Path,
+    more: (&str, &Path),
+) -> (String, String) {
+    let out = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .env(more.0, more.1)
+        .env("HOME", s.home())
+        .env("ID", s.account.uid.to_string())
+        .env("KELP", s.program())
+        .env("ARCHIVE", archive)
+        .current_dir(s.work())
+        .output()
+        .unwrap();
+    (String::from_utf8_lossy(&out.stdout).into_owned(), String::from_utf8_lossy(&out.stderr).into_owned())
 }
 
 /// Where the file system can share blocks, nothing is written twice.
@@ -176,17 +187,7 @@ fn blocks_are_shared_on_xfs() {
         as $KELP create --name box --snapshotter copy image:1 sh -c 'echo x >> /big' >/dev/null; sync -f $HOME; \
         echo $(($(used) - before)); as $KELP start -a box; as $KELP diff box; \
         as $KELP rm box >/dev/null; umount $HOME";
-    let out = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-c", script])
-        .env("DISK", &disk)
-        .env("HOME", s.home())
-        .env("ID", s.account.uid.to_string())
-        .env("KELP", s.program())
-        .env("ARCHIVE", &archive)
-        .current_dir(s.work())
-        .output()
-        .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    let (stdout, stderr) = with_mounts_of_its_own(&s, script, &archive, ("DISK", &disk));
     let lines: Vec<_> = stdout.lines().collect();
     assert_eq!(lines.get(1..), Some(&["C /big"][..]), "{stdout}{stderr}");
     assert!(lines[0].parse::<i64>().unwrap() < 10 << 20, "{} bytes for a copy of 40 MB", lines[0]);
