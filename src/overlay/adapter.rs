@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use super::attr::{Attr, Change};
 use super::counts::{Counts, Operation};
 use super::create::Kind;
+use super::linger::Lookout;
 use super::readdir::FIRST;
 use super::rename::{At, Target};
 use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked, unseen};
@@ -41,6 +42,24 @@ const NO_HANDLE: FileHandle = FileHandle(0);
 pub(super) struct Adapter {
     overlay: Overlay,
     counts: Arc<Counts>,
+    lookout: Lookout,
+}
+
+/// A request that is being answered. Must live until the answer is given: the worker looks for the next one then.
+#[must_use]
+struct On<'a>(&'a Adapter);
+
+impl std::ops::Deref for On<'_> {
+    type Target = Overlay;
+    fn deref(&self) -> &Overlay {
+        &self.0.overlay
+    }
+}
+
+impl Drop for On<'_> {
+    fn drop(&mut self) {
+        self.0.lookout.look();
+    }
 }
 
 thread_local! {
@@ -49,14 +68,14 @@ thread_local! {
 }
 
 impl Adapter {
-    pub(super) fn new(overlay: Overlay, counts: Arc<Counts>) -> Self {
-        Self { overlay, counts }
+    pub(super) fn new(overlay: Overlay, counts: Arc<Counts>, lookout: Lookout) -> Self {
+        Self { overlay, counts, lookout }
     }
 
     /// The logic, called for one request of this kind.
-    fn on(&self, operation: Operation) -> &Overlay {
+    fn on(&self, operation: Operation) -> On<'_> {
         self.counts.count(operation);
-        &self.overlay
+        On(self)
     }
 }
 
@@ -128,11 +147,13 @@ impl Filesystem for Adapter {
     }
 
     fn forget(&self, _: &Request, ino: INodeNo, nlookup: u64) {
-        self.on(Operation::Forget).forget(ino.0, nlookup);
+        self.counts.count(Operation::Forget);
+        self.overlay.forget(ino.0, nlookup);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        let result = self.on(Operation::GetAttr).getattr(ino.0);
+        let on = self.on(Operation::GetAttr);
+        let result = on.getattr(ino.0);
         reply!(result, reply, attr => reply.attr(&FOR_EVER, &file_attr(&attr)));
     }
 
@@ -156,12 +177,14 @@ impl Filesystem for Adapter {
     ) {
         let change =
             Change { mode, uid, gid, size, atime: atime.map(time_asked), mtime: mtime.map(time_asked) };
-        let result = self.on(Operation::SetAttr).setattr(ino.0, &change, req.uid());
+        let on = self.on(Operation::SetAttr);
+        let result = on.setattr(ino.0, &change, req.uid());
         reply!(result, reply, attr => reply.attr(&FOR_EVER, &file_attr(&attr)));
     }
 
     fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        let result = self.on(Operation::ReadLink).readlink(ino.0);
+        let on = self.on(Operation::ReadLink);
+        let result = on.readlink(ino.0);
         reply!(result, reply, target => reply.data(&target));
     }
 
@@ -227,7 +250,7 @@ impl Filesystem for Adapter {
 
     /// Never again, says this answer.
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.on(Operation::Open);
+        let _on = self.on(Operation::Open);
         reply.error(fuser::Errno::ENOSYS);
     }
 
@@ -269,12 +292,13 @@ impl Filesystem for Adapter {
     ) {
         // The kernel asks whether the writer is root of the machine; root of the container has the power, too.
         let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) && req.uid() != 0;
-        let result = self.on(Operation::Write).write(ino.0, offset, data, unprivileged);
+        let on = self.on(Operation::Write);
+        let result = on.write(ino.0, offset, data, unprivileged);
         reply!(result, reply, written => reply.written(u32::try_from(written).unwrap_or(u32::MAX)));
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        self.on(Operation::Flush);
+        let _on = self.on(Operation::Flush);
         reply.error(fuser::Errno::ENOSYS);
     }
 
@@ -283,7 +307,7 @@ impl Filesystem for Adapter {
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.on(Operation::OpenDir);
+        let _on = self.on(Operation::OpenDir);
         reply.error(fuser::Errno::ENOSYS);
     }
 
@@ -371,7 +395,7 @@ impl Filesystem for Adapter {
 
     /// The kernel checks permissions itself.
     fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        self.on(Operation::Other);
+        let _on = self.on(Operation::Other);
         reply.error(fuser::Errno::ENOSYS);
     }
 
@@ -385,7 +409,8 @@ impl Filesystem for Adapter {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        let result = self.on(Operation::Create).create(parent.0, name.as_bytes(), mode, maker(req, umask));
+        let on = self.on(Operation::Create);
+        let result = on.create(parent.0, name.as_bytes(), mode, maker(req, umask));
         reply!(result, reply, attr => {
             let flags = fuser::FopenFlags::FOPEN_KEEP_CACHE;
             reply.created(&FOR_EVER, &file_attr(&attr), FIRST_GENERATION, NO_HANDLE, flags);
@@ -393,7 +418,7 @@ impl Filesystem for Adapter {
     }
 
     fn bmap(&self, _: &Request, _: INodeNo, _: u32, _: u64, reply: ReplyBmap) {
-        self.on(Operation::Other);
+        let _on = self.on(Operation::Other);
         reply.error(fuser::Errno::ENOSYS);
     }
 
@@ -434,7 +459,7 @@ impl Filesystem for Adapter {
         _: fuser::PollFlags,
         reply: ReplyPoll,
     ) {
-        self.on(Operation::Other);
+        let _on = self.on(Operation::Other);
         reply.error(fuser::Errno::ENOSYS);
     }
 
@@ -455,7 +480,7 @@ impl Filesystem for Adapter {
     /// Never again, says this answer, and the kernel finds no holes from then on. It asks without having written back
     /// what it keeps of the file, so whoever looked on the disk would call a hole what has just been written.
     fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        self.on(Operation::Seek);
+        let _on = self.on(Operation::Seek);
         reply.error(fuser::Errno::ENOSYS);
     }
 

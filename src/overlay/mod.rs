@@ -22,6 +22,7 @@ mod counts;
 mod create;
 mod file;
 mod inode;
+mod linger;
 mod lookup;
 mod lru;
 mod owner;

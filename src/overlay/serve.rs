@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::adapter::Adapter;
 use super::counts::Counts;
 use super::inode::{Found, Table};
+use super::linger::Lookout;
 use super::lru::Lru;
 use super::whiteout::Form;
 use super::{LayerIndex, Layers, Options, Overlay, Result, Upper};
@@ -38,6 +39,7 @@ pub struct Server {
     overlay: Overlay,
     device: OwnedFd,
     workers: usize,
+    lookout: Lookout,
     counts: Arc<Counts>,
 }
 
@@ -58,7 +60,8 @@ impl Server {
     pub fn on(device: OwnedFd, layers: Layers, options: Options) -> sys::Result<Self> {
         let workers = options.workers.max(1);
         let overlay = Overlay::new(layers, options).op("read the layers")?;
-        Ok(Self { overlay, device, workers, counts: Arc::default() })
+        let lookout = Lookout::new(device.try_clone().op("keep the FUSE device")?);
+        Ok(Self { overlay, device, workers, lookout, counts: Arc::default() })
     }
 
     /// How many requests of each kind there were.
@@ -69,12 +72,12 @@ impl Server {
     /// Answers requests until the last mount of the tree is gone. Returns then; an error is the end, too, and
     /// whoever uses the tree gets `ENOTCONN` from there on.
     pub fn serve(self) -> io::Result<()> {
-        let Self { overlay, device, workers, counts } = self;
+        let Self { overlay, device, workers, lookout, counts } = self;
         let mut config = Config::default();
         config.acl = SessionACL::All;
         config.n_threads = Some(workers);
         config.clone_fd = workers > 1;
-        match Session::from_fd(Adapter::new(overlay, counts), device, SessionACL::All, config) {
+        match Session::from_fd(Adapter::new(overlay, counts, lookout), device, SessionACL::All, config) {
             // Nobody wanted it after all.
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
             session => session?.run(),

@@ -1,6 +1,6 @@
 //! One file's content into another: blocks shared where the file system can, else copied without the holes.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
@@ -22,6 +22,21 @@ pub fn copy(from: impl AsFd, to: impl AsFd, size: u64) -> Result<Copied> {
         return Ok(Copied::Shared);
     }
     copy_data(from, to, size).op("copy a file's content").map(|()| Copied::Written)
+}
+
+/// Has the disk begin to write what the file holds, as ext4 does for a file that takes another's name
+/// (`auto_da_alloc`), so that what was written does not wait for the next half minute. sync_file_range(2).
+pub fn start_writing(file: impl AsFd) -> Result<()> {
+    // SAFETY: the call takes a descriptor, which `file` keeps open, and numbers.
+    let done = unsafe { libc::sync_file_range(file.as_fd().as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    if done == 0 {
+        return Ok(());
+    }
+    match std::io::Error::last_os_error() {
+        // A file system, or a sandbox, that does not have it.
+        e if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ESPIPE)) => Ok(()),
+        e => Err(e).op("sync_file_range"),
+    }
 }
 
 fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
