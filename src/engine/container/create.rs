@@ -85,7 +85,9 @@ impl Draft {
             place.join_network = joined_later(engine, &mode)?;
         }
         let members = network::members(engine, &id, name.as_str(), &request)?;
-        place.addresses = place.addresses.or_else(|| network::addresses_of(&members));
+        place.addresses =
+            place.addresses.or_else(|| network::way_out(&members).map(network::addresses_of));
+        place.others = network::others(place.addresses, &members);
         let built = spec::build(&request, config, &place)?;
         let command = spec::command(&request, config)?;
         let mut record = ContainerRecord {

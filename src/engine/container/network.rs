@@ -7,7 +7,7 @@ use oci_spec::image::Config as ImageConfig;
 use super::stored::Stored;
 use super::{find, start};
 use crate::engine::network::create;
-use crate::engine::request::{CreateRequest, NetworkMode};
+use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::engine::spec::{self, Shared};
 use crate::engine::{Engine, Error, Result, options};
 use crate::shim::launch::{Member, Peer};
@@ -16,14 +16,11 @@ use crate::shim::network::{self, Publish};
 use crate::store::container::ContainerRecord;
 use crate::store::container::network::{Addresses, Link, Protocol};
 use crate::store::id::ContainerId;
-use crate::store::network::{BRIDGE, Wanted};
+use crate::store::network::{BRIDGE, NetworkRecord, Wanted};
 
 /// The addresses of a start at this moment, where the network is the one in user space.
 pub(super) fn addresses(request: &CreateRequest) -> Option<Addresses> {
-    match &request.network {
-        NetworkMode::Slirp(slirp) => Some(network::choose(slirp)),
-        _ => None,
-    }
+    request.slirp().map(network::choose)
 }
 
 /// The container's place in each user-defined network that it is to be in: addresses are leased, or what was leased
@@ -34,60 +31,123 @@ pub(super) fn members(
     name: &str,
     request: &CreateRequest,
 ) -> Result<Vec<Member>> {
-    let NetworkMode::Networks(joins) = &request.network else { return Ok(Vec::new()) };
-    let mut members: Vec<Member> = Vec::with_capacity(joins.len());
-    for join in joins {
-        let network = match join.network.as_str() {
-            BRIDGE => create::bridge(engine)?,
-            word => engine.store.find_network(word)?,
-        };
+    let own = usize::from(request.slirp().is_some());
+    let mut members: Vec<Member> = Vec::with_capacity(request.joins().len());
+    for join in request.joins() {
+        let network = record(engine, &join.network)?;
         if members.iter().any(|m| m.network.id == network.id) {
             let reason = "it is named more than once".into();
             return Err(Error::Invalid { what: "network", value: join.network.clone(), reason });
         }
-        let wanted =
-            Wanted { ipv4: join.ipv4, ipv6: join.ipv6, mac: join.mac, aliases: join.aliases.clone() };
-        let lease = engine.store.lease_address(&network, id, &wanted)?;
-        let mut names = vec![name.to_owned(), id.short().to_owned(), id.to_string()];
-        names.extend(request.hostname.clone());
-        names.extend(join.aliases.iter().cloned());
-        names.extend(names.clone().iter().map(|n| format!("{n}.{}", network.name)));
-        names.sort_unstable();
-        names.dedup();
-        members.push(Member {
-            interface: format!("eth{}", members.len()),
-            port: format!("ve{}", id.short()),
-            ipv4: lease.ipv4,
-            ipv6: lease.ipv6,
-            mac: lease.mac,
-            names,
-            aliases: join.aliases.clone(),
-            default_route: members.iter().all(|m| m.network.internal),
-            network: Segment {
-                mtu: create::mtu(&network),
-                id: network.id,
-                name: network.name,
-                ipv4: network.v4,
-                ipv6: network.v6,
-                internal: network.internal,
-            },
-        });
+        let interface = format!("eth{}", own + members.len());
+        members.push(member(engine, id, name, request, join, network, interface)?);
     }
+    let six = request.slirp().map(|slirp| slirp.ipv6);
+    choose_ways_out(&mut members, six);
     Ok(members)
 }
 
-/// Those of the first network.
-pub(super) fn addresses_of(members: &[Member]) -> Option<Addresses> {
-    let first = members.first()?;
-    let (v4, v6) = (first.network.ipv4, first.network.ipv6);
-    let ipv4 = Link { address: first.ipv4, prefix: v4.prefix, gateway: v4.gateway, dns: v4.gateway };
-    let ipv6 = first.ipv6.zip(v6).map(|(address, v6)| Link {
+/// The network that a join names.
+pub(super) fn record(engine: &Engine, word: &str) -> Result<NetworkRecord> {
+    match word {
+        BRIDGE => create::bridge(engine),
+        word => Ok(engine.store.find_network(word)?),
+    }
+}
+
+/// The container's place in one network, its address leased.
+pub(super) fn member(
+    engine: &Engine,
+    id: &ContainerId,
+    name: &str,
+    request: &CreateRequest,
+    join: &Join,
+    network: NetworkRecord,
+    interface: String,
+) -> Result<Member> {
+    let wanted = Wanted { ipv4: join.ipv4, ipv6: join.ipv6, mac: join.mac, aliases: join.aliases.clone() };
+    let lease = engine.store.lease_address(&network, id, &wanted)?;
+    Ok(Member {
+        interface,
+        port: format!("ve{}", id.short()),
+        ipv4: lease.ipv4,
+        ipv6: lease.ipv6,
+        mac: lease.mac,
+        names: names(id, name, request.hostname.as_deref(), &join.aliases, &network.name),
+        aliases: join.aliases.clone(),
+        links: join.links.clone(),
+        priority: join.priority,
+        default_route: false,
+        default_route6: false,
+        network: Segment {
+            mtu: create::mtu(&network),
+            id: network.id,
+            name: network.name,
+            ipv4: network.v4,
+            ipv6: network.v6,
+            internal: network.internal,
+        },
+    })
+}
+
+/// All that a container is known by in a network.
+pub(super) fn names(
+    id: &ContainerId,
+    name: &str,
+    hostname: Option<&str>,
+    aliases: &[String],
+    network: &str,
+) -> Vec<String> {
+    let mut names = vec![name.to_owned(), id.short().to_owned(), id.to_string()];
+    names.extend(hostname.map(str::to_owned));
+    names.extend(aliases.iter().cloned());
+    names.extend(names.clone().iter().map(|n| format!("{n}.{network}")));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The same choice as that of [`network::way::Way::settle`]. `own`: whether there is the network in user space, and
+/// with IPv6.
+fn choose_ways_out(members: &mut [Member], own: Option<bool>) {
+    let outward = |six: bool, own: bool, members: &[Member]| {
+        let mut best: Option<(i32, Option<usize>)> = own.then_some((0, None));
+        for (at, member) in members.iter().enumerate() {
+            let leads = !member.network.internal && (!six || member.ipv6.is_some());
+            if leads && best.is_none_or(|(highest, _)| member.priority > highest) {
+                best = Some((member.priority, Some(at)));
+            }
+        }
+        best.and_then(|(_, at)| at)
+    };
+    let four = outward(false, own.is_some(), members);
+    let six = outward(true, own == Some(true), members);
+    for (at, member) in members.iter_mut().enumerate() {
+        member.default_route = four == Some(at);
+        member.default_route6 = six == Some(at);
+    }
+}
+
+/// The network that is the way out; where none is, the first.
+pub(super) fn way_out(members: &[Member]) -> Option<&Member> {
+    members.iter().find(|m| m.default_route).or(members.first())
+}
+
+/// Those of every network but the one that has these.
+pub(super) fn others(first: Option<Addresses>, members: &[Member]) -> Vec<Addresses> {
+    members.iter().map(addresses_of).filter(|a| Some(*a) != first).collect()
+}
+
+pub(super) fn addresses_of(member: &Member) -> Addresses {
+    let (v4, v6) = (member.network.ipv4, member.network.ipv6);
+    let ipv4 = Link { address: member.ipv4, prefix: v4.prefix, gateway: v4.gateway, dns: v4.gateway };
+    let ipv6 = member.ipv6.zip(v6).map(|(address, v6)| Link {
         address,
         prefix: v6.prefix,
         gateway: v6.gateway,
         dns: v6.gateway,
     });
-    Some(Addresses { ipv4, ipv6 })
+    Addresses { ipv4, ipv6 }
 }
 
 /// The container's files about its network at this moment, by path.
@@ -95,8 +155,10 @@ pub(super) fn texts(
     record: &ContainerRecord,
     request: &CreateRequest,
     addresses: Option<Addresses>,
+    members: &[Member],
 ) -> BTreeMap<String, String> {
-    let place = spec::Place { addresses, ..spec::Place::new(record.id.as_str()) };
+    let others = others(addresses, members);
+    let place = spec::Place { addresses, others, ..spec::Place::new(record.id.as_str()) };
     spec::texts(request, &place).into_iter().map(|(path, text)| (path.to_owned(), text)).collect()
 }
 
@@ -129,8 +191,11 @@ pub(super) fn sharing(
         return Err(conflict(&format!("cannot join network of a non running container: {}", other.id)));
     };
     let theirs = Stored::of(&other)?.request()?;
+    let theirs_now = observed.network.unwrap_or_default();
+    let others = theirs_now.members.iter().map(|m| m.addresses);
     let place = spec::Place {
-        addresses: observed.network.and_then(|n| n.addresses),
+        addresses: theirs_now.addresses,
+        others: others.filter(|a| Some(*a) != theirs_now.addresses).collect(),
         ..spec::Place::new(other.id.as_str())
     };
     let place = match &theirs.network {
