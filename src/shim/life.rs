@@ -126,7 +126,8 @@ impl Shim {
             let _ = process::wait_pid(child.pid);
         };
         let way = || -> Result<Way> {
-            let own = carried.map(|given| Carrier::start(given).map_err(|e| refused("start the network", &e)));
+            let own =
+                carried.map(|given| Carrier::start(given).map_err(|e| refused("start the network", &e)));
             let own = own.transpose()?;
             let memberships = joining.into_iter().map(Membership::join).collect::<Result<_>>()?;
             Ok(Way::new(own, memberships, kept))
@@ -289,8 +290,7 @@ impl Shim {
             let _ = process::wait_pid(child.pid);
         }
         let code = ended.as_ref().map_or(137, |ended| i32::from(ended.status.code()));
-        let served: Vec<u32> =
-            files.iter().map(|f| f.pid).chain(carrier.pid()).collect();
+        let served: Vec<u32> = files.iter().map(|f| f.pid).chain(carrier.pid()).collect();
         end_stragglers(&execs, &served);
         // Whoever hears of the end may have its ports.
         if carrier.holds_ports() {

@@ -11,10 +11,11 @@ use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::engine::spec::{self, Shared};
 use crate::engine::{Engine, Error, Result, options};
 use crate::shim::launch::{Member, Peer};
+pub(in crate::engine) use crate::shim::network::change::member_state as state_of;
 use crate::shim::network::hub::Segment;
 use crate::shim::network::{self, Publish};
 use crate::store::container::ContainerRecord;
-use crate::store::container::network::{Addresses, Link, Protocol};
+use crate::store::container::network::{Addresses, Link, Member as MemberState, Protocol};
 use crate::store::id::ContainerId;
 use crate::store::network::{BRIDGE, NetworkRecord, Wanted};
 
@@ -48,7 +49,7 @@ pub(super) fn members(
 }
 
 /// The network that a join names.
-pub(super) fn record(engine: &Engine, word: &str) -> Result<NetworkRecord> {
+pub(in crate::engine) fn record(engine: &Engine, word: &str) -> Result<NetworkRecord> {
     match word {
         BRIDGE => create::bridge(engine),
         word => Ok(engine.store.find_network(word)?),
@@ -56,7 +57,7 @@ pub(super) fn record(engine: &Engine, word: &str) -> Result<NetworkRecord> {
 }
 
 /// The container's place in one network, its address leased.
-pub(super) fn member(
+pub(in crate::engine) fn member(
     engine: &Engine,
     id: &ContainerId,
     name: &str,
@@ -91,7 +92,7 @@ pub(super) fn member(
 }
 
 /// All that a container is known by in a network.
-pub(super) fn names(
+pub(in crate::engine) fn names(
     id: &ContainerId,
     name: &str,
     hostname: Option<&str>,
@@ -131,6 +132,17 @@ fn choose_ways_out(members: &mut [Member], own: Option<bool>) {
 /// The network that is the way out; where none is, the first.
 pub(super) fn way_out(members: &[Member]) -> Option<&Member> {
     members.iter().find(|m| m.default_route).or(members.first())
+}
+
+/// The addresses in the network that is the way out of these; where none is, in the first.
+pub(in crate::engine) fn first_of(members: &[MemberState]) -> Option<Addresses> {
+    let mut best: Option<&MemberState> = None;
+    for member in members.iter().filter(|m| !m.internal) {
+        if best.is_none_or(|b| member.priority > b.priority) {
+            best = Some(member);
+        }
+    }
+    best.or(members.first()).map(|m| m.addresses)
 }
 
 /// Those of every network but the one that has these.
@@ -212,21 +224,66 @@ pub(super) fn sharing(
     Ok(Some(Sharing { peer, texts: Shared { hostname, hosts, resolv_conf } }))
 }
 
-/// Ports of an image's that are looked at: its author may write ranges of any length.
-const FROM_IMAGE: usize = 1024;
-
 /// Ports that are said to be served: the image's and the user's. What an image says that is no port is passed over.
 pub(super) fn exposed(request: &CreateRequest, image: Option<&ImageConfig>) -> Vec<(u16, Protocol)> {
-    let mut from_image: Vec<String> =
-        image.and_then(|c| c.exposed_ports().clone()).unwrap_or_default().into_iter().collect();
-    from_image.sort_unstable();
-    let mut ports: Vec<(u16, Protocol)> =
-        from_image.iter().filter_map(|text| options::expose(text).ok()).flatten().take(FROM_IMAGE).collect();
+    let from_image = image.and_then(|c| c.exposed_ports().clone()).unwrap_or_default();
+    let ranges = from_image.iter().filter_map(|text| options::exposed_range(text).ok()).collect();
+    let mut ports = merged(ranges);
     ports.extend(&request.expose);
     ports.extend(request.publish.iter().map(|p| (p.container_port, p.protocol)));
     ports.sort_unstable();
     ports.dedup();
     ports
+}
+
+/// Each port once. An image's author may write any number of ranges over each other, which are never written out: there
+/// are no more ports than there are.
+fn merged(mut ranges: Vec<(u16, u16, Protocol)>) -> Vec<(u16, Protocol)> {
+    ranges.sort_unstable_by_key(|(first, last, protocol)| (*protocol, *first, *last));
+    let mut ports = Vec::new();
+    let mut written: Option<(Protocol, u16)> = None;
+    for (first, last, protocol) in ranges {
+        let next = match written {
+            Some((known, end)) if known == protocol => u32::from(first).max(u32::from(end) + 1),
+            _ => u32::from(first),
+        };
+        let new = (next..=u32::from(last)).filter_map(|port| u16::try_from(port).ok());
+        ports.extend(new.map(|port| (port, protocol)));
+        if written.is_none_or(|(known, end)| known != protocol || end < last) {
+            written = Some((protocol, last));
+        }
+    }
+    ports
+}
+
+/// docker's default network asks more of links than others do: the other container must be there. What its links give
+/// besides names is told.
+pub(super) fn linked(engine: &Engine, name: &str, request: &CreateRequest) -> Result<Option<String>> {
+    let Some(first) = request.joins().first().filter(|j| j.network == BRIDGE && !j.links.is_empty()) else {
+        return Ok(None);
+    };
+    for (alias, target) in &first.links {
+        let (other, observed) = find::settled(engine, target, "link to").map_err(|e| match e {
+            // docker's words, here and below.
+            Error::NoSuchContainer(_) => {
+                Error::Network(format!("could not get container for {target}: no such container: {target}"))
+            }
+            other => other,
+        })?;
+        let Some(network) = observed.network.filter(|_| observed.pid.is_some()) else {
+            return Err(Error::Network(format!(
+                "cannot link to a non running container: /{} AS /{name}/{alias}",
+                other.name
+            )));
+        };
+        if !network.members.iter().any(|m| m.network == BRIDGE) {
+            return Err(Error::Network(format!(
+                "cannot link to /{}, as it does not belong to the default network",
+                other.name
+            )));
+        }
+    }
+    Ok(Some("the variables that docker sets for links (NAME_PORT_…) are not set: use the name".into()))
 }
 
 /// What is published: `-p`, and with `-P` every other exposed port.
@@ -257,5 +314,21 @@ pub(super) fn unpublished(request: &CreateRequest, members: &[Member]) -> Option
             Some("published ports are discarded: the container has no network".into())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exposed_ranges_are_merged() {
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        let ports = merged(vec![(5, 7, tcp), (1, 6, tcp), (6, 6, udp), (2, 3, tcp), (9, 9, tcp)]);
+        let expected =
+            [(1, tcp), (2, tcp), (3, tcp), (4, tcp), (5, tcp), (6, tcp), (7, tcp), (9, tcp), (6, udp)];
+        assert_eq!(ports, expected);
+        let whole = merged(vec![(0, u16::MAX, tcp); 1000]);
+        assert_eq!(whole.len(), 65536);
     }
 }

@@ -33,7 +33,7 @@ pub enum Change {
         member: Box<Member>,
         edits: Vec<Edit>,
     },
-    /// The id of the network.
+    /// The id of the network, or [`OWN`].
     Leave {
         network: String,
         edits: Vec<Edit>,
@@ -41,6 +41,9 @@ pub enum Change {
     /// The names in each network, by its id.
     Rename(BTreeMap<String, Vec<String>>),
 }
+
+/// In the place of an id: the network in user space.
+pub const OWN: &str = "slirp";
 
 /// What becomes of the lines of one of the container's files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +76,11 @@ impl Changes<'_> {
                 self.edit(&edits);
             }
             Change::Leave { network, edits } => {
-                let left = way.leave(&network).map_err(|e| refused("leave the network", &e))?;
+                let left = match network.as_str() {
+                    OWN => Ok(way.leave_own()),
+                    id => way.leave(id),
+                };
+                let left = left.map_err(|e| refused("leave the network", &e))?;
                 if left {
                     way.settle().map_err(|e| refused("set the container's routes", &e))?;
                 }
@@ -161,7 +168,7 @@ fn edit_inside(mounts: &OwnedFd, edits: &[Edit]) -> sys::Result<()> {
 }
 
 /// A member as the state file has it.
-pub(in crate::shim) fn member_state(member: &Member) -> MemberState {
+pub fn member_state(member: &Member) -> MemberState {
     let (v4, v6) = (member.network.ipv4, member.network.ipv6);
     MemberState {
         network: member.network.name.clone(),
@@ -180,6 +187,7 @@ pub(in crate::shim) fn member_state(member: &Member) -> MemberState {
         },
         interface: member.interface.clone(),
         priority: member.priority,
+        internal: member.network.internal,
         links: member.links.clone(),
     }
 }

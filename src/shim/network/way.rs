@@ -106,6 +106,11 @@ impl Way {
         self.publish(ports).map(|()| true)
     }
 
+    /// The container leaves the network of its own, whose interface goes with the process. `false`: it had none.
+    pub fn leave_own(&mut self) -> bool {
+        self.own.take().map(Carrier::end).is_some()
+    }
+
     /// Publishes by way of the first network that leads out; without one the sockets are closed.
     pub fn publish(&mut self, ports: Vec<Opened>) -> sys::Result<()> {
         let outward = self.networks.iter_mut().find(|m| !m.member().network.internal);

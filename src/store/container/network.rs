@@ -38,6 +38,9 @@ pub struct Member {
     /// See `--gw-priority`.
     #[serde(default)]
     pub priority: i32,
+    /// The network leads nowhere.
+    #[serde(default)]
+    pub internal: bool,
     /// What the container itself calls others by, and their names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<(String, String)>,
