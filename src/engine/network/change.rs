@@ -1,6 +1,8 @@
 //! What `connect` and `disconnect` have in common: the container, kept from starting and going meanwhile, what is
 //! recorded of its networks, and what of its files is another thing afterwards.
 
+use std::collections::BTreeMap;
+
 use crate::engine::container::stored::Stored;
 use crate::engine::container::{find, network};
 use crate::engine::request::CreateRequest;
@@ -40,7 +42,13 @@ impl Held {
         let lock = engine.store.operation_lock(&record.id).map_err(gone)?;
         let (record, observed) = find::settled(engine, record.id.as_str(), verb)?;
         let request = Stored::of(&record)?.request()?;
-        Ok(Self { record, observed, request, lock })
+        let mut held = Self { record, observed, request, lock };
+        if held.runs() && held.request.joins().len() != held.state().members.len() {
+            // A command that was killed left the shim at work: it does one thing after the other.
+            held.apply(engine, &Change::Rename(BTreeMap::new()))?;
+            held.observed = find::settled(engine, held.record.id.as_str(), verb)?.1;
+        }
+        Ok(held)
     }
 
     pub(super) fn runs(&self) -> bool {
