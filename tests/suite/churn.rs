@@ -71,7 +71,11 @@ int main(int argc, char **argv) {
             name[n] = 0;
             char bad = ask(name, 0) + ask(name, 1);
             asked += 2; lost += bad;
-            sendto(in, &bad, 1, 0, (void *)&peer, length);
+            /* Its path is the host's. */
+            char back[100], *base = strrchr(peer.sun_path, '/');
+            snprintf(back, sizeof back, "/ask%s", base ? base : "");
+            strcpy(peer.sun_path, back);
+            sendto(in, &bad, 1, 0, (void *)&peer, sizeof peer);
         }
         lost += ask(argv[i], 0) + ask(argv[i], 1);
         asked += 2;
