@@ -41,7 +41,7 @@ pub(super) fn members(
             return Err(Error::Invalid { what: "network", value: join.network.clone(), reason });
         }
         let interface = format!("eth{}", own + members.len());
-        members.push(member(engine, id, name, request, join, network, interface)?);
+        members.push(Member { interface, ..member(engine, id, name, request, join, network)? });
     }
     let six = request.slirp().map(|slirp| slirp.ipv6);
     choose_ways_out(&mut members, six);
@@ -56,7 +56,7 @@ pub(in crate::engine) fn record(engine: &Engine, word: &str) -> Result<NetworkRe
     }
 }
 
-/// The container's place in one network, its address leased.
+/// The container's place in one network, its address leased. Which interface it is remains to be said.
 pub(in crate::engine) fn member(
     engine: &Engine,
     id: &ContainerId,
@@ -64,12 +64,11 @@ pub(in crate::engine) fn member(
     request: &CreateRequest,
     join: &Join,
     network: NetworkRecord,
-    interface: String,
 ) -> Result<Member> {
     let wanted = Wanted { ipv4: join.ipv4, ipv6: join.ipv6, mac: join.mac, aliases: join.aliases.clone() };
     let lease = engine.store.lease_address(&network, id, &wanted)?;
     Ok(Member {
-        interface,
+        interface: String::new(),
         port: format!("ve{}", id.short()),
         ipv4: lease.ipv4,
         ipv6: lease.ipv6,

@@ -5,6 +5,7 @@ use super::{Shown, find};
 use crate::engine::container::network;
 use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::engine::{Engine, Error, Result};
+use crate::shim::launch::Member;
 use crate::shim::network::change::Change;
 use crate::store::network::NetworkRecord;
 
@@ -109,7 +110,8 @@ fn enter(
     let taken = |name: &String| state.members.iter().any(|m| m.interface == *name);
     let first = usize::from(request.slirp().is_some());
     let interface = (first..).map(|n| format!("eth{n}")).find(|name| !taken(name)).unwrap_or_default();
-    let member = network::member(engine, id, name, request, join, record.clone(), interface)?;
+    let member = network::member(engine, id, name, request, join, record.clone())?;
+    let member = Member { interface, ..member };
     let undo = || {
         let _ = held.save(engine, &held.request);
         if !recorded {

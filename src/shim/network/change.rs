@@ -164,7 +164,8 @@ fn edit_inside(mounts: &OwnedFd, edits: &[Edit]) -> sys::Result<()> {
     let descriptors = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).op("open /proc/self/fd")?;
     process::enter(mounts, libc::CLONE_NEWNS)?;
     // One that is not as it was keeps none of the others.
-    edits.iter().fold(Ok(()), |all, edit| all.and(lines::edit(edit, &descriptors)))
+    let done: Vec<_> = edits.iter().map(|edit| lines::edit(edit, &descriptors)).collect();
+    done.into_iter().collect()
 }
 
 /// A member as the state file has it.
