@@ -16,7 +16,7 @@ use clap_complete::env::{Bash, EnvCompleter, Fish, Shells, Zsh};
 use super::{escape, tree};
 use crate::config::{self, Config};
 use crate::engine::Engine;
-use crate::engine::container::ps::{self, Status, Summary};
+use crate::engine::container::ps::{self, Query, Status, Summary};
 use crate::engine::image::images::{self as listing, ImagesQuery};
 
 /// Answers the shell that set the variable.
@@ -109,15 +109,14 @@ fn containers_that(wanted: impl Fn(&Summary) -> bool) -> Vec<CompletionCandidate
 
 /// Without `all` only those that run.
 fn candidates(all: bool, wanted: impl Fn(&Summary) -> bool) -> Vec<CompletionCandidate> {
-    let query = ps::Query { all, ..ps::Query::default() };
+    let query = Query { all, ..Query::default() };
     let rows = engine().and_then(|engine| ps::list(&engine, &query).ok()).unwrap_or_default();
-    rows.iter()
-        .filter(|row| wanted(row))
-        .map(|row| {
-            let help = escape::line(&row.image).into_owned();
-            CompletionCandidate::new(row.name.as_str()).help(Some(StyledStr::from(help)))
-        })
-        .collect()
+    rows.iter().filter(|row| wanted(row)).map(candidate).collect()
+}
+
+fn candidate(row: &Summary) -> CompletionCandidate {
+    let help = escape::line(&row.image).into_owned();
+    CompletionCandidate::new(row.name.as_str()).help(Some(StyledStr::from(help)))
 }
 
 pub(super) fn containers() -> ArgValueCandidates {
@@ -230,6 +229,63 @@ pub(super) fn made_networks() -> ArgValueCandidates {
     ArgValueCandidates::new(|| network_names(false).into_iter().map(CompletionCandidate::new).collect())
 }
 
+/// Those that containers are connected to.
+pub(super) fn joinable_networks() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let joinable =
+            network_names(true).into_iter().filter(|n| !["host", "none", "slirp"].contains(&n.as_str()));
+        joinable.map(CompletionCandidate::new).collect()
+    })
+}
+
+/// Containers that are not in the network that was typed already, and may be.
+pub(super) fn connectable() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let network = typed_network("connect");
+        containers_by_network(|networks| {
+            let mode = networks.is_empty() || networks.iter().any(|n| *n == "host" || *n == "none");
+            !mode && network.as_deref().is_none_or(|name| !networks.contains(&name))
+        })
+    })
+}
+
+/// Containers that are in the network that was typed.
+pub(super) fn connected() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        let network = typed_network("disconnect");
+        containers_by_network(|networks| network.as_deref().is_none_or(|name| networks.contains(&name)))
+    })
+}
+
+fn containers_by_network(wanted: impl Fn(&[&str]) -> bool) -> Vec<CompletionCandidate> {
+    let query = Query { all: true, details: true, ..Query::default() };
+    let rows = engine().and_then(|engine| ps::list(&engine, &query).ok()).unwrap_or_default();
+    let networks =
+        |row: &Summary| row.network.split(',').filter(|n| !n.is_empty()).map(str::to_owned).collect();
+    rows.iter()
+        .filter(|row| {
+            let networks: Vec<String> = networks(row);
+            wanted(&networks.iter().map(String::as_str).collect::<Vec<_>>())
+        })
+        .map(candidate)
+        .collect()
+}
+
+/// The network among the words before the one that is completed, which stand behind `--` and the command.
+fn typed_network(command: &str) -> Option<String> {
+    const WITH_VALUE: [&str; 6] = ["--alias", "--driver-opt", "--gw-priority", "--ip", "--ip6", "--link"];
+    let mut words = std::env::args_os().skip_while(|w| w != command).skip(1);
+    while let Some(word) = words.next() {
+        let word = word.into_string().ok()?;
+        if WITH_VALUE.contains(&word.as_str()) {
+            words.next();
+        } else if !word.starts_with('-') {
+            return Some(word).filter(|word| !word.is_empty());
+        }
+    }
+    None
+}
+
 pub(super) fn network_filters() -> ArgValueCandidates {
     words(&["dangling=true", "driver=bridge", "id=", "label=", "name=", "type=builtin", "type=custom"])
 }
@@ -288,9 +344,12 @@ pub(super) fn container_filters() -> ArgValueCandidates {
         "ancestor=",
         "before=",
         "exited=",
+        "expose=",
         "id=",
         "label=",
         "name=",
+        "network=",
+        "publish=",
         "since=",
         "status=created",
         "status=exited",

@@ -89,13 +89,16 @@ pub(super) struct ContainerOptions {
     /// Read labels from a file
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     label_file: Vec<PathBuf>,
+    /// Call another container of the network by a name of one's own: NAME[:ALIAS]
+    #[arg(long, value_name = "CONTAINER", add = complete::containers())]
+    link: Vec<String>,
     /// Mount a directory of the host, or a tmpfs: type=bind,src=…,dst=…[,ro] or type=tmpfs,dst=…
     #[arg(long, value_name = "OPTIONS")]
     mount: Vec<String>,
     /// Name the container
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Network: slirp[:OPTIONS] (default), none, host or container:NAME
+    /// Network: slirp[:OPTIONS] (default), none, host, container:NAME, or NAME[:OPTIONS] of one or more
     #[arg(long, visible_alias = "net", value_name = "NETWORK", add = complete::networks())]
     network: Vec<String>,
     /// Another name of the container in its network
@@ -302,6 +305,7 @@ impl ContainerOptions {
                 ip6: given(&self.ip6),
                 mac: given(&self.mac_address),
                 aliases: &self.network_alias,
+                links: &self.link,
             })?,
             publish: all(&self.publish, options::publish)?.into_iter().flatten().collect(),
             publish_all: self.publish_all,

@@ -93,7 +93,7 @@ impl Verb for Run {
             options.pull_image(context, &request)?;
         }
         let mut cidfile = options.cidfile.as_deref().map(CidFile::new).transpose()?;
-        let shim = context.expected_container(request.network.guess())?;
+        let shim = context.expected_container(request.guess())?;
         let (id, ending) = engine::container::run::run(
             shim,
             context.engine()?,

@@ -6,7 +6,7 @@ use super::command::{Spec, Verb, with_help};
 use super::{
     attach, commit, completion, cp, create, df, diff, dispatch, exec, export, history, image_tree, images,
     import, info, inspect, kill, load, login, logout, logs, man, manifest, network, port, prune, ps, pull,
-    push, restart, rm, rmi, run, save, search, start, stop, system, tag, version, wait,
+    push, rename, restart, rm, rmi, run, save, search, start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -48,6 +48,7 @@ pub(super) static COMMANDS: &[Entry] = &[
     entry::<stop::Stop>("stop", &[]),
     entry::<restart::Restart>("restart", &[]),
     entry::<kill::Kill>("kill", &[]),
+    entry::<rename::Rename>("rename", &[]),
     entry::<rm::Rm>("rm", &[]),
     entry::<ps::Ps>("ps", &[]),
     entry::<logs::Logs>("logs", &[]),
@@ -94,6 +95,7 @@ static CONTAINER: &[Entry] = &[
     entry::<stop::Stop>("stop", &[]),
     entry::<restart::Restart>("restart", &[]),
     entry::<kill::Kill>("kill", &[]),
+    entry::<rename::Rename>("rename", &[]),
     entry::<rm::Rm>("rm", &["remove"]),
     entry::<ps::Ps>("ls", &["list", "ps"]),
     entry::<logs::Logs>("logs", &[]),
@@ -139,7 +141,9 @@ static MANIFEST: &[Entry] = &[
 ];
 
 static NETWORK: &[Entry] = &[
+    entry::<network::Connect>("connect", &[]),
     entry::<network::Create>("create", &[]),
+    entry::<network::Disconnect>("disconnect", &[]),
     entry::<network::Exists>("exists", &[]),
     entry::<network::Inspect>("inspect", &[]),
     entry::<network::Ls>("ls", &["list"]),

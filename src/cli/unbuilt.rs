@@ -14,7 +14,6 @@ pub(super) fn find(table: &'static [Flag], flag: &str) -> Option<Flag> {
 
 pub(super) fn failure(what: &str) -> Failure {
     let hint = match what {
-        "--link" => "containers in one network of `kelp network create` find each other by name",
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
@@ -81,7 +80,6 @@ pub(super) static COMMANDS: &[&str] = &[
     "plugin",
     "pod",
     "prune",
-    "rename",
     "secret",
     "service",
     "stack",
@@ -97,7 +95,8 @@ pub(super) static COMMANDS: &[&str] = &[
 ];
 
 /// Behind `kelp network`.
-pub(super) static NETWORK_COMMANDS: &[&str] = &["connect", "disconnect", "reload", "update"];
+pub(super) static NETWORK_COMMANDS: &[&str] = &["reload", "update"];
+pub(super) static NETWORK_CONNECT: &[Flag] = &["--link-local-ip", "--mac-address"];
 pub(super) static NETWORK_CREATE: &[Flag] = &[
     "--attachable",
     "--aux-address",
@@ -154,7 +153,6 @@ pub(super) static CREATE: &[Flag] = &[
     "--io-maxiops",
     "--isolation",
     "--kernel-memory",
-    "--link",
     "--link-local-ip",
     "--log-driver",
     "--log-opt",

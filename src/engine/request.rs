@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -48,7 +48,12 @@ pub struct CreateRequest {
     /// Bytes; docker's default is 64 MiB.
     pub shm_size: Option<u64>,
     pub init: bool,
+    /// As it was when the container was made.
     pub network: NetworkMode,
+    /// The user-defined networks that it is in by now, where `network connect` and `disconnect` changed them.
+    pub joined: Option<Vec<Join>>,
+    /// It has left the network in user space.
+    pub left_slirp: bool,
     pub publish: Vec<Publish>,
     /// Publish every exposed port that `publish` does not have, each at some port of the host's.
     pub publish_all: bool,
@@ -127,6 +132,15 @@ pub enum MountRequest {
     },
 }
 
+impl MountRequest {
+    /// As typed.
+    pub fn target(&self) -> &Path {
+        match self {
+            Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Propagation {
@@ -183,11 +197,39 @@ pub struct Join {
     pub mac: Option<Mac>,
     /// What the others may call it besides its name.
     pub aliases: Vec<String>,
+    /// What it calls others by, and what those are known by.
+    pub links: Vec<(String, String)>,
+    /// The default route leads through the network of the highest; of several, through the first.
+    pub priority: i32,
 }
 
 impl Default for NetworkMode {
     fn default() -> Self {
         Self::Slirp(Slirp::default())
+    }
+}
+
+impl CreateRequest {
+    /// The user-defined networks that the container is to be in.
+    pub fn joins(&self) -> &[Join] {
+        match (&self.joined, &self.network) {
+            (Some(joined), _) => joined,
+            (None, NetworkMode::Networks(joins)) => joins,
+            (None, _) => &[],
+        }
+    }
+
+    /// How the network in user space is set up, where the container is in it.
+    pub fn slirp(&self) -> Option<&Slirp> {
+        match &self.network {
+            NetworkMode::Slirp(slirp) if !self.left_slirp => Some(slirp),
+            _ => None,
+        }
+    }
+
+    /// What a shim may prepare before it knows the container.
+    pub fn guess(&self) -> Guess {
+        if self.left_slirp { Guess::Empty } else { self.network.guess() }
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a shim does for its clients besides pumping: signals, and processes that `exec` adds.
+//! What a shim does for its clients besides pumping: signals, processes that `exec` adds, changes of its networks.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -6,6 +6,8 @@ use std::time::Duration;
 use oci_spec::runtime::Spec;
 
 use super::launch::ExecRequest;
+use super::network::change::Changes;
+use super::network::way::Way;
 use super::protocol::Failure;
 use super::server::{ExecForked, Handler};
 use super::spawn::refused;
@@ -26,6 +28,7 @@ pub(super) struct Execs<'a> {
     pub namespaces: Namespaces,
     pub spec: Spec,
     pub filter: Option<Vec<u8>>,
+    pub changes: Changes<'a>,
 }
 
 impl Handler for Execs<'_> {
@@ -58,6 +61,10 @@ impl Handler for Execs<'_> {
             refused("start the program", &e)
         })?;
         Ok(ExecForked { pid: child.pid, pidfd: child.pidfd, talk, patience: PATIENCE })
+    }
+
+    fn network(&mut self, request: &[u8], way: &mut Way) -> Result<(), Failure> {
+        self.changes.apply(request, way)
     }
 }
 

@@ -85,6 +85,8 @@ pub struct Start {
     pub join_network: Option<Peer>,
     /// Of the network in user space, chosen in the light of the host's present routes.
     pub addresses: Option<Addresses>,
+    /// It has left the network in user space that it was made with.
+    pub without_own: bool,
     /// The user-defined networks to join.
     pub members: Vec<Member>,
     /// Files of the container whose text is another one than when the container was made, by their path.

@@ -17,6 +17,7 @@ use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::network;
 use super::network::ahead::{self, Made};
+use super::network::change::{Changes, member_state};
 use super::network::member::{self, Membership};
 use super::network::process::{Carrier, Given};
 use super::network::way::Way;
@@ -31,7 +32,6 @@ use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
 use crate::runtime::plan::{HostEntry, HostEntryKind, Namespace, Plan, Rootfs};
 use crate::runtime::seccomp;
 use crate::snapshot::{self, EntryKind, MountPlan};
-use crate::store::container::network::{Addresses, Link, Member as MemberState};
 use crate::store::container::{Exit, Network, ShimState, ended};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
@@ -55,7 +55,6 @@ pub(super) struct Shim {
     pub client: OwnedFd,
     /// Held until nothing is left to be done.
     pub life: OwnedFd,
-    #[allow(dead_code, reason = "held, not read")]
     pub program: OwnedFd,
     pub ready: Ready,
 }
@@ -65,8 +64,8 @@ struct Started {
     child: Child,
     /// Who serves its files, where they are not the kernel's business.
     files: Option<Child>,
-    /// Who carries its packets, where it has a network.
-    carrier: Option<Way>,
+    /// Who carries its packets.
+    carrier: Way,
     /// Its mount namespace: held, so that whoever waits for its end does not wait for all the unmounting.
     mounts: Option<OwnedFd>,
     stdio: Stdio,
@@ -108,7 +107,7 @@ impl Shim {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = stdio(&launch, &start)?;
-        let Networked { made, carried, joining } = self.network(&plan, &launch, &start)?;
+        let Networked { made, kept, carried, joining } = self.network(&plan, &launch, &start)?;
         let (root, files) = files_of(&mounts)?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings = Surroundings {
@@ -126,15 +125,12 @@ impl Shim {
             let _ = process::signal(&child.pidfd, libc::SIGKILL);
             let _ = process::wait_pid(child.pid);
         };
-        let way = || {
-            if let Some(given) = carried {
-                return Carrier::start(given)
-                    .map(Way::Own)
-                    .map(Some)
-                    .map_err(|e| refused("start the network", &e));
-            }
-            let memberships: Vec<_> = joining.into_iter().map(Membership::join).collect::<Result<_>>()?;
-            Ok((!memberships.is_empty()).then_some(Way::Networks(memberships)))
+        let way = || -> Result<Way> {
+            let own =
+                carried.map(|given| Carrier::start(given).map_err(|e| refused("start the network", &e)));
+            let own = own.transpose()?;
+            let memberships = joining.into_iter().map(Membership::join).collect::<Result<_>>()?;
+            Ok(Way::new(own, memberships, kept))
         };
         let carrier = way().inspect_err(|_| kill())?;
         let mounts = process::namespace(child.pid, "mnt").ok();
@@ -173,37 +169,40 @@ impl Shim {
         let guessed = self.ready.network.take();
         if plan.namespaces.network != Namespace::New {
             ahead::forget(guessed);
-            return Ok(Networked { made: None, carried: None, joining: Vec::new() });
+            return Ok(Networked { made: None, kept: None, carried: None, joining: Vec::new() });
         }
-        let slirp = launch.network.as_ref();
+        let slirp = launch.network.as_ref().filter(|_| !start.without_own);
         let addresses = slirp.map(|slirp| start.addresses.unwrap_or_else(|| network::choose(slirp)));
         let open = slirp.is_some() || start.members.iter().any(|m| !m.network.internal);
         let mut ports = if open { network::open(&launch.publish)? } else { Vec::new() };
         let wanted = slirp.zip(addresses.as_ref());
         let Made { namespace, tun } = ahead::settle(guessed, wanted).map_err(|e| explain_network(&e))?;
-        let kept = namespace.try_clone().map_err(|e| refused("keep the network namespace", &e))?;
+        let keep = |fd: &OwnedFd| fd.try_clone().map_err(|e| refused("keep the network namespace", &e));
+        let kept = keep(&namespace)?;
         let mut joining = Vec::with_capacity(start.members.len());
         for member in &start.members {
-            let keep = |fd: &OwnedFd| fd.try_clone().map_err(|e| refused("keep the network namespace", &e));
+            // They are the first network's that leads out, where the container has none of its own.
+            let others = slirp.is_some() || member.network.internal;
             joining.push(member::Given {
                 layout: self.layout.clone(),
                 program: keep(&self.program)?,
                 namespace: keep(&kept)?,
-                // They are the first network's that leads out.
-                ports: if member.network.internal { Vec::new() } else { std::mem::take(&mut ports) },
+                ports: if others { Vec::new() } else { std::mem::take(&mut ports) },
                 member: member.clone(),
             });
         }
-        let carried = tun.zip(slirp.zip(addresses));
-        let carried = carried.map(|(tun, (slirp, addresses))| Given {
-            tun,
-            namespace: kept,
-            slirp: slirp.clone(),
-            addresses,
-            hostname: plan.hostname.clone().unwrap_or_default(),
-            ports,
-        });
-        Ok(Networked { made: Some(namespace), carried, joining })
+        let carried = match tun.zip(slirp.zip(addresses)) {
+            Some((tun, (slirp, addresses))) => Some(Given {
+                tun,
+                namespace: keep(&kept)?,
+                slirp: slirp.clone(),
+                addresses,
+                hostname: plan.hostname.clone().unwrap_or_default(),
+                ports,
+            }),
+            None => None,
+        };
+        Ok(Networked { made: Some(namespace), kept: Some(kept), carried, joining })
     }
 
     fn mount_plan(&self, launch: &Launch) -> Result<MountPlan> {
@@ -257,7 +256,16 @@ impl Shim {
         } = started;
         let reply = Reply::Started { pid: child.pid, warnings };
         let _ = protocol::send_reply(self.client.as_fd(), &reply);
-        let mut execs = Execs { init: &child.pidfd, namespaces: plan.namespaces.clone(), spec, filter };
+        let changes = Changes {
+            layout: &self.layout,
+            id: &self.id,
+            program: &self.program,
+            mounts: mounts.as_ref(),
+            state: &mut state,
+            publish: &launch.publish,
+        };
+        let mut execs =
+            Execs { init: &child.pidfd, namespaces: plan.namespaces.clone(), spec, filter, changes };
         drop(plan);
         let ended = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e)).and_then(|pidfd| {
             let stdin_once = launch.stdin_once;
@@ -266,7 +274,7 @@ impl Shim {
             let running = Running {
                 pidfd,
                 needs,
-                carrier: carrier.as_mut(),
+                carrier: &mut carrier,
                 stdio,
                 listener,
                 first,
@@ -282,12 +290,11 @@ impl Shim {
             let _ = process::wait_pid(child.pid);
         }
         let code = ended.as_ref().map_or(137, |ended| i32::from(ended.status.code()));
-        let served: Vec<u32> =
-            files.iter().map(|f| f.pid).chain(carrier.iter().filter_map(Way::pid)).collect();
+        let served: Vec<u32> = files.iter().map(|f| f.pid).chain(carrier.pid()).collect();
         end_stragglers(&execs, &served);
         // Whoever hears of the end may have its ports.
-        if carrier.as_ref().is_some_and(Way::holds_ports) {
-            carrier.take().into_iter().for_each(Way::end);
+        if carrier.holds_ports() {
+            std::mem::take(&mut carrier).end();
         }
         let exit = Exit {
             code,
@@ -305,7 +312,7 @@ impl Shim {
             let _ = rustix::process::nice(CLEARING_UP);
             rustix::thread::sched_yield();
         }
-        carrier.into_iter().for_each(Way::end);
+        carrier.end();
         drop(mounts);
         if let Some(files) = files {
             end_of(&files);
@@ -461,6 +468,8 @@ fn await_exec(
 /// What a start has of a network of the container's own.
 struct Networked {
     made: Option<OwnedFd>,
+    /// The same namespace, for networks to come.
+    kept: Option<OwnedFd>,
     carried: Option<Given>,
     joining: Vec<member::Given>,
 }
@@ -480,26 +489,6 @@ fn network_state(
         members: joining.iter().map(|g| member_state(&g.member)).collect(),
         exposed: launch.expose.clone(),
     })
-}
-
-fn member_state(member: &member::Member) -> MemberState {
-    let (v4, v6) = (member.network.ipv4, member.network.ipv6);
-    MemberState {
-        network: member.network.name.clone(),
-        id: member.network.id.clone(),
-        mac: member.mac,
-        aliases: member.aliases.clone(),
-        names: member.names.clone(),
-        addresses: Addresses {
-            ipv4: Link { address: member.ipv4, prefix: v4.prefix, gateway: v4.gateway, dns: v4.gateway },
-            ipv6: member.ipv6.zip(v6).map(|(address, v6)| Link {
-                address,
-                prefix: v6.prefix,
-                gateway: v6.gateway,
-                dns: v6.gateway,
-            }),
-        },
-    }
 }
 
 /// Texts that are another one at this start.

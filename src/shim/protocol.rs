@@ -26,6 +26,9 @@
 //!     Kill(n)                           ->
 //!                                       <-  Done | Failed{…}
 //!
+//!     Network + request file            ->  descriptor: a change of its networks or its name (JSON)
+//!                                       <-  Done | Failed{…}
+//!
 //!     Exec + request file + stdio       ->  descriptors: request (JSON), then stdin, stdout, stderr
 //!                                           without a tty, or none with one
 //!                                       <-  ExecStarted{pid,tty} (+ pty master) | Failed{…}
@@ -82,6 +85,7 @@ pub enum Request<'a> {
     Wait,
     Kill(i32),
     Exec,
+    Network,
 }
 
 /// From a shim.
@@ -168,6 +172,7 @@ mod kind {
     pub(super) const KILL: u8 = 7;
     pub(super) const EXEC: u8 = 8;
     pub(super) const LAUNCH: u8 = 9;
+    pub(super) const NETWORK: u8 = 10;
 
     pub(super) const STARTED: u8 = 65;
     pub(super) const FAILED: u8 = 66;
@@ -266,6 +271,7 @@ impl<'a> Request<'a> {
             Self::Wait => (kind::WAIT, Cow::Borrowed(&[])),
             Self::Kill(n) => (kind::KILL, json(&Number { n })),
             Self::Exec => (kind::EXEC, Cow::Borrowed(&[])),
+            Self::Network => (kind::NETWORK, Cow::Borrowed(&[])),
         }
     }
 
@@ -286,6 +292,7 @@ impl<'a> Request<'a> {
             kind::WAIT => bare(payload, Self::Wait, PEER)?,
             kind::KILL => Self::Kill(from_json::<Number>(payload, PEER)?.n),
             kind::EXEC => bare(payload, Self::Exec, PEER)?,
+            kind::NETWORK => bare(payload, Self::Network, PEER)?,
             _ => return Err(Error::Protocol { peer: PEER, reason: "unknown request" }),
         })
     }

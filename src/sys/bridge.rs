@@ -54,8 +54,9 @@ pub struct End {
     pub mac: [u8; 6],
     pub ipv4: Ipv4Addr,
     pub ipv6: Option<Ipv6Addr>,
-    /// Whether the default route is this way.
+    /// Whether the default route is this way, of each family.
     pub default_route: bool,
+    pub default_route6: bool,
 }
 
 fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
@@ -300,7 +301,8 @@ fn set_up_end(network: &Network, end: &End) -> Result<()> {
         batch.attribute(libc::IFA_LOCAL, &octets(own));
         batch.attribute(libc::IFA_ADDRESS, &octets(own));
         neighbour(&mut batch, index, Some(gateway), network.mac);
-        if end.default_route && network.open {
+        let default = if own.is_ipv4() { end.default_route } else { end.default_route6 };
+        if default && network.open {
             route(&mut batch, None, gateway, Some(gateway), index);
         }
     }
@@ -345,6 +347,16 @@ pub fn forget(namespace: &OwnedFd, interface: &str, peer: Peer) -> Result<()> {
             Err(e) if e.is(libc::ENOENT) => Ok(()),
             other => other,
         }
+    })
+}
+
+/// From now on the way out of `namespace` is by the gateway on that interface, for the gateway's family.
+pub fn lead_out(namespace: &OwnedFd, interface: &str, gateway: IpAddr) -> Result<()> {
+    let interface = interface.to_owned();
+    in_namespace(namespace, move || {
+        let mut batch = Batch::default();
+        route(&mut batch, None, gateway, Some(gateway), known_index(&interface)?);
+        batch.send()
     })
 }
 

@@ -87,16 +87,21 @@ pub fn clone_tree(dir: impl AsFd, path: impl AsRef<Path>, recursive: bool) -> Re
 
 /// Adds `MOUNT_ATTR_*` bits to a mount, and to those below it when `recursive`.
 pub fn set_attributes(mount: impl AsFd, attributes: u64, recursive: bool) -> Result<()> {
-    set_attr(mount, attributes, 0, recursive)
+    set_attr(mount, attributes, 0, 0, recursive)
+}
+
+/// Takes `MOUNT_ATTR_*` bits from a mount.
+pub fn clear_attributes(mount: impl AsFd, attributes: u64) -> Result<()> {
+    set_attr(mount, 0, attributes, 0, false)
 }
 
 /// Sets the propagation (`MS_PRIVATE`, `MS_SLAVE`, `MS_SHARED`) of a mount.
 pub fn set_propagation(mount: impl AsFd, propagation: u64, recursive: bool) -> Result<()> {
-    set_attr(mount, 0, propagation, recursive)
+    set_attr(mount, 0, 0, propagation, recursive)
 }
 
-fn set_attr(mount: impl AsFd, set: u64, propagation: u64, recursive: bool) -> Result<()> {
-    let attr = libc::mount_attr { attr_set: set, attr_clr: 0, propagation, userns_fd: 0 };
+fn set_attr(mount: impl AsFd, set: u64, clear: u64, propagation: u64, recursive: bool) -> Result<()> {
+    let attr = libc::mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;

@@ -142,3 +142,19 @@ fn bash_completes_within_what_it_takes_for_several_words() {
     assert_eq!(after_tab(&s, "kelp images -f dangling=t"), "true\n");
     assert_eq!(after_tab(&s, "kelp rmi zz"), "zz:one\n");
 }
+
+/// Those that can come into the network that was typed, and those that are in it.
+#[test]
+fn containers_are_offered_by_network() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create shop");
+    s.ok("run -d --name inside --network shop busybox sleep 1000");
+    s.ok("create --name outside busybox true");
+    s.ok("create --name none --network none busybox true");
+    assert_eq!(offered(&s, &["network", "connect", "shop", ""]), ["outside"]);
+    assert_eq!(offered(&s, &["network", "connect", "--alias", "x", "shop", ""]), ["outside"]);
+    assert_eq!(offered(&s, &["network", "disconnect", "shop", ""]), ["inside"]);
+    let networks = offered(&s, &["network", "connect", ""]);
+    assert!(has(&networks, "shop") && has(&networks, "bridge") && !has(&networks, "host"), "{networks:?}");
+    assert!(has(&offered(&s, &["rename", ""]), "outside"));
+}

@@ -2,8 +2,10 @@
 
 mod accounting;
 mod archives;
+mod churn;
 mod commit;
 mod complete;
+mod connections;
 mod copies;
 mod cp;
 mod crash;

@@ -84,8 +84,10 @@ impl Draft {
             let mode = NamespaceMode::Container(name.clone());
             place.join_network = joined_later(engine, &mode)?;
         }
+        let about_links = network::linked(engine, name.as_str(), &request)?;
         let members = network::members(engine, &id, name.as_str(), &request)?;
-        place.addresses = place.addresses.or_else(|| network::addresses_of(&members));
+        place.addresses = place.addresses.or_else(|| network::way_out(&members).map(network::addresses_of));
+        place.others = network::others(place.addresses, &members);
         let built = spec::build(&request, config, &place)?;
         let command = spec::command(&request, config)?;
         let mut record = ContainerRecord {
@@ -114,6 +116,7 @@ impl Draft {
         let mut warnings = weakness(&ids)?;
         warnings.extend(makeshift(engine, &request, snapshotter, &origin.layers));
         warnings.extend(network::unpublished(&request, &members));
+        warnings.extend(about_links);
         warnings.extend(origin.foreign.map(|made_for| {
             format!(
                 "the image is for {made_for}, this machine is {}, and no --platform was asked for",

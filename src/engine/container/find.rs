@@ -10,7 +10,7 @@ use crate::store::{self};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The container that `word` names (name, id, or unique beginning of an id), and its state.
-pub(super) fn find(engine: &Engine, word: &str) -> Result<(ContainerRecord, Observed)> {
+pub(in crate::engine) fn find(engine: &Engine, word: &str) -> Result<(ContainerRecord, Observed)> {
     let record = engine.store.find_container(word).map_err(|e| missing(e, word))?;
     let observed = engine.store.observe(&record).map_err(|e| missing(e, word))?;
     Ok((record, observed))
@@ -18,7 +18,7 @@ pub(super) fn find(engine: &Engine, word: &str) -> Result<(ContainerRecord, Obse
 
 /// As [`find`], but a start that is under way has come to its result: what is done to a container while it starts
 /// is done to what it becomes. `verb` is for the message when the start takes for ever.
-pub(super) fn settled(
+pub(in crate::engine) fn settled(
     engine: &Engine,
     word: &str,
     verb: &'static str,

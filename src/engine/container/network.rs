@@ -7,23 +7,21 @@ use oci_spec::image::Config as ImageConfig;
 use super::stored::Stored;
 use super::{find, start};
 use crate::engine::network::create;
-use crate::engine::request::{CreateRequest, NetworkMode};
+use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::engine::spec::{self, Shared};
 use crate::engine::{Engine, Error, Result, options};
 use crate::shim::launch::{Member, Peer};
+pub(in crate::engine) use crate::shim::network::change::member_state as state_of;
 use crate::shim::network::hub::Segment;
 use crate::shim::network::{self, Publish};
 use crate::store::container::ContainerRecord;
-use crate::store::container::network::{Addresses, Link, Protocol};
+use crate::store::container::network::{Addresses, Link, Member as MemberState, Protocol};
 use crate::store::id::ContainerId;
-use crate::store::network::{BRIDGE, Wanted};
+use crate::store::network::{BRIDGE, NetworkRecord, Wanted};
 
 /// The addresses of a start at this moment, where the network is the one in user space.
 pub(super) fn addresses(request: &CreateRequest) -> Option<Addresses> {
-    match &request.network {
-        NetworkMode::Slirp(slirp) => Some(network::choose(slirp)),
-        _ => None,
-    }
+    request.slirp().map(network::choose)
 }
 
 /// The container's place in each user-defined network that it is to be in: addresses are leased, or what was leased
@@ -34,60 +32,133 @@ pub(super) fn members(
     name: &str,
     request: &CreateRequest,
 ) -> Result<Vec<Member>> {
-    let NetworkMode::Networks(joins) = &request.network else { return Ok(Vec::new()) };
-    let mut members: Vec<Member> = Vec::with_capacity(joins.len());
-    for join in joins {
-        let network = match join.network.as_str() {
-            BRIDGE => create::bridge(engine)?,
-            word => engine.store.find_network(word)?,
-        };
+    let own = usize::from(request.slirp().is_some());
+    let mut members: Vec<Member> = Vec::with_capacity(request.joins().len());
+    for join in request.joins() {
+        let network = record(engine, &join.network)?;
         if members.iter().any(|m| m.network.id == network.id) {
             let reason = "it is named more than once".into();
             return Err(Error::Invalid { what: "network", value: join.network.clone(), reason });
         }
-        let wanted =
-            Wanted { ipv4: join.ipv4, ipv6: join.ipv6, mac: join.mac, aliases: join.aliases.clone() };
-        let lease = engine.store.lease_address(&network, id, &wanted)?;
-        let mut names = vec![name.to_owned(), id.short().to_owned(), id.to_string()];
-        names.extend(request.hostname.clone());
-        names.extend(join.aliases.iter().cloned());
-        names.extend(names.clone().iter().map(|n| format!("{n}.{}", network.name)));
-        names.sort_unstable();
-        names.dedup();
-        members.push(Member {
-            interface: format!("eth{}", members.len()),
-            port: format!("ve{}", id.short()),
-            ipv4: lease.ipv4,
-            ipv6: lease.ipv6,
-            mac: lease.mac,
-            names,
-            aliases: join.aliases.clone(),
-            default_route: members.iter().all(|m| m.network.internal),
-            network: Segment {
-                mtu: create::mtu(&network),
-                id: network.id,
-                name: network.name,
-                ipv4: network.v4,
-                ipv6: network.v6,
-                internal: network.internal,
-            },
-        });
+        let interface = format!("eth{}", own + members.len());
+        members.push(Member { interface, ..member(engine, id, name, request, join, network)? });
     }
+    let six = request.slirp().map(|slirp| slirp.ipv6);
+    choose_ways_out(&mut members, six);
     Ok(members)
 }
 
-/// Those of the first network.
-pub(super) fn addresses_of(members: &[Member]) -> Option<Addresses> {
-    let first = members.first()?;
-    let (v4, v6) = (first.network.ipv4, first.network.ipv6);
-    let ipv4 = Link { address: first.ipv4, prefix: v4.prefix, gateway: v4.gateway, dns: v4.gateway };
-    let ipv6 = first.ipv6.zip(v6).map(|(address, v6)| Link {
+/// The network that a join names.
+pub(in crate::engine) fn record(engine: &Engine, word: &str) -> Result<NetworkRecord> {
+    match word {
+        BRIDGE => create::bridge(engine),
+        word => Ok(engine.store.find_network(word)?),
+    }
+}
+
+/// The container's place in one network, its address leased. Which interface it is remains to be said.
+pub(in crate::engine) fn member(
+    engine: &Engine,
+    id: &ContainerId,
+    name: &str,
+    request: &CreateRequest,
+    join: &Join,
+    network: NetworkRecord,
+) -> Result<Member> {
+    let wanted = Wanted { ipv4: join.ipv4, ipv6: join.ipv6, mac: join.mac, aliases: join.aliases.clone() };
+    let lease = engine.store.lease_address(&network, id, &wanted)?;
+    Ok(Member {
+        interface: String::new(),
+        port: format!("ve{}", id.short()),
+        ipv4: lease.ipv4,
+        ipv6: lease.ipv6,
+        mac: lease.mac,
+        names: names(id, name, request.hostname.as_deref(), &join.aliases, &network.name),
+        aliases: join.aliases.clone(),
+        links: join.links.clone(),
+        priority: join.priority,
+        default_route: false,
+        default_route6: false,
+        network: Segment {
+            mtu: create::mtu(&network),
+            id: network.id,
+            name: network.name,
+            ipv4: network.v4,
+            ipv6: network.v6,
+            internal: network.internal,
+        },
+    })
+}
+
+/// All that a container is known by in a network.
+pub(in crate::engine) fn names(
+    id: &ContainerId,
+    name: &str,
+    hostname: Option<&str>,
+    aliases: &[String],
+    network: &str,
+) -> Vec<String> {
+    let mut names = vec![name.to_owned(), id.short().to_owned(), id.to_string()];
+    names.extend(hostname.map(str::to_owned));
+    names.extend(aliases.iter().cloned());
+    names.extend(names.clone().iter().map(|n| format!("{n}.{network}")));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+/// The same choice as that of [`network::way::Way::settle`]. `own`: whether there is the network in user space, and
+/// with IPv6.
+fn choose_ways_out(members: &mut [Member], own: Option<bool>) {
+    let outward = |six: bool, own: bool, members: &[Member]| {
+        let mut best: Option<(i32, Option<usize>)> = own.then_some((0, None));
+        for (at, member) in members.iter().enumerate() {
+            let leads = !member.network.internal && (!six || member.ipv6.is_some());
+            if leads && best.is_none_or(|(highest, _)| member.priority > highest) {
+                best = Some((member.priority, Some(at)));
+            }
+        }
+        best.and_then(|(_, at)| at)
+    };
+    let four = outward(false, own.is_some(), members);
+    let six = outward(true, own == Some(true), members);
+    for (at, member) in members.iter_mut().enumerate() {
+        member.default_route = four == Some(at);
+        member.default_route6 = six == Some(at);
+    }
+}
+
+/// The network that is the way out; where none is, the first.
+pub(super) fn way_out(members: &[Member]) -> Option<&Member> {
+    members.iter().find(|m| m.default_route).or(members.first())
+}
+
+/// The addresses in the network that is the way out of these; where none is, in the first.
+pub(in crate::engine) fn first_of(members: &[MemberState]) -> Option<Addresses> {
+    let mut best: Option<&MemberState> = None;
+    for member in members.iter().filter(|m| !m.internal) {
+        if best.is_none_or(|b| member.priority > b.priority) {
+            best = Some(member);
+        }
+    }
+    best.or(members.first()).map(|m| m.addresses)
+}
+
+/// Those of every network but the one that has these.
+pub(super) fn others(first: Option<Addresses>, members: &[Member]) -> Vec<Addresses> {
+    members.iter().map(addresses_of).filter(|a| Some(*a) != first).collect()
+}
+
+pub(super) fn addresses_of(member: &Member) -> Addresses {
+    let (v4, v6) = (member.network.ipv4, member.network.ipv6);
+    let ipv4 = Link { address: member.ipv4, prefix: v4.prefix, gateway: v4.gateway, dns: v4.gateway };
+    let ipv6 = member.ipv6.zip(v6).map(|(address, v6)| Link {
         address,
         prefix: v6.prefix,
         gateway: v6.gateway,
         dns: v6.gateway,
     });
-    Some(Addresses { ipv4, ipv6 })
+    Addresses { ipv4, ipv6 }
 }
 
 /// The container's files about its network at this moment, by path.
@@ -95,8 +166,10 @@ pub(super) fn texts(
     record: &ContainerRecord,
     request: &CreateRequest,
     addresses: Option<Addresses>,
+    members: &[Member],
 ) -> BTreeMap<String, String> {
-    let place = spec::Place { addresses, ..spec::Place::new(record.id.as_str()) };
+    let others = others(addresses, members);
+    let place = spec::Place { addresses, others, ..spec::Place::new(record.id.as_str()) };
     spec::texts(request, &place).into_iter().map(|(path, text)| (path.to_owned(), text)).collect()
 }
 
@@ -129,8 +202,11 @@ pub(super) fn sharing(
         return Err(conflict(&format!("cannot join network of a non running container: {}", other.id)));
     };
     let theirs = Stored::of(&other)?.request()?;
+    let theirs_now = observed.network.unwrap_or_default();
+    let others = theirs_now.members.iter().map(|m| m.addresses);
     let place = spec::Place {
-        addresses: observed.network.and_then(|n| n.addresses),
+        addresses: theirs_now.addresses,
+        others: others.filter(|a| Some(*a) != theirs_now.addresses).collect(),
         ..spec::Place::new(other.id.as_str())
     };
     let place = match &theirs.network {
@@ -147,21 +223,66 @@ pub(super) fn sharing(
     Ok(Some(Sharing { peer, texts: Shared { hostname, hosts, resolv_conf } }))
 }
 
-/// Ports of an image's that are looked at: its author may write ranges of any length.
-const FROM_IMAGE: usize = 1024;
-
 /// Ports that are said to be served: the image's and the user's. What an image says that is no port is passed over.
 pub(super) fn exposed(request: &CreateRequest, image: Option<&ImageConfig>) -> Vec<(u16, Protocol)> {
-    let mut from_image: Vec<String> =
-        image.and_then(|c| c.exposed_ports().clone()).unwrap_or_default().into_iter().collect();
-    from_image.sort_unstable();
-    let mut ports: Vec<(u16, Protocol)> =
-        from_image.iter().filter_map(|text| options::expose(text).ok()).flatten().take(FROM_IMAGE).collect();
+    let from_image = image.and_then(|c| c.exposed_ports().clone()).unwrap_or_default();
+    let ranges = from_image.iter().filter_map(|text| options::exposed_range(text).ok()).collect();
+    let mut ports = merged(ranges);
     ports.extend(&request.expose);
     ports.extend(request.publish.iter().map(|p| (p.container_port, p.protocol)));
     ports.sort_unstable();
     ports.dedup();
     ports
+}
+
+/// Each port once. An image's author may write any number of ranges over each other, which are never written out: there
+/// are no more ports than there are.
+fn merged(mut ranges: Vec<(u16, u16, Protocol)>) -> Vec<(u16, Protocol)> {
+    ranges.sort_unstable_by_key(|(first, last, protocol)| (*protocol, *first, *last));
+    let mut ports = Vec::new();
+    let mut written: Option<(Protocol, u16)> = None;
+    for (first, last, protocol) in ranges {
+        let next = match written {
+            Some((known, end)) if known == protocol => u32::from(first).max(u32::from(end) + 1),
+            _ => u32::from(first),
+        };
+        let new = (next..=u32::from(last)).filter_map(|port| u16::try_from(port).ok());
+        ports.extend(new.map(|port| (port, protocol)));
+        if written.is_none_or(|(known, end)| known != protocol || end < last) {
+            written = Some((protocol, last));
+        }
+    }
+    ports
+}
+
+/// docker's default network asks more of links than others do: the other container must be there. What its links give
+/// besides names is told.
+pub(super) fn linked(engine: &Engine, name: &str, request: &CreateRequest) -> Result<Option<String>> {
+    let Some(first) = request.joins().first().filter(|j| j.network == BRIDGE && !j.links.is_empty()) else {
+        return Ok(None);
+    };
+    for (alias, target) in &first.links {
+        let (other, observed) = find::settled(engine, target, "link to").map_err(|e| match e {
+            // docker's words, here and below.
+            Error::NoSuchContainer(_) => {
+                Error::Network(format!("could not get container for {target}: no such container: {target}"))
+            }
+            other => other,
+        })?;
+        let Some(network) = observed.network.filter(|_| observed.pid.is_some()) else {
+            return Err(Error::Network(format!(
+                "cannot link to a non running container: /{} AS /{name}/{alias}",
+                other.name
+            )));
+        };
+        if !network.members.iter().any(|m| m.network == BRIDGE) {
+            return Err(Error::Network(format!(
+                "cannot link to /{}, as it does not belong to the default network",
+                other.name
+            )));
+        }
+    }
+    Ok(Some("the variables that docker sets for links (NAME_PORT_…) are not set: use the name".into()))
 }
 
 /// What is published: `-p`, and with `-P` every other exposed port.
@@ -192,5 +313,21 @@ pub(super) fn unpublished(request: &CreateRequest, members: &[Member]) -> Option
             Some("published ports are discarded: the container has no network".into())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exposed_ranges_are_merged() {
+        let (tcp, udp) = (Protocol::Tcp, Protocol::Udp);
+        let ports = merged(vec![(5, 7, tcp), (1, 6, tcp), (6, 6, udp), (2, 3, tcp), (9, 9, tcp)]);
+        let expected =
+            [(1, tcp), (2, tcp), (3, tcp), (4, tcp), (5, tcp), (6, tcp), (7, tcp), (9, tcp), (6, udp)];
+        assert_eq!(ports, expected);
+        let whole = merged(vec![(0, u16::MAX, tcp); 1000]);
+        assert_eq!(whole.len(), 65536);
     }
 }

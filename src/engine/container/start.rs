@@ -88,7 +88,7 @@ pub(super) struct Handover {
 
 /// The shim for a container of this request.
 pub(super) fn spawn(layout: &Layout, id: &ContainerId, request: &CreateRequest) -> Result<shim::Waiting> {
-    Ok(shim::spawn(layout, id, request.network.guess())?)
+    Ok(shim::spawn(layout, id, request.guess())?)
 }
 
 /// Starts a container that exists, and waits until its program runs. `None`: somebody else's shim has it. The caller
@@ -190,11 +190,13 @@ fn begin(
     };
     make_sources(request)?;
     start.members = network::members(engine, &record.id, record.name.as_str(), request)?;
-    start.addresses = network::addresses_of(&start.members)
-        .or_else(|| fresh.unwrap_or_else(|| network::addresses(request)));
+    start.without_own = request.left_slirp;
+    start.addresses = fresh
+        .unwrap_or_else(|| network::addresses(request))
+        .or_else(|| network::way_out(&start.members).map(network::addresses_of));
     if !create::joins(request) {
         if fresh.is_none() {
-            start.texts = network::texts(record, request, start.addresses);
+            start.texts = network::texts(record, request, start.addresses, &start.members);
         }
         return stored.bundle(&start, None);
     }
@@ -246,6 +248,7 @@ fn joined_spec(
     let ids = crate::store::userns::id_map(&engine.store)?;
     let mut place = create::place(&record.id, &ids, request);
     place.addresses = start.addresses;
+    place.others = network::others(start.addresses, &start.members);
     place.shared = sharing.map(|s| s.texts);
     let path = |peer: &Option<Peer>, name: &str| peer.map(|p| format!("/proc/{}/ns/{name}", p.pid).into());
     place.join_pid = path(&start.join_pid, "pid");

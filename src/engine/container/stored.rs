@@ -48,6 +48,19 @@ impl<'a> Stored<'a> {
         read("launch settings", self.launch)
     }
 
+    /// The same parts with another request, for the record.
+    pub(in crate::engine) fn with_request(&self, request: &CreateRequest) -> Result<String> {
+        #[derive(Serialize)]
+        struct Changed<'b> {
+            request: &'b CreateRequest,
+            launch: &'b RawValue,
+            spec: &'b RawValue,
+            image: Option<&'b RawValue>,
+        }
+        let Self { launch, spec, image, .. } = *self;
+        serde_json::to_string(&Changed { request, launch, spec, image }).map_err(|e| damaged("it", &e))
+    }
+
     pub(super) fn image(&self) -> Result<Option<ImageConfig>> {
         self.image.map(|image| read("image config", image)).transpose()
     }

@@ -3,7 +3,10 @@
 //! `none`, `host` and `slirp` are ways to set a container up and have no members. `bridge` and what users make are
 //! networks that containers join.
 
+mod change;
+pub mod connect;
 pub mod create;
+pub mod disconnect;
 pub mod inspect;
 pub mod ls;
 pub mod prune;
@@ -75,6 +78,12 @@ fn all(engine: &Engine) -> Result<Vec<Shown>> {
     Ok(shown)
 }
 
+/// The id of each network, by its name: makes nothing.
+pub(super) fn ids(engine: &Engine) -> Result<BTreeMap<String, String>> {
+    let modes = MODES.iter().map(|(name, driver)| mode(name, driver)).map(|m| (m.name, m.id));
+    Ok(modes.chain(engine.store.networks()?.into_iter().map(|n| (n.name, n.id))).collect())
+}
+
 /// Names of all networks, for completion: makes nothing.
 pub fn names(engine: &Engine, builtin: bool) -> Vec<String> {
     let made = engine.store.networks().unwrap_or_default();
@@ -120,8 +129,10 @@ fn members(engine: &Engine, network: &NetworkRecord) -> Result<Vec<(ContainerRec
     for lease in leases {
         let Some(row) = rows.iter().find(|row| row.id == lease.container) else { continue };
         let Ok(observed) = engine.store.observe(row) else { continue };
+        // One that has an address and does not run in the network has it for later.
+        let present = observed.network.is_some_and(|n| n.members.iter().any(|m| m.id == network.id));
         if observed.starting
-            || matches!(observed.status, Status::Running | Status::Paused | Status::Restarting)
+            || present && matches!(observed.status, Status::Running | Status::Paused | Status::Restarting)
         {
             members.push((row.clone(), lease));
         }

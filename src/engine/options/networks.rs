@@ -1,4 +1,4 @@
-//! Several `--network`, and what goes with them: `--ip`, `--ip6`, `--mac-address`, `--network-alias`.
+//! Several `--network`, and what goes with them: `--ip`, `--ip6`, `--mac-address`, `--network-alias`, `--link`.
 
 use std::net::IpAddr;
 
@@ -15,6 +15,7 @@ pub struct Asked<'a> {
     pub ip6: Option<&'a str>,
     pub mac: Option<&'a str>,
     pub aliases: &'a [String],
+    pub links: &'a [String],
 }
 
 /// One mode, or any number of user-defined networks; what goes with them is for the first one.
@@ -48,7 +49,46 @@ pub fn networks(asked: &Asked<'_>) -> Result<NetworkMode> {
     for alias in asked.aliases {
         first.aliases.push(checked_alias(alias)?);
     }
+    for text in asked.links {
+        first.links.push(link(text)?);
+    }
     Ok(NetworkMode::Networks(joins))
+}
+
+/// `NAME[:ALIAS]`: what the container itself calls another one, and what that is known by.
+fn link(text: &str) -> Result<(String, String)> {
+    // docker's words.
+    let bad = || Error::Network(format!("bad format for links: {text}"));
+    let mut parts = text.split(':');
+    let (Some(name), alias, None) = (parts.next().filter(|n| !n.is_empty()), parts.next(), parts.next())
+    else {
+        return Err(bad());
+    };
+    // docker's own older spelling of names: `/web`, `/me/web`.
+    let bare = |word: &str| word.rsplit('/').next().unwrap_or(word).to_ascii_lowercase();
+    let (name, alias) = (bare(name), bare(alias.unwrap_or(name)));
+    if name.is_empty() || checked_alias(&name).is_err() {
+        return Err(bad());
+    }
+    Ok((checked_alias(&alias)?, name))
+}
+
+/// What `network connect` was asked for, besides the network.
+pub fn connection(network: &str, asked: &Asked<'_>, priority: i32) -> Result<Join> {
+    let mut join = Join { network: network.to_owned(), priority, ..Join::default() };
+    if let Some(ip) = asked.ip {
+        set_address(&mut join, "ip", ip, true)?;
+    }
+    if let Some(ip) = asked.ip6 {
+        set_address(&mut join, "ip6", ip, false)?;
+    }
+    for alias in asked.aliases {
+        join.aliases.push(checked_alias(alias)?);
+    }
+    for text in asked.links {
+        join.links.push(link(text)?);
+    }
+    Ok(join)
 }
 
 /// docker's words where it has any.
@@ -59,6 +99,22 @@ fn alone(mode: NetworkMode, asked: &Asked<'_>) -> Result<NetworkMode> {
     }
     if !asked.aliases.is_empty() {
         return refuse("network-scoped aliases are only supported for user-defined networks");
+    }
+    if !asked.links.is_empty() {
+        return refuse(match mode {
+            NetworkMode::Host => {
+                "conflicting options: host type networking can't be used with links. This would result in undefined \
+                 behavior"
+            }
+            NetworkMode::Container(_) => {
+                "conflicting options: container type network can't be used with links. This would result in undefined \
+                 behavior"
+            }
+            _ => {
+                "links are supported for user-defined networks only: on the default network containers do not reach each \
+                 other (--network bridge, or one of `kelp network create`)"
+            }
+        });
     }
     if asked.mac.is_some() {
         return refuse(
@@ -94,7 +150,10 @@ pub(super) fn join(text: &str) -> Result<Join> {
             "mac" | "mac-address" => {
                 join.mac = Some(value.parse().map_err(|e: &str| invalid("mac-address", value, e))?);
             }
-            _ => return Err(fail("ip, ip6, alias and mac are allowed behind the name")),
+            "gw-priority" => {
+                join.priority = value.parse().map_err(|_| fail("gw-priority is a whole number"))?;
+            }
+            _ => return Err(fail("ip, ip6, alias, mac and gw-priority are allowed behind the name")),
         }
     }
     Ok(join)
@@ -158,5 +217,20 @@ mod tests {
             assert!(networks(&asked).is_err());
         }
         assert_eq!(networks(&Asked::default()).unwrap(), NetworkMode::default());
+    }
+
+    #[test]
+    fn links() {
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(link("web").unwrap(), pair("web", "web"));
+        assert_eq!(link("web:DB").unwrap(), pair("db", "web"));
+        assert_eq!(link("/web:/me/db").unwrap(), pair("db", "web"));
+        for bad in ["", ":", ":a", "a:b:c", "a b", "a:", "a:b c"] {
+            assert!(link(bad).is_err(), "{bad}");
+        }
+        let (web, one) = (["web".to_owned()], ["host".to_owned()]);
+        let asked = Asked { networks: &one, links: &web, ..Asked::default() };
+        assert!(networks(&asked).is_err_and(|e| e.to_string().contains("can't be used with links")));
+        assert!(networks(&Asked { links: &web, ..Asked::default() }).is_err());
     }
 }

@@ -48,10 +48,16 @@ pub fn publish(spec: &str) -> Result<Vec<Publish>> {
 
 /// `PORT[-PORT][/PROTOCOL]`.
 pub fn expose(spec: &str) -> Result<Vec<(u16, Protocol)>> {
+    let (first, last, protocol) = exposed_range(spec)?;
+    Ok((first..=last).map(|port| (port, protocol)).collect())
+}
+
+/// The same as its first and its last port.
+pub fn exposed_range(spec: &str) -> Result<(u16, u16, Protocol)> {
     let fail = |reason: String| invalid("exposed port", spec, reason);
     let (ports, protocol) = protocol_of(spec).map_err(fail)?;
     let (first, last) = range(ports).ok_or_else(|| fail(format!("invalid port: {ports}")))?;
-    Ok((first..=last).map(|port| (port, protocol)).collect())
+    Ok((first, last, protocol))
 }
 
 /// `PORT[/PROTOCOL]`.

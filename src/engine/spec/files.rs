@@ -61,7 +61,7 @@ pub(super) fn hosts_file(request: &CreateRequest, place: &Place) -> String {
             (address, _) => line(&address, name),
         }
     }
-    if let Some(addresses) = &place.addresses {
+    for addresses in place.addresses.iter().chain(&place.others) {
         let name = super::hostname(request, place);
         line(&addresses.ipv4.address, &name);
         if let Some(ipv6) = &addresses.ipv6 {

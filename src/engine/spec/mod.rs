@@ -74,8 +74,9 @@ pub struct Place {
     pub join_network: Option<PathBuf>,
     /// What that container's network files say.
     pub shared: Option<Shared>,
-    /// Of the network in user space.
+    /// Of the network that is the way out, and of all others.
     pub addresses: Option<Addresses>,
+    pub others: Vec<Addresses>,
     /// The largest group id of the user's map: all up to it may `ping`.
     pub largest_gid: Option<u32>,
 }

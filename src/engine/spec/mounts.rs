@@ -13,7 +13,7 @@ use crate::runtime::from_spec::TEXT;
 const SHM_SIZE: u64 = 64 << 20;
 
 pub(super) fn mounts(request: &CreateRequest, place: &Place) -> Result<Vec<Mount>> {
-    let targets: Vec<PathBuf> = request.mounts.iter().map(|m| clean(target(m))).collect();
+    let targets: Vec<PathBuf> = request.mounts.iter().map(|m| clean(m.target())).collect();
     for (i, target) in targets.iter().enumerate() {
         refuse(target, &request.mounts[i])?;
         if targets[..i].contains(target) {
@@ -42,12 +42,6 @@ pub(super) fn mounts(request: &CreateRequest, place: &Place) -> Result<Vec<Mount
     late.sort_by_key(|m| m.destination().components().count());
     list.extend(late);
     Ok(list)
-}
-
-fn target(mount: &MountRequest) -> &Path {
-    match mount {
-        MountRequest::Bind { target, .. } | MountRequest::Tmpfs { target, .. } => target,
-    }
 }
 
 fn invalid(target: &Path, reason: &str) -> Error {

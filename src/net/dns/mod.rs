@@ -14,13 +14,15 @@ pub mod message;
 mod names;
 mod resolvers;
 mod stream;
+mod table;
 mod worker;
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, mpsc};
 
-pub use names::Names;
+pub use names::{Names, View};
 pub use resolvers::Resolvers;
+pub use table::Reader;
 
 use self::worker::Worker;
 use super::handle::{Handle, Query, TakeQuery};

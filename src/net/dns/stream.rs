@@ -1,5 +1,6 @@
 //! One TCP connection of the container's: queries one after the other, each answered before the next is read.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -13,6 +14,8 @@ use crate::sys::inet;
 #[derive(Debug)]
 pub(super) struct Stream {
     pub socket: OwnedFd,
+    /// Who asks.
+    pub client: IpAddr,
     input: Vec<u8>,
     output: Vec<u8>,
     sent: usize,
@@ -34,8 +37,9 @@ pub(super) enum Wants {
 }
 
 impl Stream {
-    pub(super) fn new(socket: OwnedFd, now: Instant) -> Self {
-        Self { socket, input: Vec::new(), output: Vec::new(), sent: 0, busy: false, deadline: now + IDLE }
+    pub(super) fn new(socket: OwnedFd, client: IpAddr, now: Instant) -> Self {
+        let (input, output) = (Vec::new(), Vec::new());
+        Self { socket, client, input, output, sent: 0, busy: false, deadline: now + IDLE }
     }
 
     /// When it is closed for want of anything to do. A lookup ends by itself.

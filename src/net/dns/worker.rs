@@ -1,6 +1,7 @@
 //! The thread that answers: what it knows at once, the rest when the host's resolvers have answered.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -90,6 +91,21 @@ impl Worker {
         }
     }
 
+    /// What can be said without asking.
+    fn known(&self, origin: Origin, query: &[u8], question: &Question) -> Option<Vec<u8>> {
+        if !question.is_internet() {
+            return None;
+        }
+        let asker = match origin {
+            Origin::Datagram(to) => to.client.ip(),
+            Origin::Stream(number) => self.streams.get(&number)?.client,
+        };
+        if let Some(addresses) = self.names.find(&question.name, asker) {
+            return Some(message::answer_addresses(query, question, &addresses));
+        }
+        question.is_single_label().then(|| message::answer(query, question, message::NO_SUCH_NAME))
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let lookups = self.lookups.values().map(|(_, lookup)| lookup.deadline());
         lookups.chain(self.streams.values().filter_map(Stream::deadline)).min()
@@ -101,7 +117,7 @@ impl Worker {
         loop {
             match self.queries.try_recv() {
                 Ok(Query::Datagram { from, bytes }) => self.begin(Origin::Datagram(from), bytes, now),
-                Ok(Query::Stream { socket, .. }) => self.open(socket, now),
+                Ok(Query::Stream { socket, client }) => self.open(socket, client.ip(), now),
                 Err(mpsc::TryRecvError::Empty) => return true,
                 Err(mpsc::TryRecvError::Disconnected) => return false,
             }
@@ -113,7 +129,7 @@ impl Worker {
         self.next - 1
     }
 
-    fn open(&mut self, socket: OwnedFd, now: Instant) {
+    fn open(&mut self, socket: OwnedFd, client: IpAddr, now: Instant) {
         if self.streams.len() >= STREAMS {
             // The one that has been idle longest.
             let oldest = self.streams.iter().filter_map(|(n, s)| Some((s.deadline()?, *n))).min();
@@ -122,7 +138,7 @@ impl Worker {
         }
         let number = self.number();
         if self.poller.add_edge(&socket, number).is_ok() {
-            self.streams.insert(number, Stream::new(socket, now));
+            self.streams.insert(number, Stream::new(socket, client, now));
             self.drive(number, now);
         }
     }
@@ -145,7 +161,7 @@ impl Worker {
             Asked::Bad(answer) => return self.answer(origin, Some(answer), now),
             Asked::Nothing => return self.answer(origin, None, now),
         };
-        if let Some(answer) = known(&self.names, &query, &question) {
+        if let Some(answer) = self.known(origin, &query, &question) {
             return self.answer(origin, Some(answer), now);
         }
         if self.lookups.len() >= LOOKUPS {
@@ -239,15 +255,4 @@ impl Worker {
             self.resume(origin, now);
         }
     }
-}
-
-/// What can be said without asking.
-fn known(names: &Names, query: &[u8], question: &Question) -> Option<Vec<u8>> {
-    if !question.is_internet() {
-        return None;
-    }
-    if let Some(addresses) = names.find(&question.name) {
-        return Some(message::answer_addresses(query, question, &addresses));
-    }
-    question.is_single_label().then(|| message::answer(query, question, message::NO_SUCH_NAME))
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{Error, Result};
+use super::network::change::Change;
 use super::protocol::{self, Attach, Reply, Request};
 use super::terminal::DetachKeys;
 use crate::error::ExitStatus;
@@ -93,7 +94,24 @@ pub(super) fn receive_exit(socket: OwnedFd) -> Result<u8> {
 /// somebody has stopped.
 pub fn kill(socket: OwnedFd, signal: i32) -> Result<()> {
     send(&socket, &Request::Kill(signal))?;
-    if !process::readable_within(&socket, Some(PATIENCE))? {
+    answer(&socket, PATIENCE)
+}
+
+/// How long a change of a container's networks may take among those who ask for it: a network's process may have to be
+/// started for it.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Has the container's networks changed. [`Error::Gone`]: the container has just ended.
+pub fn change_network(socket: &OwnedFd, change: &Change) -> Result<()> {
+    let json = serde_json::to_vec(change).unwrap_or_default();
+    let file = protocol::file_of(&json)?;
+    protocol::send(socket.as_fd(), Request::Network.encode(), &[file.as_fd()], true)?;
+    answer(socket, CHANGE_PATIENCE)
+}
+
+/// Done, or why not.
+fn answer(socket: &OwnedFd, patience: Duration) -> Result<()> {
+    if !process::readable_within(socket, Some(patience))? {
         return Err(sys::Error::new("wait for the shim's answer", libc::ETIMEDOUT).into());
     }
     let mut buffer = Vec::new();

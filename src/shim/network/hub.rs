@@ -13,7 +13,7 @@ use std::io::IoSlice;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::FlockOperation;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::HOST_NAMES;
 use super::member::Member;
 use super::process::RESOLV_CONF;
-use crate::net::dns::{self, Names, Resolvers};
+use crate::net::dns::{self, Names, Reader, Resolvers, View};
 use crate::net::{self, Handle, Listener, ListenerId, Stack};
 use crate::store::Layout;
 use crate::store::container::network::{Protocol, PublishedPort};
@@ -62,11 +62,24 @@ pub(super) enum Message {
         member: Box<Member>,
         ports: usize,
     },
-    /// With the listening socket.
+    /// With the listening socket. Of a member that has joined, it is one more.
     Port(PublishedPort),
+    /// What the member alone knows: its links, and, by the files that come along, the names of its other networks.
+    /// So many more messages with such files follow.
+    View {
+        links: Vec<(String, String)>,
+        more: usize,
+    },
+    Tables {
+        more: usize,
+    },
+    /// From now on the member has these names and no others.
+    Rename(Vec<String>),
     Leave,
-    /// With the network's namespace.
+    /// With the network's namespace, and where the network's names are read.
     Joined,
+    /// Of a view and of new names: they hold from now on.
+    Noted,
     Left,
     Failed(String),
 }
@@ -199,6 +212,8 @@ struct Client {
     socket: OwnedFd,
     joining: Option<Joining>,
     present: Option<Present>,
+    /// A view of which more is to come.
+    viewing: Option<View>,
 }
 
 struct Joining {
@@ -260,7 +275,7 @@ impl Hub {
                 && let Ok(Some(socket)) = socket::accept(listener)
             {
                 met = true;
-                self.clients.push(Client { socket, joining: None, present: None });
+                self.clients.push(Client { socket, joining: None, present: None, viewing: None });
             }
         }
     }
@@ -293,16 +308,37 @@ impl Hub {
             Ok(Some(Received::Packet(length))) => serde_json::from_slice(&buffer[..length]),
             _ => return false,
         };
-        match (message, fds.pop()) {
-            (Ok(Message::Join { member, ports }), Some(namespace)) => {
+        match message {
+            Ok(Message::Join { member, ports }) => {
+                let Some(namespace) = fds.pop() else { return false };
                 client.joining =
                     Some(Joining { member: *member, namespace, awaited: ports, ports: Vec::new() });
             }
-            (Ok(Message::Port(port)), Some(socket)) => match &mut client.joining {
-                Some(joining) => joining.ports.push((port, socket)),
-                None => return false,
+            Ok(Message::Port(port)) => match (&mut client.joining, &mut client.present, fds.pop()) {
+                (Some(joining), _, Some(socket)) => joining.ports.push((port, socket)),
+                (None, Some(present), Some(socket)) => {
+                    let listener = self.publish(&present.member, &port, socket);
+                    present.ports.push(listener);
+                }
+                _ => return false,
             },
-            (Ok(Message::Leave), _) => {
+            Ok(Message::View { links, more }) => {
+                client.viewing = Some(View { links, tables: readers(fds) });
+                return more > 0 || self.show(client);
+            }
+            Ok(Message::Tables { more }) => {
+                let Some(view) = &mut client.viewing else { return false };
+                view.tables.extend(readers(fds));
+                return more > 0 || self.show(client);
+            }
+            Ok(Message::Rename(names)) => {
+                let Some(present) = &mut client.present else { return false };
+                let before = std::mem::replace(&mut present.member.names, names);
+                let (member, after) = (addresses(&present.member), present.member.names.clone());
+                self.rename(&member, &before, &after);
+                return super::member::send(&client.socket, &Message::Noted, &[]).is_ok();
+            }
+            Ok(Message::Leave) => {
                 self.leave(client.present.take());
                 let _ = super::member::send(&client.socket, &Message::Left, &[]);
                 return false;
@@ -324,20 +360,28 @@ impl Hub {
             let _ = super::member::send(&client.socket, &Message::Failed(e.to_string()), &[]);
             return false;
         }
-        let addresses = addresses(&member);
         if let Err(e) = self.acquaint(&member, &namespace) {
             let _ = super::member::send(&client.socket, &Message::Failed(e.to_string()), &[]);
             let _ = bridge::unplug(&member.port);
             return false;
         }
-        for name in &member.names {
-            self.names.entry(name.to_ascii_lowercase()).or_default().push(addresses.clone());
-            self.tell(name);
-        }
+        let Ok(told) = self.table.tell() else { return false };
+        self.rename(&addresses(&member), &[], &member.names);
         let ports = ports.into_iter().map(|(port, socket)| self.publish(&member, &port, socket)).collect();
         client.present = Some(Present { member, namespace, ports });
         let bytes = serde_json::to_vec(&Message::Joined).unwrap_or_default();
-        socket::send(&client.socket, &[IoSlice::new(&bytes)], &[self.namespace.as_fd()], true).is_ok()
+        let fds = [self.namespace.as_fd(), told.as_fd()];
+        socket::send(&client.socket, &[IoSlice::new(&bytes)], &fds, true).is_ok()
+    }
+
+    /// A view that is whole holds.
+    fn show(&self, client: &mut Client) -> bool {
+        let (Some(view), Some(present)) = (client.viewing.take(), &client.present) else { return false };
+        let view = Arc::new(view);
+        for address in addresses(&present.member) {
+            self.table.show(address, &view);
+        }
+        super::member::send(&client.socket, &Message::Noted, &[]).is_ok()
     }
 
     /// A port that the bridge still has is that of a container whose shim has come back.
@@ -351,6 +395,7 @@ impl Hub {
             ipv4: member.ipv4,
             ipv6: member.ipv6,
             default_route: member.default_route,
+            default_route6: member.default_route6,
         };
         bridge::plug(&self.segment.bridge(), &member.port, namespace, &end)
     }
@@ -397,26 +442,40 @@ impl Hub {
             self.handle.unpublish(port);
         }
         let gone = addresses(&member);
-        for name in &member.names {
+        self.rename(&gone, &member.names, &[]);
+        for address in gone {
+            self.table.hide(address);
+        }
+        let _ = bridge::unplug(&member.port);
+    }
+
+    /// A member that had these names has those: for whoever asks at one moment. Names that it has before and after
+    /// are known all the time.
+    fn rename(&mut self, member: &[IpAddr], before: &[String], after: &[String]) {
+        for name in after {
+            self.names.entry(name.to_ascii_lowercase()).or_default().push(member.to_vec());
+        }
+        for name in before {
             let key = name.to_ascii_lowercase();
             if let Some(known) = self.names.get_mut(&key) {
-                if let Some(at) = known.iter().position(|addresses| *addresses == gone) {
+                if let Some(at) = known.iter().position(|addresses| *addresses == member) {
                     known.remove(at);
                 }
                 if known.is_empty() {
                     self.names.remove(&key);
                 }
             }
-            self.tell(name);
         }
-        let _ = bridge::unplug(&member.port);
+        let known = |name: &String| {
+            let all = self.names.get(&name.to_ascii_lowercase());
+            (name.clone(), all.map(|all| all.concat()).unwrap_or_default())
+        };
+        self.table.change(before.iter().chain(after).map(known));
     }
+}
 
-    /// The table that queries are answered from says what is known now.
-    fn tell(&self, name: &str) {
-        let known = self.names.get(&name.to_ascii_lowercase()).map(|all| all.concat()).unwrap_or_default();
-        self.table.set(name, known);
-    }
+fn readers(files: Vec<OwnedFd>) -> Vec<Reader> {
+    files.into_iter().map(Reader::new).collect()
 }
 
 fn peer(member: &Member) -> bridge::Peer {

@@ -50,8 +50,16 @@ pub struct Member {
     pub names: Vec<String>,
     /// Those of [`Self::names`] that the user chose.
     pub aliases: Vec<String>,
-    /// The way out of the container.
+    /// What the container itself calls others by, and what they are known by in its networks.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
+    /// The way out of the container leads through the network of the highest number, of those through the first.
+    #[serde(default)]
+    pub priority: i32,
+    /// The way out of the container, of each family.
     pub default_route: bool,
+    #[serde(default)]
+    pub default_route6: bool,
 }
 
 /// A container in a network.
@@ -59,10 +67,20 @@ pub struct Member {
 pub struct Membership {
     given: Given,
     socket: OwnedFd,
-    /// The network's namespace, with the bridge.
-    bridge: OwnedFd,
+    joined: Joined,
+    /// The network's process was told of a view.
+    shown: bool,
     since: Instant,
     short_lives: u32,
+}
+
+/// What a network's process hands out.
+#[derive(Debug)]
+struct Joined {
+    /// The network's namespace, with the bridge.
+    bridge: OwnedFd,
+    /// Where the network's names are read.
+    names: OwnedFd,
 }
 
 /// What a join needs, the first one and those after it.
@@ -79,8 +97,69 @@ pub struct Given {
 impl Membership {
     /// The calling process must have one thread.
     pub fn join(given: Given) -> Result<Self, Failure> {
-        let (socket, bridge) = given.join(None)?;
-        Ok(Self { given, socket, bridge, since: Instant::now(), short_lives: 0 })
+        let (socket, joined) = given.join(None)?;
+        Ok(Self { given, socket, joined, shown: false, since: Instant::now(), short_lives: 0 })
+    }
+
+    pub fn member(&self) -> &Member {
+        &self.given.member
+    }
+
+    pub fn member_mut(&mut self) -> &mut Member {
+        &mut self.given.member
+    }
+
+    /// Where the network's names are read.
+    pub fn names(&self) -> BorrowedFd<'_> {
+        self.joined.names.as_fd()
+    }
+
+    /// The container knows, by this network's resolver, these links and the names in these files. Its own word is
+    /// waited for: then the resolver answers so.
+    pub fn show(&mut self, links: &[(String, String)], tables: &[BorrowedFd<'_>]) -> sys::Result<()> {
+        if links.is_empty() && tables.is_empty() && !self.shown {
+            return Ok(());
+        }
+        send_view(&self.socket, links, tables, true)?;
+        self.shown = true;
+        self.noted()
+    }
+
+    /// The container is known by these names in the network, and by no others.
+    pub fn rename(&mut self, names: Vec<String>) -> sys::Result<()> {
+        self.given.member.names.clone_from(&names);
+        send(&self.socket, &Message::Rename(names), &[])?;
+        self.noted()
+    }
+
+    fn noted(&self) -> sys::Result<()> {
+        let lost = || sys::Error::new("talk to the network's process", libc::EPIPE);
+        if !process::readable_within(&self.socket, Some(PATIENCE))? {
+            return Err(sys::Error::new("talk to the network's process", libc::ETIMEDOUT));
+        }
+        match receive_message(&self.socket, &mut Vec::new()).map_err(|_| lost())? {
+            Message::Noted => Ok(()),
+            _ => Err(lost()),
+        }
+    }
+
+    /// The ports that are published by way of this network.
+    pub fn ports(&self) -> &[Opened] {
+        &self.given.ports
+    }
+
+    /// No longer by way of this one, which is about to be left.
+    pub fn take_ports(&mut self) -> Vec<Opened> {
+        std::mem::take(&mut self.given.ports)
+    }
+
+    /// From now on by way of this one.
+    pub fn publish(&mut self, ports: Vec<Opened>) -> sys::Result<()> {
+        for port in &ports {
+            send(&self.socket, &Message::Port(port.published), &[port.socket.as_fd()])?;
+        }
+        self.given.ports.extend(ports);
+        Ok(())
     }
 
     /// Readable once the network's process is lost.
@@ -90,16 +169,21 @@ impl Membership {
 
     /// Joins anew where the process is lost. `false` when that is of no use.
     pub fn renew(&mut self) -> bool {
-        if !matches!(process::readable_within(&self.socket, Some(Duration::ZERO)), Ok(true)) {
+        if !self.is_lost() {
             return true;
         }
         self.short_lives = if self.since.elapsed() < SHORT_LIFE { self.short_lives + 1 } else { 0 };
         if self.short_lives >= TRIES {
             return false;
         }
-        let Ok((socket, bridge)) = self.given.join(Some(&self.bridge)) else { return false };
-        (self.socket, self.bridge, self.since) = (socket, bridge, Instant::now());
+        let Ok((socket, joined)) = self.given.join(Some(&self.joined.bridge)) else { return false };
+        (self.socket, self.joined, self.since) = (socket, joined, Instant::now());
         true
+    }
+
+    /// Whether the network's process is: it says nothing that it is not asked for.
+    pub fn is_lost(&self) -> bool {
+        matches!(process::readable_within(&self.socket, Some(Duration::ZERO)), Ok(true))
     }
 
     pub fn holds_ports(&self) -> bool {
@@ -120,8 +204,8 @@ impl Given {
         self.layout.network_dir(&self.member.network.id)
     }
 
-    /// The connection, and the network's namespace.
-    fn join(&self, bridge: Option<&OwnedFd>) -> Result<(OwnedFd, OwnedFd), Failure> {
+    /// The connection, and what came by it.
+    fn join(&self, bridge: Option<&OwnedFd>) -> Result<(OwnedFd, Joined), Failure> {
         let name = &self.member.network.name;
         let dir = self.dir();
         let lock = self.layout.network_lock(&self.member.network.id, FlockOperation::LockExclusive);
@@ -147,7 +231,7 @@ impl Given {
         }
     }
 
-    fn try_join(&self, dir: &Path, bridge: Option<&OwnedFd>) -> Result<(OwnedFd, OwnedFd), Refusal> {
+    fn try_join(&self, dir: &Path, bridge: Option<&OwnedFd>) -> Result<(OwnedFd, Joined), Refusal> {
         let socket = match socket::connect(dir, hub::SOCKET) {
             Ok(socket) => socket,
             Err(e) if e.is(libc::ECONNREFUSED) || e.is(libc::ENOENT) => {
@@ -157,8 +241,8 @@ impl Given {
             Err(e) => return Err(e.into()),
         };
         self.introduce(&socket)?;
-        let bridge = receive_answer(&socket)?;
-        Ok((socket, bridge))
+        let joined = receive_answer(&socket)?;
+        Ok((socket, joined))
     }
 
     fn introduce(&self, socket: &OwnedFd) -> sys::Result<()> {
@@ -215,9 +299,29 @@ pub(super) fn send(socket: &OwnedFd, message: &Message, fds: &[BorrowedFd<'_>]) 
     socket::send(socket, &[IoSlice::new(&bytes)], fds, true).map(|_| ())
 }
 
+/// Sends a view, in as many packets as its files need. `wait`: for room, where somebody reads.
+pub(super) fn send_view(
+    socket: &OwnedFd,
+    links: &[(String, String)],
+    tables: &[BorrowedFd<'_>],
+    wait: bool,
+) -> sys::Result<()> {
+    let (first, rest) = tables.split_at(tables.len().min(socket::MAX_FDS));
+    let parts = rest.chunks(socket::MAX_FDS);
+    let count = parts.len();
+    let view = Message::View { links: links.to_vec(), more: count };
+    let tables = parts.enumerate().map(|(at, fds)| (Message::Tables { more: count - at - 1 }, fds));
+    let packets = std::iter::once((view, first)).chain(tables);
+    for (message, fds) in packets {
+        let bytes = serde_json::to_vec(&message).unwrap_or_default();
+        socket::send(socket, &[IoSlice::new(&bytes)], fds, wait)?;
+    }
+    Ok(())
+}
+
 /// Why a join came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum Refusal {
+pub(super) enum Refusal {
     #[error("its process has ended")]
     Gone,
     /// What the network's process answered.
@@ -233,19 +337,24 @@ impl From<sys::Error> for Refusal {
     }
 }
 
-fn receive_answer(socket: &OwnedFd) -> Result<OwnedFd, Refusal> {
-    let nonsense = || Refusal::Said("its process answers nonsense".into());
+fn receive_answer(socket: &OwnedFd) -> Result<Joined, Refusal> {
     if !process::readable_within(socket, Some(PATIENCE))? {
         return Err(Refusal::Said("its process does not answer".into()));
     }
-    let mut buffer = vec![0; hub::LARGEST];
     let mut fds = Vec::new();
-    match socket::receive(socket, &mut buffer, &mut fds, false)? {
-        Some(Received::Packet(length)) => match serde_json::from_slice(&buffer[..length]) {
-            Ok(Message::Joined) => fds.pop().ok_or_else(nonsense),
-            Ok(Message::Failed(text)) => Err(Refusal::Said(text)),
-            _ => Err(nonsense()),
-        },
+    match (receive_message(socket, &mut fds)?, fds.pop(), fds.pop()) {
+        (Message::Joined, Some(names), Some(bridge)) => Ok(Joined { bridge, names }),
+        (Message::Failed(text), ..) => Err(Refusal::Said(text)),
+        _ => Err(Refusal::Said("its process answers nonsense".into())),
+    }
+}
+
+/// What is there to be read, and the descriptors that came along.
+pub(super) fn receive_message(socket: &OwnedFd, fds: &mut Vec<OwnedFd>) -> Result<Message, Refusal> {
+    let mut buffer = vec![0; hub::LARGEST];
+    match socket::receive(socket, &mut buffer, fds, false)? {
+        Some(Received::Packet(length)) => serde_json::from_slice(&buffer[..length])
+            .map_err(|_| Refusal::Said("its process answers nonsense".into())),
         _ => Err(Refusal::Gone),
     }
 }

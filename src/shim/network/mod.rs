@@ -6,7 +6,9 @@
 
 mod addresses;
 pub mod ahead;
+pub mod change;
 pub mod hub;
+mod lines;
 pub mod member;
 mod ports;
 pub mod process;

@@ -6,16 +6,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 
+use super::hub::Message;
+use super::member::{receive_message, send_view};
 use super::{HOST_NAMES, Opened, Slirp, config};
-use crate::net::dns::{self, Names, Resolvers};
+use crate::net::dns::{self, Names, Reader, Resolvers, View};
 use crate::net::{self, Listener, Stack};
 use crate::store::container::network::{Addresses, Protocol};
 use crate::sys::process::{self, Child, Fork};
-use crate::sys::{self, Context, inet};
+use crate::sys::{self, Context, inet, socket};
 
 /// How long it may take to send what the container has already said.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -46,14 +49,35 @@ pub struct Carrier {
     started: Instant,
     /// Readable once it is to end.
     stop: OwnedFd,
+    /// Where it hears of views.
+    views: OwnedFd,
+    shown: bool,
 }
 
 impl Carrier {
     /// The calling process must have one thread.
     pub fn start(given: Given) -> sys::Result<Self> {
         let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).op("eventfd")?;
-        let process = fork(&given, &stop)?;
-        Ok(Self { given, process, started: Instant::now(), stop })
+        let (process, views) = fork(&given, &stop)?;
+        Ok(Self { given, process, started: Instant::now(), stop, views, shown: false })
+    }
+
+    pub fn addresses(&self) -> Addresses {
+        self.given.addresses
+    }
+
+    pub fn ports(&self) -> &[Opened] {
+        &self.given.ports
+    }
+
+    /// Its resolver knows these links too, and the names of the networks that these files tell.
+    pub fn show(&mut self, links: &[(String, String)], tables: &[BorrowedFd<'_>]) {
+        if links.is_empty() && tables.is_empty() && !self.shown {
+            return;
+        }
+        self.shown = true;
+        // It reads once somebody asks for a name. What finds no room until then is told with the next change.
+        let _ = send_view(&self.views, links, tables, false);
     }
 
     pub fn pid(&self) -> u32 {
@@ -71,8 +95,8 @@ impl Carrier {
             return false;
         }
         match fork(&self.given, &self.stop) {
-            Ok(process) => {
-                (self.process, self.started) = (process, Instant::now());
+            Ok((process, views)) => {
+                (self.process, self.views, self.started) = (process, views, Instant::now());
                 true
             }
             Err(_) => false,
@@ -102,23 +126,27 @@ impl Carrier {
     }
 }
 
-fn fork(given: &Given, stop: &OwnedFd) -> sys::Result<Child> {
+/// The process, and where it hears of views.
+fn fork(given: &Given, stop: &OwnedFd) -> sys::Result<(Child, OwnedFd)> {
     let shim = std::process::id();
+    let (ours, views) = socket::seqpacket_pair()?;
     match process::fork(0)? {
-        Fork::Parent(child) => Ok(child),
+        Fork::Parent(child) => Ok((child, ours)),
         Fork::Child => {
             process::die_with(shim);
             let mut kept: Vec<BorrowedFd<'_>> =
-                vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd()];
+                vec![given.tun.as_fd(), given.namespace.as_fd(), stop.as_fd(), views.as_fd()];
             kept.extend(given.ports.iter().map(|p| p.socket.as_fd()));
             let _ = process::close_all_but(&kept);
-            process::exit_now(u8::from(carry(given, stop).is_err()))
+            // Closed already, by number.
+            std::mem::forget(ours);
+            process::exit_now(u8::from(carry(given, stop, views).is_err()))
         }
     }
 }
 
 /// The process's whole life.
-fn carry(given: &Given, stop: &OwnedFd) -> net::Result<()> {
+fn carry(given: &Given, stop: &OwnedFd, views: OwnedFd) -> net::Result<()> {
     let _ = process::retitle(c"kelp-net");
     if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
         let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
@@ -127,6 +155,7 @@ fn carry(given: &Given, stop: &OwnedFd) -> net::Result<()> {
         Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
     publish(given, &stack)?;
     let names = names(given);
+    hear_views(&names, given, views);
     stack.serve_dns(dns::serve(stack.handle(), names, Resolvers::new(RESOLV_CONF)));
     // Most containers that wait say nothing for long; what it takes to begin is not needed again.
     sys::memory::release_program();
@@ -145,6 +174,42 @@ fn names(given: &Given) -> Names {
         [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect(),
     );
     names
+}
+
+/// What the container's other networks know is asked for where it asks: here.
+fn hear_views(names: &Names, given: &Given, views: OwnedFd) {
+    let addresses = given.addresses;
+    let askers = [Some(addresses.ipv4.address.into()), addresses.ipv6.map(|v6| v6.address.into())];
+    let coming = std::sync::Mutex::new(None::<View>);
+    names.hear(move |names| {
+        let Ok(mut coming) = coming.lock() else { return };
+        while let Some((message, files)) = take_message(&views) {
+            let tables = files.into_iter().map(Reader::new);
+            let awaited = match message {
+                Message::View { links, more } => {
+                    *coming = Some(View { links, tables: tables.collect() });
+                    more
+                }
+                Message::Tables { more } => {
+                    if let Some(view) = coming.as_mut() {
+                        view.tables.extend(tables);
+                    }
+                    more
+                }
+                _ => continue,
+            };
+            if awaited == 0
+                && let Some(view) = coming.take().map(Arc::new)
+            {
+                askers.iter().flatten().for_each(|asker: &IpAddr| names.show(*asker, &view));
+            }
+        }
+    });
+}
+
+fn take_message(socket: &OwnedFd) -> Option<(Message, Vec<OwnedFd>)> {
+    let mut fds = Vec::new();
+    Some((receive_message(socket, &mut fds).ok()?, fds))
 }
 
 fn publish(given: &Given, stack: &Stack) -> net::Result<()> {

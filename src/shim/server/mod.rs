@@ -44,6 +44,7 @@ use super::error::Result;
 use super::log::{Stream, Writer};
 use super::network::way::Way;
 use super::protocol::{self, Attach, Failure, MAX_DATA, MAX_PACKET, Reply, Request};
+use super::spawn::refused;
 use crate::runtime::handshake::ShimEnd;
 use crate::sys::process::{self, WaitStatus};
 use crate::sys::socket::{self, Received};
@@ -93,6 +94,9 @@ pub trait Handler {
     /// Forks one more process, and does not wait for it. `request` is the JSON that `client::exec_session` was
     /// given; `stdio` holds stdin, stdout and stderr, or nothing when the request wants a tty.
     fn exec(&mut self, request: &[u8], stdio: Vec<OwnedFd>) -> std::result::Result<ExecForked, Failure>;
+
+    /// A change of its networks, by the JSON that `client::change_network` was given.
+    fn network(&mut self, request: &[u8], way: &mut Way) -> std::result::Result<(), Failure>;
 }
 
 /// Everything the loop works on.
@@ -102,7 +106,7 @@ pub struct Running<'a> {
     /// A process that the container cannot live without: when it ends, the first process is killed.
     pub needs: Option<OwnedFd>,
     /// Who carries its packets: replaced when it ends, or else the first process is killed.
-    pub carrier: Option<&'a mut Way>,
+    pub carrier: &'a mut Way,
     pub stdio: Stdio,
     /// From [`listen`].
     pub listener: OwnedFd,
@@ -191,7 +195,9 @@ struct Server<'a> {
     pidfd: OwnedFd,
     /// `None` when it has ended, too.
     needs: Option<OwnedFd>,
-    carrier: Option<&'a mut Way>,
+    carrier: &'a mut Way,
+    /// It is lost for good, and not watched any more.
+    given_up: bool,
     /// Set when the first process has been reaped.
     ended: Option<(WaitStatus, Instant)>,
     outputs: Vec<Output>,
@@ -253,6 +259,7 @@ impl<'a> Server<'a> {
             pidfd,
             needs,
             carrier,
+            given_up: false,
             ended: None,
             outputs,
             pty,
@@ -304,8 +311,8 @@ impl<'a> Server<'a> {
             list.push((Source::Pidfd, self.pidfd.as_fd(), PollFlags::IN));
         }
         list.extend(self.needs.iter().map(|fd| (Source::Needs, fd.as_fd(), PollFlags::IN)));
-        let carriers = self.carrier.iter().flat_map(|way| way.watched());
-        list.extend(carriers.map(|fd| (Source::Carrier, fd, PollFlags::IN)));
+        let carriers = if self.given_up { Vec::new() } else { self.carrier.watched() };
+        list.extend(carriers.into_iter().map(|fd| (Source::Carrier, fd, PollFlags::IN)));
         if !self.full {
             list.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         }
@@ -361,12 +368,9 @@ impl<'a> Server<'a> {
     }
 
     fn replace_carrier(&mut self) {
-        if let Some(carrier) = self.carrier.take() {
-            if carrier.renew() {
-                self.carrier = Some(carrier);
-            } else {
-                let _ = process::signal(&self.pidfd, libc::SIGKILL);
-            }
+        if !self.carrier.renew() {
+            let _ = process::signal(&self.pidfd, libc::SIGKILL);
+            self.given_up = true;
         }
     }
 
@@ -471,6 +475,10 @@ impl<'a> Server<'a> {
                 client.last_reply(&answer.map_or_else(Reply::Failed, |()| Reply::Done));
             }
             (Role::New, Request::Exec) => self.execs.start(client, fds, self.handler),
+            (Role::New, Request::Network) => {
+                let changed = change_network(fds, self.handler, self.carrier);
+                client.last_reply(&changed.map_or_else(Reply::Failed, |()| Reply::Done));
+            }
             (Role::Attached(attach), Request::Stdin(bytes)) if attach.stdin => {
                 let token = client.token;
                 if self.stdin.holds(token) {
@@ -524,6 +532,17 @@ impl<'a> Server<'a> {
             self.stdin_ended();
         }
     }
+}
+
+fn change_network(
+    mut fds: Vec<OwnedFd>,
+    handler: &mut dyn Handler,
+    way: &mut Way,
+) -> std::result::Result<(), Failure> {
+    let doing = "read the change of its networks";
+    let file = fds.pop().ok_or_else(|| refused(doing, &sys::Error::new("receive", libc::EBADMSG)))?;
+    let json = protocol::read_file(&file).map_err(|e| refused(doing, &e))?;
+    handler.network(&json, way)
 }
 
 /// The end of a child, if it has ended; it is a zombie no more.

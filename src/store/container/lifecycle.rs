@@ -297,6 +297,23 @@ impl Store {
         }
     }
 
+    /// What the user asked of the container is another thing from its next start on. `NoSuchContainer`. The caller
+    /// holds the operation lock.
+    pub fn change_request(&self, id: &ContainerId, request: &str) -> Result<()> {
+        let change = || {
+            let writing = self.begin_writing()?;
+            let sql =
+                "UPDATE requests SET request = ?2 WHERE seq = (SELECT seq FROM containers WHERE id = ?1)";
+            let changed = self.db.prepare_cached(sql)?.execute([id.as_str(), request])?;
+            writing.commit()?;
+            Ok(changed)
+        };
+        match self.sql("change the container", change())? {
+            0 => Err(Error::NoSuchContainer(id.to_string())),
+            _ => Ok(()),
+        }
+    }
+
     /// Moves the write-ahead log into the database when it has grown: every first opener reads it whole. Syncs,
     /// so it is for a process nobody waits for, as the shim after the end.
     pub fn tidy(&self) -> Result<()> {

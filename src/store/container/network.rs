@@ -15,7 +15,8 @@ pub struct Network {
     pub ports: Vec<PublishedPort>,
     /// Ports that are said to be served, published or not.
     pub exposed: Vec<(u16, Protocol)>,
-    /// The user-defined networks that it is in; [`Self::addresses`] are those of the first.
+    /// The user-defined networks that it is in; without a network of its own [`Self::addresses`] are those of the one
+    /// that is the way out, or else the first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub members: Vec<Member>,
 }
@@ -31,6 +32,18 @@ pub struct Member {
     pub aliases: Vec<String>,
     pub names: Vec<String>,
     pub addresses: Addresses,
+    /// Of the container's side.
+    #[serde(default)]
+    pub interface: String,
+    /// See `--gw-priority`.
+    #[serde(default)]
+    pub priority: i32,
+    /// The network leads nowhere.
+    #[serde(default)]
+    pub internal: bool,
+    /// What the container itself calls others by, and their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<(String, String)>,
 }
 
 /// The container's side of the default network.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::unset;
 use crate::engine::container::ps;
-use crate::engine::request::{CreateRequest, NetworkMode};
+use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::shim::network::Publish;
 use crate::store::container::network::{Addresses, Member, Network as State, Protocol};
 
@@ -40,6 +40,10 @@ pub struct Network {
     pub aliases: Option<Vec<String>>,
     #[serde(rename = "NetworkID")]
     pub network_id: String,
+    /// See `--gw-priority`.
+    pub gw_priority: i32,
+    /// `NAME:ALIAS`.
+    pub links: Option<Vec<String>>,
     /// What the network resolves.
     #[serde(rename = "DNSNames")]
     pub dns_names: Option<Vec<String>>,
@@ -101,27 +105,52 @@ fn networks(
 ) -> BTreeMap<String, Network> {
     let plain = |addresses| Network {
         aliases: None,
+        gw_priority: 0,
+        links: None,
         network_id: String::new(),
         dns_names: None,
         addresses,
         unset: unset::Network::default(),
     };
-    match (&request.network, state.map(|s| s.members.as_slice())) {
-        (NetworkMode::Container(_), _) => BTreeMap::new(),
-        (NetworkMode::Networks(_), Some(members)) if !members.is_empty() => {
-            let shown = |m: &Member| Network {
-                aliases: Some(m.aliases.clone()).filter(|a| !a.is_empty()),
-                network_id: m.id.clone(),
-                dns_names: Some(m.names.clone()),
-                ..plain(AddressFields { mac_address: m.mac.to_string(), ..m.addresses.into() })
-            };
-            members.iter().map(|m| (m.network.clone(), shown(m))).collect()
-        }
-        (NetworkMode::Networks(joins), _) => {
-            joins.iter().map(|j| (j.network.clone(), plain(AddressFields::default()))).collect()
-        }
-        (mode, _) => BTreeMap::from([(ps::network(mode), plain(addresses.clone()))]),
+    if matches!(request.network, NetworkMode::Container(_)) {
+        return BTreeMap::new();
     }
+    let shown = |m: &Member| Network {
+        aliases: Some(m.aliases.clone()).filter(|a| !a.is_empty()),
+        network_id: m.id.clone(),
+        dns_names: Some(m.names.clone()),
+        gw_priority: m.priority,
+        links: links(&m.links),
+        ..plain(AddressFields { mac_address: m.mac.to_string(), ..m.addresses.into() })
+    };
+    let mut networks: BTreeMap<String, Network> = match state {
+        Some(state) => state.members.iter().map(|m| (m.network.clone(), shown(m))).collect(),
+        None => {
+            let asked = |join: &Join| Network {
+                aliases: Some(join.aliases.clone()).filter(|a| !a.is_empty()),
+                gw_priority: join.priority,
+                links: links(&join.links),
+                ..plain(AddressFields::default())
+            };
+            request.joins().iter().map(|join| (join.network.clone(), asked(join))).collect()
+        }
+    };
+    let own = match &request.network {
+        NetworkMode::Slirp(_) => request.slirp().is_some(),
+        NetworkMode::None => request.joined.is_none(),
+        NetworkMode::Host => true,
+        NetworkMode::Container(_) | NetworkMode::Networks(_) => false,
+    };
+    if own {
+        networks.insert(ps::network(&request.network), plain(addresses.clone()));
+    }
+    networks
+}
+
+/// docker's spelling.
+fn links(links: &[(String, String)]) -> Option<Vec<String>> {
+    let all: Vec<String> = links.iter().map(|(alias, target)| format!("{target}:{alias}")).collect();
+    Some(all).filter(|all| !all.is_empty())
 }
 
 fn ports(state: &State) -> Ports {

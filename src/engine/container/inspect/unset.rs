@@ -138,7 +138,6 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Network {
-    links: Nothing,
     #[serde(rename = "EndpointID")]
     endpoint_id: &'static str,
 }

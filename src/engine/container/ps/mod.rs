@@ -1,15 +1,16 @@
 //! `ps`: which containers there are, and what they do at this moment.
 //!
 //! A thousand containers cost one query. Files are touched only for those that were launched (is the shim alive?),
-//! and the create request is read only when its fields were asked for.
+//! and the create request is read only when its fields were asked for, or filtered by.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use regex::Regex;
 
+use super::stored::Stored;
 use crate::engine::request::{CreateRequest, MountRequest, NetworkMode};
-use crate::engine::{Engine, Error, Result, image};
+use crate::engine::{Engine, Error, Result, image, options};
 pub use crate::store::container::Status;
 use crate::store::container::network::{Protocol, PublishedPort};
 use crate::store::container::{ContainerRecord, Network, Phase};
@@ -66,11 +67,15 @@ pub struct Size {
     pub total: u64,
 }
 
+/// Filters that are about what the user asked for when the container was made.
+const BY_SETTINGS: [&str; 3] = ["network", "publish", "expose"];
+
 /// Newest first.
 pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
     let running_only = !query.all && query.last.is_none() && query.filters.is_empty();
     let by_layers = query.filters.iter().any(|(key, _)| key == "ancestor");
-    let rows = match (query.details, running_only) {
+    let settings = query.details || query.filters.iter().any(|(key, _)| BY_SETTINGS.contains(&key.as_str()));
+    let rows = match (settings, running_only) {
         (true, _) => engine.store.containers()?,
         (false, true) => engine.store.launched_rows()?,
         (false, false) if by_layers => engine.store.container_rows()?,
@@ -83,7 +88,10 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
         if query.last.is_some_and(|last| found.len() >= last) {
             break;
         }
-        if !all && row.phase != Phase::Launched || !filters.match_row(&row) {
+        if !all && row.phase != Phase::Launched
+            || !filters.match_row(&row)
+            || !filters.match_settings(&row)?
+        {
             continue;
         }
         let seen = match engine.store.observe(&row) {
@@ -122,7 +130,7 @@ pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
 /// Bind sources and network out of the create request.
 fn details(row: &ContainerRecord) -> Result<(Vec<String>, String)> {
     let request = super::inspect::request(row)?;
-    Ok((bind_sources(&request), network(&request.network)))
+    Ok((bind_sources(&request), networks(&request).join(",")))
 }
 
 fn bind_sources(request: &CreateRequest) -> Vec<String> {
@@ -131,6 +139,19 @@ fn bind_sources(request: &CreateRequest) -> Vec<String> {
         MountRequest::Tmpfs { .. } => None,
     };
     request.mounts.iter().filter_map(source).collect()
+}
+
+/// The names of a container's networks.
+pub(super) fn networks(request: &CreateRequest) -> Vec<String> {
+    let own = match &request.network {
+        NetworkMode::Slirp(_) => request.slirp().is_some(),
+        NetworkMode::None => request.joined.is_none(),
+        NetworkMode::Host => true,
+        // Its networks are the other container's.
+        NetworkMode::Container(_) | NetworkMode::Networks(_) => false,
+    };
+    let own = own.then(|| network(&request.network));
+    own.into_iter().chain(request.joins().iter().map(|join| join.network.clone())).collect()
 }
 
 /// docker's word for a network mode.
@@ -160,7 +181,17 @@ struct Filters {
     ancestor: Vec<Ancestor>,
     before: Option<Timestamp>,
     since: Option<Timestamp>,
+    /// Names of networks, and beginnings of their ids.
+    network: Vec<String>,
+    /// Ports of the container.
+    publish: Vec<Ports>,
+    expose: Vec<Ports>,
+    /// The id of each network, by its name: where they are asked for.
+    ids: BTreeMap<String, String>,
 }
+
+/// The first and the last.
+type Ports = (u16, u16, Protocol);
 
 #[derive(Debug)]
 struct Ancestor {
@@ -202,8 +233,18 @@ impl Filters {
                     let time = created(engine, rows, value)?;
                     filters.since = Some(filters.since.map_or(time, |known| known.max(time)));
                 }
-                "volume" | "network" | "publish" | "expose" | "health" | "is-task" | "isolation" | "pod"
-                | "until" | "restart-policy" => return Err(refuse("this filter is not built yet")),
+                "network" => {
+                    if filters.ids.is_empty() {
+                        filters.ids = crate::engine::network::ids(engine)?;
+                    }
+                    filters.network.push(value.clone());
+                }
+                // docker's rules: both are about the container's ports, whether it runs or not.
+                "publish" => filters.publish.push(ports(key, value)?),
+                "expose" => filters.expose.push(ports(key, value)?),
+                "volume" | "health" | "is-task" | "isolation" | "pod" | "until" | "restart-policy" => {
+                    return Err(refuse("this filter is not built yet"));
+                }
                 _ => return Err(refuse("there is no such filter")),
             }
         }
@@ -223,6 +264,32 @@ impl Filters {
             && (self.ancestor.is_empty() || self.ancestor.iter().any(|a| a.matches(row)))
             && self.before.is_none_or(|time| row.created < time)
             && self.since.is_none_or(|time| row.created > time)
+    }
+
+    /// What was asked for when the container was made, and what has become of it.
+    fn match_settings(&self, row: &ContainerRecord) -> Result<bool> {
+        if self.network.is_empty() && self.publish.is_empty() && self.expose.is_empty() {
+            return Ok(true);
+        }
+        let stored = Stored::of(row)?;
+        let request = stored.request()?;
+        let of_network = |name: &String| {
+            let id = self.ids.get(name).map_or("", String::as_str);
+            self.network
+                .iter()
+                .any(|wanted| wanted == name || !id.is_empty() && id.starts_with(wanted.as_str()))
+        };
+        let any = |wanted: &[Ports], has: &[(u16, Protocol)]| {
+            let within = |(first, last, protocol): &Ports| {
+                has.iter().any(|(port, p)| p == protocol && (first..=last).contains(&port))
+            };
+            wanted.is_empty() || wanted.iter().any(within)
+        };
+        let published: Vec<_> = request.publish.iter().map(|p| (p.container_port, p.protocol)).collect();
+        let exposed = if self.expose.is_empty() { Vec::new() } else { stored.launch()?.expose };
+        Ok((self.network.is_empty() || networks(&request).iter().any(of_network))
+            && any(&self.publish, &published)
+            && any(&self.expose, &exposed))
     }
 
     fn match_status(&self, status: Status, exit_code: Option<i32>) -> bool {
@@ -250,6 +317,16 @@ impl Ancestor {
             }
         }
     }
+}
+
+/// `PORT[-PORT][/PROTOCOL]`.
+fn ports(key: &str, value: &str) -> Result<Ports> {
+    let invalid = |reason: String| Error::Invalid { what: "filter", value: format!("{key}={value}"), reason };
+    if value.contains(':') {
+        // docker's words.
+        return Err(invalid(format!("filter for '{key}' should not contain ':'")));
+    }
+    options::exposed_range(value).map_err(|e| invalid(e.to_string()))
 }
 
 fn status(word: &str) -> Option<Status> {

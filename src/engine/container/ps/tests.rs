@@ -130,9 +130,16 @@ fn filters_as_docker_does() {
         assert_eq!(fixture.filtered(filters), *names, "{filters:?}");
     }
     assert_eq!(fixture.filtered(&[&format!("id={}", web.short())]), ["web-1"]);
-    for filter in
-        ["health=healthy", "network=host", "colour=red", "status=asleep", "exited=x", "name=(", "before=nope"]
-    {
+    for filter in [
+        "health=healthy",
+        "volume=x",
+        "publish=80:80",
+        "colour=red",
+        "status=asleep",
+        "exited=x",
+        "name=(",
+        "before=nope",
+    ] {
         let query = Query { all: true, filters: pairs(&[filter]), ..Query::default() };
         assert!(list(&fixture.engine, &query).is_err(), "{filter}");
     }

@@ -45,6 +45,10 @@ impl Handler for Real {
         }
         self.spawn(&line, stdio, talk, process_end, patience)
     }
+
+    fn network(&mut self, _: &[u8], _: &mut Way) -> std::result::Result<(), Failure> {
+        Err(Failure { status: 1, message: "no container".into(), hint: None, taken: None })
+    }
 }
 
 impl Real {
@@ -149,7 +153,7 @@ impl Container {
             let ended = serve(Running {
                 pidfd,
                 needs: None,
-                carrier: None,
+                carrier: &mut Way::default(),
                 stdio,
                 listener,
                 first: socket,
