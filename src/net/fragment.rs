@@ -257,6 +257,7 @@ mod tests {
         }
     }
 
+    /// T-frag, first-fragment tricks included.
     #[test]
     fn overlap_spoils_the_packet() {
         let now = Instant::now();
@@ -269,6 +270,7 @@ mod tests {
         assert_eq!(fragments.bytes, 0);
     }
 
+    /// T-frag.
     #[test]
     fn what_never_ends_is_bounded() {
         let mut now = Instant::now();
@@ -285,6 +287,7 @@ mod tests {
         assert_eq!(fragments.partial.len(), 1);
     }
 
+    /// T-frag.
     #[test]
     fn beyond_the_largest_packet_is_nothing() {
         let mut fragments = Fragments::default();

@@ -117,10 +117,11 @@ impl Shim {
             stdio: theirs,
         };
         let (child, talk) = init::start(&plan, surroundings).map_err(|e| explain_namespace(&e))?;
+        // What no mount waits for is done while the first process makes them. The socket is there before the state that
+        // says so: who reads of a running container and finds nobody listening takes it for one that has just ended.
+        let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
         let state =
             self.write_started(&child, network_state(&plan, &launch, &start, carried.as_ref(), &joining))?;
-        // What no mount waits for is done while the first process makes them.
-        let listener = server::listen(&self.dir).map_err(|e| refused("listen for clients", &e))?;
         let kill = || {
             let _ = process::signal(&child.pidfd, libc::SIGKILL);
             let _ = process::wait_pid(child.pid);

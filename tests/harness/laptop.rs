@@ -51,6 +51,8 @@ impl Laptop {
         made.wire("up0", &[(LAPTOP, NEIGHBOUR, 24), (LAPTOP6, NEIGHBOUR6, 64)]);
         made.run(&format!("ip route add default via {NEIGHBOUR}"));
         made.run(&format!("ip route add default via {NEIGHBOUR6}"));
+        // As systemd sets it on every machine; the kernel's own default is nobody.
+        made.run("echo 0 2147483647 > /proc/sys/net/ipv4/ping_group_range");
         // A link that is one elsewhere leads nowhere here.
         made.run(&format!(
             "test -e /etc/resolv.conf || touch /etc/resolv.conf; mount --bind {} /etc/resolv.conf",
@@ -78,16 +80,26 @@ impl Laptop {
         std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     }
 
-    /// A shell command of root's on the laptop.
+    /// A shell command of root's on the laptop, and what it wrote to stdout.
     #[track_caller]
-    pub fn run(&self, script: &str) {
-        enter(&self.laptop, script, &["--net", "--mount"]);
+    pub fn run(&self, script: &str) -> String {
+        enter(&self.laptop, script, &["--net", "--mount"])
     }
 
     /// The same at the neighbour's.
     #[track_caller]
-    pub fn beyond(&self, script: &str) {
-        enter(&self.neighbour, script, &["--net"]);
+    pub fn beyond(&self, script: &str) -> String {
+        enter(&self.neighbour, script, &["--net"])
+    }
+
+    /// Starts a server of root's at the neighbour's, in this directory. Its stderr goes to a file there.
+    pub fn serves(&self, dir: &Path, program: &str, args: &[&str]) -> Served {
+        let log = fs::File::create(dir.join(format!("{program}.log"))).unwrap();
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.neighbour.id().to_string(), "--net", program]).args(args);
+        command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").current_dir(dir);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        Served(command.spawn().unwrap())
     }
 
     /// kelp on the laptop, as the sandbox's account.
@@ -106,6 +118,17 @@ impl Laptop {
     }
 }
 
+/// A running server. Dropped, it is gone.
+#[derive(Debug)]
+pub struct Served(Child);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 impl Drop for Laptop {
     fn drop(&mut self) {
         for child in [&mut self.laptop, &mut self.neighbour] {
@@ -116,7 +139,7 @@ impl Drop for Laptop {
 }
 
 #[track_caller]
-fn enter(whose: &Child, script: &str, namespaces: &[&str]) {
+fn enter(whose: &Child, script: &str, namespaces: &[&str]) -> String {
     let pid = whose.id().to_string();
     let out = Command::new("nsenter")
         .args(["--target", &pid])
@@ -124,7 +147,9 @@ fn enter(whose: &Child, script: &str, namespaces: &[&str]) {
         .args(["sh", "-c", script])
         .output()
         .unwrap();
-    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(out.status.success(), "{script}: {said}{}", String::from_utf8_lossy(&out.stderr));
+    said
 }
 
 fn within_network_of<T: Send>(whose: &Child, f: impl FnOnce() -> T + Send) -> T {

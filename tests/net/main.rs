@@ -9,6 +9,9 @@
 #![allow(unreachable_pub, reason = "a test binary has no outside")]
 
 mod checks;
+mod floods;
+mod recovery;
+mod weather;
 mod world;
 
 use std::process::{Command, ExitCode};

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use kelp::net::{Config, Handle, Stack, V4, V6};
 use kelp::sys::{inet, link, process, tun};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 pub const CONTAINER: &str = "10.0.2.100";
 pub const GATEWAY: &str = "10.0.2.2";
@@ -34,14 +35,67 @@ pub struct World {
     pub container: Place,
     pub far: Place,
     pub handle: Handle,
-    stop: std::sync::Arc<OwnedFd>,
-    stack: JoinHandle<Stack>,
     /// The thread of the stack.
     pub stack_id: u32,
+    running: Running,
+}
+
+/// A stack in a thread of its own.
+struct Running {
+    stop: std::sync::Arc<OwnedFd>,
+    stack: JoinHandle<Stack>,
+    id: u32,
+}
+
+/// One more container, with something between it and its stack.
+pub struct Carried<Between> {
+    pub container: Place,
+    _between: Between,
+    running: Option<Running>,
+}
+
+impl<B> Carried<B> {
+    /// `between` is given the container's interface and the stack's end of a link that looks like one.
+    pub fn new(between: impl FnOnce(OwnedFd, OwnedFd) -> B) -> Self {
+        let container = Place::new();
+        let tun = container.run(interface);
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let running = Running::new(Stack::new(ours, config()).unwrap());
+        Self { container, _between: between(tun, theirs), running: Some(running) }
+    }
+}
+
+impl<B> Drop for Carried<B> {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take().filter(|_| !std::thread::panicking()) {
+            running.end();
+        }
+    }
+}
+
+impl Running {
+    fn new(mut stack: Stack) -> Self {
+        let stop = std::sync::Arc::new(inet::event().unwrap());
+        let until = std::sync::Arc::clone(&stop);
+        let (tell, id) = channel();
+        let stack = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()).unwrap();
+            stack.run(until.as_fd()).unwrap();
+            stack
+        });
+        Self { stop, stack, id: id.recv().unwrap() }
+    }
+
+    fn end(self) -> Stack {
+        inet::raise(&*self.stop);
+        self.stack.join().unwrap()
+    }
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let (jobs, todo) = channel::<Job>();
         let (tell, id) = channel();
         std::thread::spawn(move || {
@@ -90,38 +144,32 @@ impl World {
         });
         // In the host's namespace, as the sysctl is its own.
         let _ = std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 0");
-        let tun = container.run(|| {
-            let tun = tun::open("eth0").unwrap();
-            ip(&format!("link set eth0 txqueuelen {}", tun::QUEUE));
-            for line in [
-                "link set eth0 up mtu 1500",
-                "addr add 10.0.2.100/24 dev eth0",
-                "route add default via 10.0.2.2",
-                "-6 addr add fd00::64/64 dev eth0 nodad",
-                "-6 route add default via fd00::2 dev eth0",
-            ] {
-                ip(line);
-            }
-            tun
-        });
-        let stop = std::sync::Arc::new(inet::event().unwrap());
-        let mut stack = Stack::new(tun, config()).unwrap();
+        let stack = Stack::new(container.run(interface), config()).unwrap();
         let handle = stack.handle();
-        let until = std::sync::Arc::clone(&stop);
-        let (tell, id) = channel();
-        let stack = std::thread::spawn(move || {
-            tell.send(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()).unwrap();
-            stack.run(until.as_fd()).unwrap();
-            stack
-        });
-        Self { container, far, handle, stop, stack, stack_id: id.recv().unwrap() }
+        let running = Running::new(stack);
+        Self { container, far, handle, stack_id: running.id, running }
     }
 
     /// Ends the stack; what is left of it.
     pub fn end(self) -> Stack {
-        inet::raise(&*self.stop);
-        self.stack.join().unwrap()
+        self.running.end()
     }
+}
+
+/// The container's interface, where the calling thread is.
+fn interface() -> OwnedFd {
+    let tun = tun::open("eth0").unwrap();
+    ip(&format!("link set eth0 txqueuelen {}", tun::QUEUE));
+    for line in [
+        "link set eth0 up mtu 1500",
+        "addr add 10.0.2.100/24 dev eth0",
+        "route add default via 10.0.2.2",
+        "-6 addr add fd00::64/64 dev eth0 nodad",
+        "-6 route add default via fd00::2 dev eth0",
+    ] {
+        ip(line);
+    }
+    tun
 }
 
 fn config() -> Config {

@@ -37,5 +37,6 @@ mod security;
 mod single;
 mod snapshotters;
 mod terminal;
+mod traffic;
 mod user;
 mod variants;

@@ -170,13 +170,20 @@ fn without_a_tun_device_the_error_names_it_and_the_ways_on() {
     laptop.kelp(&s, "run --rm --network host busybox true").exits(0);
 }
 
-/// The laptop goes to another network: other addresses, another default route, another name server.
+/// The laptop goes to another network: other addresses, another default route, another name server; and back.
 #[test]
 fn a_container_follows_the_host_into_another_network() {
+    follows("a_container_follows_the_host_into_another_network", "");
+}
+
+#[test]
+fn a_user_defined_network_follows_the_host_too() {
+    follows("a_user_defined_network_follows_the_host_too", "--network lan");
+}
+
+fn follows(test: &str, options: &str) {
     let s = Sandbox::new().busybox();
-    let Some(laptop) = Laptop::new(&s) else {
-        return needs_root("a_container_follows_the_host_into_another_network");
-    };
+    let Some(laptop) = Laptop::new(&s) else { return needs_root(test) };
     let serve = |ip: &str, text: &str| {
         let at: std::net::IpAddr = ip.parse().unwrap();
         let (web, (udp, tcp)) =
@@ -186,24 +193,35 @@ fn a_container_follows_the_host_into_another_network() {
     };
     serve(NEIGHBOUR, "first");
     laptop.set_resolv_conf(&format!("nameserver {NEIGHBOUR}\n"));
-    laptop.kelp(&s, "run -d --name c1 busybox sleep 1000").exits(0);
-    let ask = |ip: &str| {
-        let script = format!("nslookup the.place 10.0.2.3 | tail -n +3; nc -w 2 {ip} 7004 </dev/null");
-        s.ok(["exec", "c1", "sh", "-c", &script]).stdout
+    laptop.kelp(&s, "network create lan").exits(0);
+    laptop.kelp(&s, &format!("run -d --name c1 {options} busybox sleep 1000")).exits(0);
+    let pid = s.pid_of("c1");
+    // A new lookup and a new connection.
+    let expect = |ip: &str, text: &str| {
+        let script = format!(
+            "nslookup -type=a the.place $(sed -n 's/nameserver //p' /etc/resolv.conf) | tail -n +3; \
+             nc -w 2 {ip} 7004 </dev/null"
+        );
+        let start = Instant::now();
+        let out = s.ok(["exec", "c1", "sh", "-c", &script]);
+        out.has(&format!("Address: {ip}")).has(text);
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     };
-    let before = ask(NEIGHBOUR);
-    assert!(before.contains(NEIGHBOUR) && before.contains("first"), "{before}");
+    expect(NEIGHBOUR, "first");
 
     laptop.run("ip link set up0 down; ip addr flush dev up0");
     laptop.wire("up1", &[("203.0.113.2", "203.0.113.1", 24)]);
     laptop.run("ip route add default via 203.0.113.1");
     serve("203.0.113.1", "second");
     laptop.set_resolv_conf("nameserver 203.0.113.1\n");
-    let start = Instant::now();
-    let after = ask("203.0.113.1");
-    assert!(after.contains("203.0.113.1") && after.contains("second"), "{after}");
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-    assert!(LAPTOP.starts_with("198."), "the old address is gone, and nobody minds");
+    expect("203.0.113.1", "second");
+
+    laptop.run(&format!(
+        "ip link set up1 down; ip link set up0 up; ip addr add {LAPTOP}/24 dev up0; ip route replace default via {NEIGHBOUR}"
+    ));
+    laptop.set_resolv_conf(&format!("nameserver {NEIGHBOUR}\n"));
+    expect(NEIGHBOUR, "first");
+    assert_eq!(s.pid_of("c1"), pid, "nothing was started again");
 }
 
 #[test]

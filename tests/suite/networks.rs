@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
-use crate::harness::{Sandbox, within};
+use crate::harness::laptop::NEIGHBOUR;
+use crate::harness::talk::{NameServer, give, name_sockets};
+use crate::harness::{Laptop, Sandbox, needs_root, within};
 
 /// More than anything here takes.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -147,6 +149,7 @@ fn the_process_may_be_killed() {
     }
 }
 
+/// T-internal: not a packet, and no name.
 #[test]
 fn an_internal_network_lets_nothing_out() {
     let s = Sandbox::new().busybox();
@@ -160,6 +163,40 @@ fn an_internal_network_lets_nothing_out() {
     );
     out.has("neighbour").has("end").has("SERVFAIL").lacks("default");
     s.ok("network inspect -f {{.Internal}} vault").is("true");
+}
+
+/// T-internal, seen from the host's name server and from a machine on its network.
+#[test]
+fn nobody_outside_hears_of_an_internal_network() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("nobody_outside_hears_of_an_internal_network");
+    };
+    let (udp, tcp) = laptop.on(|| name_sockets("127.0.0.53".parse().unwrap()));
+    let stub = NameServer::start(udp, tcp, Some([192, 0, 2, 7].into()), false);
+    laptop.set_resolv_conf("nameserver 127.0.0.53\n");
+    let listener = laptop.elsewhere(|| std::net::TcpListener::bind((NEIGHBOUR, 7005))).unwrap();
+    let seen = give(listener, b"reached".to_vec());
+    let script = format!(
+        "nslookup www.example.com; nc -w 1 {NEIGHBOUR} 7005 </dev/null; ping -c1 -W1 {NEIGHBOUR}; true"
+    );
+    for (network, options) in [("vault", "--internal"), ("open", "")] {
+        laptop.kelp(&s, &format!("network create {options} {network}")).exits(0);
+        let out =
+            laptop.kelp(&s, ["run", "--rm", "--network", network, "busybox", "sh", "-c", &script]).exits(0);
+        let outside = (stub.names().len(), seen.lock().unwrap().len());
+        match network {
+            "vault" => {
+                out.has("SERVFAIL").lacks("reached").lacks("1 packets received");
+                assert_eq!(outside, (0, 0), "{}", out.story());
+            }
+            // The same can be done where it is allowed.
+            _ => {
+                out.has("192.0.2.7").has("reached").has("1 packets received");
+                assert_eq!(outside, (1, 1), "{}", out.story());
+            }
+        }
+    }
 }
 
 #[test]
@@ -193,6 +230,7 @@ fn ports_are_published_from_a_network() {
     assert!(std::net::TcpListener::bind(&at).is_ok(), "the port outlives its container");
 }
 
+/// T-v6off.
 #[test]
 fn router_advertisements_are_not_believed() {
     let s = Sandbox::new().busybox();

@@ -104,7 +104,8 @@ fn subnet<A: Number>(
     }
     let made = Subnet::around(address, bits);
     if made.first != address {
-        return Err(invalid("subnet", text, "it names a host: the bits behind the prefix must be zero"));
+        let meant = format!("it names a host: it should be {}/{bits}", made.first);
+        return Err(invalid("subnet", text, &meant));
     }
     Ok(made)
 }

@@ -110,8 +110,11 @@ fn address(text: &str) -> std::result::Result<Option<IpAddr>, String> {
     }
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match bare.unwrap_or(text).parse::<IpAddr>() {
-        // An IPv6 address without brackets is as good as a typing error: nobody can tell where it ends.
         Ok(ip) if ip.is_ipv6() == bare.is_some() => Ok(Some(ip)),
+        // As good as a typing error: nobody can tell where it ends.
+        Ok(ip) if ip.is_ipv6() => {
+            Err(format!("invalid IP address: {text}: an IPv6 address stands in brackets, [{text}]"))
+        }
         _ => Err(format!("invalid IP address: {text}")),
     }
 }

@@ -37,6 +37,9 @@ use super::stack::Surroundings;
 use crate::sys::inet;
 use crate::sys::poll::Ready;
 
+/// Answered SYNs that are passed over when something has to give way.
+const SPARED: usize = 16;
+
 /// All connections.
 #[derive(Debug)]
 pub(super) struct Tcp {
@@ -225,12 +228,20 @@ impl Tcp {
             return true;
         }
         around.link.counters.over_limit += 1;
+        let mut spared = 0;
         while let Some(slot) = self.opening.pop_front() {
-            let phase = self.flows.get(slot).map(|flow| flow.phase);
-            if matches!(phase, Some(Phase::Connecting | Phase::Answered | Phase::Calling)) {
-                self.with(slot, around, Flow::abandon);
-                self.remove(slot);
-                return true;
+            match self.flows.get(slot).map(|flow| flow.phase) {
+                // The host has connected: the container's acknowledgement may be on its way behind a flood of SYNs.
+                Some(Phase::Answered) if spared < SPARED => {
+                    spared += 1;
+                    self.opening.push_back(slot);
+                }
+                Some(Phase::Connecting | Phase::Answered | Phase::Calling) => {
+                    self.with(slot, around, Flow::abandon);
+                    self.remove(slot);
+                    return true;
+                }
+                _ => {}
             }
         }
         false

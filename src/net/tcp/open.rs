@@ -17,6 +17,9 @@ use crate::net::slab::{Slot, Token};
 use crate::net::stack::Surroundings;
 use crate::sys::inet::{self, Kind, Origin, Outcome};
 
+/// How many ports of a client's are tried where the container knows its own one already.
+const OTHER_PORTS: usize = 64;
+
 /// A container's packets with fewer hops to live than this have theirs counted down on the host's side too: somebody
 /// traces the route.
 const FEW_HOPS: u8 = 32;
@@ -155,18 +158,33 @@ impl Tcp {
         target: SocketAddr,
         around: &mut Surroundings<'_>,
     ) {
-        let pair = Pair { container: target, peer: client };
-        let taken = self.index.contains_key(&pair);
-        if taken || inet::prepare_tcp(&socket).is_err() || !self.make_room(around) {
+        let pair = self.free_name(Pair { container: target, peer: client });
+        let Some(pair) = pair.filter(|_| inet::prepare_tcp(&socket).is_ok() && self.make_room(around)) else {
             inet::reset_on_close(&socket);
             return;
-        }
+        };
         let source = Source::of(&socket);
         let first = self.first_number(&pair, around.now);
         let flow = Flow::to_container(pair, socket, source, first, around.link, around.now);
         if let Some(slot) = self.insert(pair, flow, around) {
             self.with(slot, around, Flow::send_syn);
         }
+    }
+
+    /// The name under which the container sees a new client: another port where a connection of that name is not over
+    /// yet. Two clients may be seen at the gateway's address, and a client's kernel may use a port again before the
+    /// container has acknowledged the end of what it was used for.
+    fn free_name(&mut self, mut pair: Pair) -> Option<Pair> {
+        for _ in 0..OTHER_PORTS {
+            let Some(slot) = self.index.get(&pair).copied() else { return Some(pair) };
+            if self.flows.get(slot).is_some_and(|flow| flow.phase == Phase::Lingering) {
+                // The container is done with that one, and its client as well, or it would not call again.
+                self.remove(slot);
+                return Some(pair);
+            }
+            pair.peer.set_port(pair.peer.port().wrapping_add(1).max(1024));
+        }
+        None
     }
 }
 

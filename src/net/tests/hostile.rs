@@ -78,6 +78,7 @@ fn works(wire: &mut Wire) {
     assert_eq!(server.recv_from(&mut [0; 8]).unwrap().0, 1);
 }
 
+/// T-short, T-icmp6: no header is read past its packet, whatever the lengths in it say.
 #[test]
 fn cut_off_at_every_byte() {
     let mut wire = Wire::new(config());
@@ -125,6 +126,7 @@ fn every_byte_wrong() {
     works(&mut wire);
 }
 
+/// T-smallmtu: nothing that is said is larger than the smallest link.
 #[test]
 fn tiny_links() {
     for mtu in [68, 100, 576, 1279] {

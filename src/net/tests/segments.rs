@@ -5,13 +5,13 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::wire::{Heard, Sent, Wire, config};
-use crate::net::{Config, Limits, Listener, Protocol};
+use crate::net::{Config, Limits};
 
 /// A container's end, played by hand.
-struct Talk {
-    wire: Wire,
-    from: SocketAddr,
-    to: SocketAddr,
+pub(super) struct Talk {
+    pub(super) wire: Wire,
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
     /// The container's next number, and the next it expects.
     seq: u32,
     ack: u32,
@@ -19,7 +19,7 @@ struct Talk {
 }
 
 impl Talk {
-    fn to_port(port: u16) -> Self {
+    pub(super) fn to_port(port: u16) -> Self {
         Self::with(config(), port)
     }
 
@@ -29,7 +29,7 @@ impl Talk {
         Self { wire: Wire::new(config), from, to, seq: 1000, ack: 0, window: 65_000 }
     }
 
-    fn blank(&self) -> Sent<'static> {
+    pub(super) fn blank(&self) -> Sent<'static> {
         Sent {
             from: self.from,
             to: self.to,
@@ -42,7 +42,7 @@ impl Talk {
         }
     }
 
-    fn say(&mut self, sent: Sent<'_>) -> Vec<Heard> {
+    pub(super) fn say(&mut self, sent: Sent<'_>) -> Vec<Heard> {
         self.wire.give(&sent.packet());
         self.wire.segments()
     }
@@ -387,6 +387,22 @@ fn the_container_is_asked_whether_it_is_there() {
     drop(stream);
 }
 
+/// Whoever has nothing to say for two days has not gone away.
+#[test]
+fn a_long_silence_ends_nothing() {
+    let (mut talk, mut stream) = Talk::open();
+    for _ in 0..2 * 24 * 60 {
+        for heard in talk.wire.silent(Duration::from_secs(60)) {
+            assert!(heard.length == 0 && !heard.fin && !heard.rst, "{heard:?}");
+            talk.acknowledge();
+        }
+    }
+    talk.data(b"still");
+    expect(&mut stream, b"still");
+    stream.write_all(b"here").unwrap();
+    assert_eq!(talk.wire.segments()[0].length, 4);
+}
+
 #[test]
 fn a_stalled_host_shuts_the_window_and_loses_nothing() {
     let (mut talk, mut stream) = Talk::open();
@@ -439,29 +455,4 @@ fn a_full_table_lets_the_oldest_go_that_is_not_open() {
     talk.acknowledge();
     let heard = talk.data(b"x");
     assert!(heard.len() == 1 && heard[0].ack == Some(1002), "{heard:?}");
-}
-
-#[test]
-fn a_container_that_does_not_listen_refuses_the_client() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at = listener.local_addr().unwrap();
-    let mut talk = Talk::to_port(0);
-    let target: SocketAddr = "10.0.2.100:80".parse().unwrap();
-    talk.wire.stack.handle().publish(Listener {
-        socket: listener.into(),
-        protocol: Protocol::Tcp,
-        target,
-        host_clients: None,
-    });
-    talk.wire.turn();
-    let mut client = TcpStream::connect(at).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    let heard = talk.wire.segments();
-    assert!(heard.len() == 1 && heard[0].syn && heard[0].ack.is_none(), "{heard:?}");
-    let port = client.local_addr().unwrap().port();
-    let to = SocketAddr::new(Ipv4Addr::new(10, 0, 2, 2).into(), port);
-    let reset = Sent { from: target, to, seq: 0, ack: Some(heard[0].seq + 1), flags: "R", ..talk.blank() };
-    assert_eq!(talk.say(reset), []);
-    assert_eq!(client.read(&mut [0; 8]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
-    assert_eq!(talk.wire.stack.flows().0, 0);
 }

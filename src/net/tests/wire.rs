@@ -107,6 +107,20 @@ impl Wire {
         packets
     }
 
+    /// Ports that the stack's SYNs came from.
+    pub(super) fn calls(&mut self) -> Vec<u16> {
+        let said = self.settle();
+        let calls = said.iter().filter(|p| Heard::read(p).is_some_and(|h| h.syn && h.ack.is_none()));
+        calls.map(|p| u16::from_be_bytes([p[20], p[21]])).collect()
+    }
+
+    /// Time without anything from outside, which need not be waited for; what the stack said to it.
+    pub(super) fn silent(&mut self, time: Duration) -> Vec<Heard> {
+        self.pass(time);
+        self.turn();
+        self.take().iter().filter_map(|p| Heard::read(p)).collect()
+    }
+
     /// The TCP segments among what the stack said, with how many bytes each carries.
     pub(super) fn segments(&mut self) -> Vec<Heard> {
         self.settle().iter().filter_map(|p| Heard::read(p)).collect()

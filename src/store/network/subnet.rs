@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 /// An address as a number, and how many bits it has.
-pub trait Number: Copy + Eq {
+pub trait Number: Copy + Eq + std::fmt::Display {
     const BITS: u8;
     fn number(self) -> u128;
     /// The lowest [`Number::BITS`] of `number`.

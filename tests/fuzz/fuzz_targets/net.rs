@@ -1,5 +1,7 @@
 //! The whole network stack under packets of a hostile container: none of them panics, and what is said fits the link.
 //!
+//! The link may be as small as one can be. Packets come whole, or cut off at every byte, or in parts that overlap.
+//!
 //! Runs in namespaces of its own, where nothing but a loopback without listeners can be reached.
 #![no_main]
 
@@ -11,13 +13,19 @@ use kelp::sys::{link, process, tun};
 use libfuzzer_sys::fuzz_target;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-/// Bytes of the smallest link that carries both families.
-const MTU: u16 = 1280;
+/// Bytes of links: the smallest for IPv4 and for both families, ordinary ones and the largest.
+const MTUS: [u16; 5] = [68, 576, 1280, 1500, 65_520];
+/// The smallest of a link that carries IPv6.
+const V6_MTU: u16 = 1280;
+
+/// How a packet comes, beside the two bits of its virtio-net header.
+const CUT_EVERYWHERE: u8 = 4;
+const IN_PARTS: u8 = 8;
 
 /// Milliseconds that have passed on the stack's clock.
 static CLOCK: AtomicU64 = AtomicU64::new(0);
 
-fn config() -> Config {
+fn config(mtu: u16) -> Config {
     Config {
         v4: Some(V4 {
             address: [10, 0, 2, 100].into(),
@@ -25,13 +33,13 @@ fn config() -> Config {
             gateway: [10, 0, 2, 2].into(),
             dns: [10, 0, 2, 3].into(),
         }),
-        v6: Some(V6 {
+        v6: (mtu >= V6_MTU).then(|| V6 {
             address: [0xfd00, 0, 0, 0, 0, 0, 0, 0x64].into(),
             prefix: 64,
             gateway: [0xfd00, 0, 0, 0, 0, 0, 0, 2].into(),
             dns: [0xfd00, 0, 0, 0, 0, 0, 0, 3].into(),
         }),
-        mtu: MTU,
+        mtu,
         host_loopback: true,
         limits: Limits { tcp: 64, udp: 64, ping: 8, backlog: 1 << 20 },
         ..Config::default()
@@ -55,18 +63,53 @@ fn packets(mut bytes: &[u8]) -> impl Iterator<Item = (u8, u8, &[u8])> {
     })
 }
 
+/// What is given to the stack for one packet of the input.
+fn given(how: u8, packet: &[u8]) -> Vec<Vec<u8>> {
+    if how & CUT_EVERYWHERE != 0 {
+        (0..packet.len().min(128)).map(|length| packet[..length].to_vec()).collect()
+    } else if how & IN_PARTS != 0 && packet.len() > 20 && packet[0] == 0x45 {
+        parts(packet, usize::from(how >> 4))
+    } else {
+        vec![packet.to_vec()]
+    }
+}
+
+/// An IPv4 packet in parts of 32 bytes, each of which overlaps the next one by `overlap` times eight bytes at most. Their
+/// header checksums are right: otherwise nobody would look further.
+fn parts(packet: &[u8], overlap: usize) -> Vec<Vec<u8>> {
+    let (header, payload) = packet.split_at(20);
+    let step = 32 - 8 * (overlap % 4);
+    let part = |at: usize| {
+        let end = (at + 32).min(payload.len());
+        let mut bytes = [header, &payload[at..end]].concat();
+        let more = if end < payload.len() { 0x2000 } else { 0 };
+        bytes[2..4].copy_from_slice(&((20 + end - at) as u16).to_be_bytes());
+        bytes[6..8].copy_from_slice(&((at / 8) as u16 | more).to_be_bytes());
+        bytes[10..12].fill(0);
+        let sum: u32 = bytes[..20].chunks(2).map(|w| u32::from(u16::from_be_bytes([w[0], w[1]]))).sum();
+        let sum = (sum & 0xffff) + (sum >> 16);
+        bytes[10..12].copy_from_slice(&(!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes());
+        bytes
+    };
+    (0..payload.len()).step_by(step).map(part).collect()
+}
+
 fuzz_target!(init: apart(), |bytes: &[u8]| {
+    let Some((first, bytes)) = bytes.split_first() else { return };
+    let mtu = MTUS[usize::from(*first) % MTUS.len()];
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let (ours, theirs) =
         rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a link");
-    let mut stack = Stack::new(ours, config()).expect("a stack");
+    let mut stack = Stack::new(ours, config(mtu)).expect("a stack");
     let start = Instant::now();
     let mut said = vec![0; 70_000];
     for (flags, time, packet) in packets(bytes) {
-        let mut frame = vec![0; tun::HEADER];
-        frame[0] = flags & 3;
-        frame.extend_from_slice(packet);
-        let _ = rustix::io::write(&theirs, &frame);
+        for bytes in given(flags, packet) {
+            let mut frame = vec![0; tun::HEADER];
+            frame[0] = flags & 3;
+            frame.extend_from_slice(&bytes);
+            let _ = rustix::io::write(&theirs, &frame);
+        }
         // Half a minute at most, so that every timer gets its turn.
         let now = CLOCK.fetch_add(u64::from(time) * u64::from(time) / 2, Ordering::Relaxed);
         for _ in 0..2 {
@@ -75,7 +118,7 @@ fuzz_target!(init: apart(), |bytes: &[u8]| {
         }
         while let Ok(length) = rustix::io::read(&theirs, &mut said[..]) {
             assert!(length > tun::HEADER);
-            assert!(said[1] != 0 || length <= tun::HEADER + usize::from(MTU), "{length} bytes");
+            assert!(said[1] != 0 || length <= tun::HEADER + usize::from(mtu), "{length} bytes");
         }
     }
     let (tcp, udp) = stack.flows();
