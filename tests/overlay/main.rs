@@ -18,8 +18,10 @@ mod content;
 mod counts;
 mod differential;
 mod directories;
+mod fsx;
 mod hand;
 mod layers;
+mod map;
 mod mounts;
 mod pjdfstest;
 mod programs;
@@ -82,6 +84,7 @@ fn inside(args: &[String]) -> ExitCode {
         robust::CASES,
         layers::CASES,
         content::CASES,
+        fsx::CASES,
         directories::CASES,
         rights::CASES,
         counts::CASES,
