@@ -30,6 +30,7 @@ mod requests;
 mod rights;
 mod robust;
 mod tree;
+mod unionmount;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -89,6 +90,7 @@ fn inside(args: &[String]) -> ExitCode {
         rights::CASES,
         counts::CASES,
         differential::CASES,
+        unionmount::CASES,
         pjdfstest::CASES,
         programs::CASES,
     ]
