@@ -43,7 +43,10 @@ fn fsx(base: &Path) {
         let (model, brought_up) = work.end();
         assert!(fs::read(mount.at.join("file")).unwrap() == model, "seed {seed}: in the end");
         drop(mount);
-        assert!(brought_up && fs::read(dirs.upper.join("file")).unwrap() == model, "seed {seed}: on the disk");
+        assert!(
+            brought_up && fs::read(dirs.upper.join("file")).unwrap() == model,
+            "seed {seed}: on the disk"
+        );
         assert!(fs::read(dirs.lowers[0].join("file")).unwrap() == begin, "seed {seed}: below");
         fs::remove_dir_all(&dirs.upper).unwrap();
         fs::remove_dir_all(&dirs.lowers[0]).unwrap();
@@ -234,8 +237,14 @@ impl Work {
         let (offset, length) = self.place();
         let (keep, punch, zero) =
             (FallocateFlags::KEEP_SIZE, FallocateFlags::PUNCH_HOLE, FallocateFlags::ZERO_RANGE);
-        let flags =
-            *self.random.pick(&[keep, keep | punch, keep | punch, zero, keep | zero, FallocateFlags::empty()]);
+        let flags = *self.random.pick(&[
+            keep,
+            keep | punch,
+            keep | punch,
+            zero,
+            keep | zero,
+            FallocateFlags::empty(),
+        ]);
         if length == 0 {
             return String::new();
         }
