@@ -25,6 +25,7 @@ use super::create::Kind;
 use super::linger::Lookout;
 use super::readdir::FIRST;
 use super::rename::{At, Target};
+use super::seek::Seeker;
 use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked, unseen};
 use super::{Overlay, Result};
 use crate::sys::flags;
@@ -40,9 +41,10 @@ const NO_HANDLE: FileHandle = FileHandle(0);
 
 /// The logic as `fuser` wants it.
 pub(super) struct Adapter {
-    overlay: Overlay,
+    overlay: Arc<Overlay>,
     counts: Arc<Counts>,
     lookout: Lookout,
+    seeker: Arc<Seeker>,
 }
 
 /// A request that is being answered. Must live until the answer is given: the worker looks for the next one then.
@@ -68,8 +70,13 @@ thread_local! {
 }
 
 impl Adapter {
-    pub(super) fn new(overlay: Overlay, counts: Arc<Counts>, lookout: Lookout) -> Self {
-        Self { overlay, counts, lookout }
+    pub(super) fn new(
+        overlay: Arc<Overlay>,
+        counts: Arc<Counts>,
+        lookout: Lookout,
+        seeker: Arc<Seeker>,
+    ) -> Self {
+        Self { overlay, counts, lookout, seeker }
     }
 
     /// The logic, called for one request of this kind.
@@ -477,11 +484,9 @@ impl Filesystem for Adapter {
         empty(overlay.fallocate(ino.0, offset, length, mode.cast_unsigned()), reply);
     }
 
-    /// Never again, says this answer, and the kernel finds no holes from then on. It asks without having written back
-    /// what it keeps of the file, so whoever looked on the disk would call a hole what has just been written.
-    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
         let _on = self.on(Operation::Seek);
-        reply.error(fuser::Errno::ENOSYS);
+        self.seeker.answer(ino.0, offset, whence, reply);
     }
 
     fn copy_file_range(

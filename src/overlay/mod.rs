@@ -8,7 +8,7 @@
 //! 1. `adapter` takes it from the kernel (crate `fuser`), counts it, and answers with what the logic returns.
 //! 2. `inode` knows which node a number means: its place in the tree, its layer, how often the kernel was told it.
 //! 3. `place` turns a node into descriptors. Nothing is opened by a path from outside the layers, no link followed.
-//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr` and `file` serve one object; `create`, `remove` and
+//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `file` and `seek` serve one object; `create`, `remove` and
 //!    `rename` change names; whatever changes an object from below has it brought up first by `copy_up`.
 //! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
@@ -30,6 +30,7 @@ mod place;
 mod readdir;
 mod remove;
 mod rename;
+mod seek;
 mod serve;
 mod whiteout;
 mod wire;

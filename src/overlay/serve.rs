@@ -15,6 +15,7 @@ use super::counts::Counts;
 use super::inode::{Found, Table};
 use super::linger::Lookout;
 use super::lru::Lru;
+use super::seek::Seeker;
 use super::whiteout::Form;
 use super::{LayerIndex, Layers, Options, Overlay, Result, Upper};
 use crate::sys::{self, Context};
@@ -77,10 +78,17 @@ impl Server {
         config.acl = SessionACL::All;
         config.n_threads = Some(workers);
         config.clone_fd = workers > 1;
-        match Session::from_fd(Adapter::new(overlay, counts, lookout), device, SessionACL::All, config) {
+        let overlay = Arc::new(overlay);
+        let seeker = Arc::new(Seeker::default());
+        let adapter = Adapter::new(Arc::clone(&overlay), counts, lookout, Arc::clone(&seeker));
+        match Session::from_fd(adapter, device, SessionACL::All, config) {
             // Nobody wanted it after all.
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
-            session => session?.run(),
+            session => {
+                let session = session?;
+                seeker.prepare(&overlay, session.notifier());
+                session.run()
+            }
         }
     }
 }

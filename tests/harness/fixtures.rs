@@ -86,11 +86,21 @@ pub fn busybox() -> PathBuf {
 
 /// A Debian root file system, as a plain tar.
 pub fn debian(release: Release) -> PathBuf {
+    set_up(release.file())
+}
+
+/// About a hundred packages of Debian 12 that go together, as a plain tar.
+pub fn packages() -> PathBuf {
+    set_up("packages-12.tar")
+}
+
+/// What `tests/setup` has made.
+fn set_up(name: &str) -> PathBuf {
     // Cargo puts the directory of a target triple between the build directory and this one, or does not.
     let above = Path::new(env!("CARGO_TARGET_TMPDIR")).ancestors();
-    let made = above.map(|dir| dir.join("fixtures").join(release.file())).find(|file| file.exists());
-    let made = made.unwrap_or_else(|| panic!("{} is missing: run tests/setup as root first", release.file()));
-    once(release.file(), |part| {
+    let made = above.map(|dir| dir.join("fixtures").join(name)).find(|file| file.exists());
+    let made = made.unwrap_or_else(|| panic!("{name} is missing: run tests/setup as root first"));
+    once(name, |part| {
         if fs::hard_link(&made, part).is_err() {
             fs::copy(&made, part).unwrap();
         }

@@ -256,6 +256,14 @@ impl Sandbox {
         fixtures::debian(release)
     }
 
+    /// A directory with about a hundred packages of Debian 12.
+    pub fn packages_dir(&self, name: &str) -> PathBuf {
+        let dir = self.dir(name);
+        let tar = self.program_call("tar").args(["-xf"]).args([fixtures::packages()]);
+        tar.args(["-C"]).args([dir.clone()]).exits(0);
+        dir
+    }
+
     /// Imports a Debian under the name `debian`.
     #[track_caller]
     pub fn debian(self, release: Release) -> Self {

@@ -18,8 +18,10 @@ mod content;
 mod counts;
 mod differential;
 mod directories;
+mod fsx;
 mod hand;
 mod layers;
+mod map;
 mod mounts;
 mod pjdfstest;
 mod programs;
@@ -28,6 +30,7 @@ mod requests;
 mod rights;
 mod robust;
 mod tree;
+mod unionmount;
 
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
@@ -82,10 +85,12 @@ fn inside(args: &[String]) -> ExitCode {
         robust::CASES,
         layers::CASES,
         content::CASES,
+        fsx::CASES,
         directories::CASES,
         rights::CASES,
         counts::CASES,
         differential::CASES,
+        unionmount::CASES,
         pjdfstest::CASES,
         programs::CASES,
     ]

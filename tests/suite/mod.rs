@@ -23,6 +23,7 @@ mod manifest;
 mod mounts;
 mod network;
 mod networks;
+mod packages;
 mod ports;
 mod pull;
 mod pull_resume;
