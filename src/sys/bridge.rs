@@ -9,8 +9,8 @@ use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
-use super::netlink::Batch;
-use super::{Context, Error, Result, process, tun};
+use super::netlink::{Batch, nested as attribute};
+use super::{Context, Error, Result, guard, process, tun};
 
 /// Of linux/if_link.h, linux/veth.h and linux/neighbour.h.
 const IFLA_NET_NS_FD: u16 = 28;
@@ -57,14 +57,6 @@ pub struct End {
     /// Whether the default route is this way, of each family.
     pub default_route: bool,
     pub default_route6: bool,
-}
-
-fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
-    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-    bytes.extend_from_slice(value);
-    bytes.resize(bytes.len().next_multiple_of(4), 0);
-    bytes
 }
 
 fn text(word: &str) -> Vec<u8> {
@@ -251,6 +243,20 @@ pub fn plug(network: &Network, port: &str, far: &OwnedFd, end: &End) -> Result<(
     set_up_port(port, end)?;
     let (network, end) = (*network, end.clone());
     in_namespace(far, move || set_up_end(&network, &end))
+}
+
+/// Lets a port send as its end and nobody else, in a namespace that [`guard::close`] has closed.
+pub fn let_send(port: &str, end: &End) -> Result<()> {
+    guard::allow(&lease(known_index(port)?, end))
+}
+
+/// Undoes [`let_send`], before the port is removed.
+pub fn silence(port: &str, end: &End) -> Result<()> {
+    index_of(port)?.map_or(Ok(()), |index| guard::forbid(&lease(index, end)))
+}
+
+fn lease(port: i32, end: &End) -> guard::Lease {
+    guard::Lease { port, mac: end.mac, ipv4: end.ipv4, ipv6: end.ipv6 }
 }
 
 /// The bridge's side: nothing is learned at it, nothing that is not for it goes out of it but broadcasts.

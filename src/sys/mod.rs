@@ -10,6 +10,7 @@ pub mod entry;
 mod error;
 pub mod flags;
 pub mod fuse;
+pub mod guard;
 pub mod inet;
 pub mod limits;
 pub mod link;

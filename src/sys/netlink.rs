@@ -1,4 +1,4 @@
-//! Requests to rtnetlink(7), several in one system call.
+//! Requests to rtnetlink(7) and nf_tables, several in one system call.
 //!
 //! An encoder of our own: the crates of the field either bring an async runtime, or a code generator and a tree of
 //! types for the hundredth part of which there is a use here. A container's network is eight messages, whose values
@@ -16,9 +16,25 @@ const ATTRIBUTE_HEADER: usize = 4;
 /// More than an answer to any request has, which repeats the request's header only.
 const ANSWER: usize = 1024;
 
-/// Requests in the order in which the kernel carries them out. It goes on after one that failed.
+/// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, and the `struct nfgenmsg` that says that it is for nf_tables.
+const BEGIN: u16 = 0x10;
+const END: u16 = 0x11;
+const FOR_TABLES: [u8; 4] = [0, 0, 0, 10];
+
+/// Whom requests go to, and what becomes of the others when one has failed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// rtnetlink goes on.
+    #[default]
+    Route,
+    /// nf_tables undoes them.
+    Netfilter,
+}
+
+/// Requests in the order in which the kernel carries them out.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
+    protocol: Protocol,
     bytes: Vec<u8>,
     /// What each request does, for its error. Its sequence number is its place here.
     doing: Vec<&'static str>,
@@ -26,8 +42,24 @@ pub(super) struct Batch {
     last: usize,
 }
 
+/// An attribute that goes into another one.
+pub(super) fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
+    let mut batch = Batch::default();
+    batch.attribute(kind, value);
+    batch.bytes
+}
+
 impl Batch {
-    /// Adds a request: `kind` is an `RTM_*`, `flags` are `NLM_F_*`, `body` is the fixed part that goes with the kind.
+    pub(super) fn of(protocol: Protocol) -> Self {
+        let mut batch = Self { protocol, ..Self::default() };
+        if protocol == Protocol::Netfilter {
+            batch.request("talk to nf_tables", BEGIN, 0, &FOR_TABLES);
+        }
+        batch
+    }
+
+    /// Adds a request: `kind` is an `RTM_*` or of nf_tables, `flags` are `NLM_F_*`, `body` is the fixed part that goes
+    /// with the kind.
     pub(super) fn request(&mut self, doing: &'static str, kind: u16, flags: i32, body: &[u8]) {
         self.last = self.bytes.len();
         let sequence = u32::try_from(self.doing.len()).unwrap_or(u32::MAX);
@@ -59,19 +91,18 @@ impl Batch {
     }
 
     /// Sends all of them. The error is that of the first one that failed.
-    pub(super) fn send(&self) -> Result<()> {
-        let socket = socket()?;
-        rustix::net::send(&socket, &self.bytes, SendFlags::empty()).op("send to rtnetlink")?;
+    pub(super) fn send(mut self) -> Result<()> {
+        if self.protocol == Protocol::Netfilter {
+            self.request("talk to nf_tables", END, 0, &FOR_TABLES);
+        }
+        let socket = socket(self.protocol)?;
+        rustix::net::send(&socket, &self.bytes, SendFlags::empty()).op("send to netlink")?;
         let mut answer = [0; ANSWER];
         let mut first = Ok(());
-        let mut waiting = self.doing.len();
-        // The kernel has carried out everything by now, and every request has its answer.
-        while waiting > 0 {
-            let (length, _) =
-                rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty()).op("rtnetlink")?;
+        // The kernel has carried out everything by now, and said what there is to say.
+        while let Some(length) = next(&socket, &mut answer)? {
             for (sequence, errno) in answers(&answer[..length]) {
-                waiting = waiting.saturating_sub(1);
-                let doing = self.doing.get(sequence).copied().unwrap_or("rtnetlink");
+                let doing = self.doing.get(sequence).copied().unwrap_or("netlink");
                 if errno != 0 && first.is_ok() {
                     first = Err(Error::new(doing, errno));
                 }
@@ -81,10 +112,23 @@ impl Batch {
     }
 }
 
-fn socket() -> Result<OwnedFd> {
-    // Protocol 0 is NETLINK_ROUTE.
-    rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
-        .op("open an rtnetlink socket")
+fn socket(protocol: Protocol) -> Result<OwnedFd> {
+    let number = match protocol {
+        // NETLINK_ROUTE is 0.
+        Protocol::Route => None,
+        Protocol::Netfilter => Some(rustix::net::netlink::NETFILTER),
+    };
+    rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, number)
+        .op("open a netlink socket")
+}
+
+fn next(socket: &OwnedFd, answer: &mut [u8]) -> Result<Option<usize>> {
+    use rustix::io::Errno;
+    match rustix::net::recv(socket, answer, RecvFlags::DONTWAIT) {
+        Ok((length, _)) => Ok(Some(length)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(e) => Err(Error::new("netlink", e.raw_os_error())),
+    }
 }
 
 /// Sequence number and errno (0 is success) of each `NLMSG_ERROR` in a packet of the kernel's.

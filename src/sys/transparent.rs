@@ -57,7 +57,11 @@ pub fn prepare(gateways: &[IpAddr]) -> Result<()> {
         batch.attribute(libc::RTA_DST, &octets);
         batch.attribute(libc::RTA_OIF, &LOOPBACK.to_ne_bytes());
     }
-    batch.send()
+    match batch.send() {
+        // From whoever served this namespace before.
+        Err(e) if e.is(libc::EEXIST) => Ok(()),
+        other => other,
+    }
 }
 
 fn switch_on(sysctl: &str) -> Result<()> {

@@ -149,6 +149,83 @@ fn the_process_may_be_killed() {
     }
 }
 
+/// What a kernel counts, by the counter's name; both of `/proc/net/snmp` and `snmp6`.
+fn counter(s: &Sandbox, container: &str, name: &str) -> u64 {
+    let all = s.ok(&format!("exec {container} cat /proc/net/snmp /proc/net/snmp6"));
+    let lines = all.lines();
+    if let Some(line) = lines.iter().find(|line| line.split_whitespace().next() == Some(name)) {
+        return line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    }
+    let at = lines.iter().position(|line| line.split(' ').any(|word| word == name)).unwrap();
+    let column = lines[at].split(' ').position(|word| word == name).unwrap();
+    lines[at + 1].split(' ').nth(column).unwrap().parse().unwrap()
+}
+
+fn received(s: &Sandbox, container: &str) -> u64 {
+    s.ok(&format!("exec {container} cat /sys/class/net/eth0/statistics/rx_packets")).text().parse().unwrap()
+}
+
+/// Nobody is heard under a neighbour's address, whatever he may do to his own interface.
+#[test]
+fn nobody_sends_as_somebody_else() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --ipv6 shop");
+    assert_eq!(s.json("network inspect shop")[0].get("Warnings"), None, "this kernel cannot guard a bridge");
+    sleeper(&s, "web", "--network shop");
+    sleeper(&s, "friend", "--network shop");
+    sleeper(&s, "eve", "--network shop:alias=store --cap-add NET_ADMIN --cap-add NET_RAW");
+    let of = |name: &str, field: &str| s.field(name, &format!(".NetworkSettings.Networks.shop.{field}"));
+    let (web, web6) = (of("web", "IPAddress"), of("web", "GlobalIPv6Address"));
+    let (friend, friend6) = (of("friend", "IPAddress"), of("friend", "GlobalIPv6Address"));
+    let (mac, own_mac) = (of("friend", "MacAddress"), of("eve", "MacAddress"));
+    let eve = |script: &str| s.ok(["exec", "eve", "sh", "-c", script]);
+    let before = received(&s, "web");
+
+    // The address alone, in IP and ARP.
+    eve(&format!(
+        "ip addr add {friend}/32 dev eth0; ping -c2 -W1 -I {friend} {web}; arping -c2 -w2 -s {friend} -I eth0 {web}; \
+         arping -U -c2 -w2 -s {friend} -I eth0 {friend}; ip -6 addr add {friend6}/128 dev eth0 nodad; \
+         ping -6 -c2 -W1 -I {friend6} {web6}; true"
+    ));
+    // What may be invented: an address that nobody has, a link-local one, another protocol.
+    let nobody = web.rsplit_once('.').unwrap().0.to_owned() + ".200";
+    eve(&format!(
+        "ip addr add {nobody}/32 dev eth0; ping -c2 -W1 -I {nobody} {web}; ip -6 addr add fe80::1/64 dev eth0 nodad; \
+         ping -6 -c2 -W1 -I eth0 ff02::1; true"
+    ));
+    // With the Ethernet address that goes with it.
+    let as_mac = |mac: &str| {
+        format!(
+            "ip link set eth0 down; ip link set eth0 address {mac}; ip link set eth0 up; ip addr show eth0"
+        )
+    };
+    eve(&as_mac(&mac)).has(&mac);
+    eve(&format!("ping -c2 -W1 -I {friend} {web}; arping -c2 -w2 -s {friend} -I eth0 {web}; true"));
+    assert_eq!(received(&s, "web"), before, "something arrived that was not its sender's own");
+
+    // As himself he is heard as before, by all of them at once too.
+    eve(&as_mac(&own_mac)).has(&own_mac);
+    let own = of("eve", "IPAddress");
+    let heard = counter(&s, "web", "InEchos");
+    eve(&format!(
+        "ip addr del {friend}/32 dev eth0; ip addr del {nobody}/32 dev eth0; ping -c2 -W5 -I {own} {web}"
+    ));
+    assert_eq!(counter(&s, "web", "InEchos"), heard + 2);
+    let all =
+        eve("ip addr show eth0").text().split("brd ").nth(2).unwrap().split(' ').next().unwrap().to_owned();
+    eve(&format!("ping -c2 -W1 {all}; true"));
+    assert_eq!(counter(&s, "web", "InEchos"), heard + 4, "{all}");
+    for line in ["exec friend ping -c1 -W5 store", "exec web ping -c1 -W5 friend"] {
+        s.ok(line);
+    }
+    let heard = counter(&s, "web", "Icmp6InEchos");
+    s.ok(&format!("exec friend ping -6 -c2 -W5 {web6}"));
+    assert_eq!(counter(&s, "web", "Icmp6InEchos"), heard + 2);
+    // Who comes later may do the same, and who has gone leaves nothing open.
+    s.ok("rm -f friend");
+    s.busybox_sh(&format!("--network shop:ip={friend}"), "ping -c1 -W5 web");
+}
+
 /// T-internal: not a packet, and no name.
 #[test]
 fn an_internal_network_lets_nothing_out() {

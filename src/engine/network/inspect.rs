@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{Shown, find, members};
 use crate::engine::{Engine, Result};
+use crate::shim::network::hub::is_unguarded;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -29,7 +30,14 @@ pub struct Network {
     pub containers: BTreeMap<String, Endpoint>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// What this network does not hold of what it promises, on this host.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<&'static str>,
 }
+
+/// Containers that may administrate their network can take each other's addresses.
+const UNGUARDED: &str = "the kernel has no nf_tables for bridges: containers of this network that have NET_ADMIN or NET_RAW can \
+                         send from each other's addresses";
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -87,6 +95,7 @@ pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
             );
         }
     }
+    let warnings = if is_unguarded(engine.store.layout(), &id) { vec![UNGUARDED] } else { Vec::new() };
     Ok(Network {
         name,
         id,
@@ -108,6 +117,7 @@ pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
         containers,
         options: record.map(|r| r.options).unwrap_or_default(),
         labels,
+        warnings,
     })
 }
 

@@ -45,12 +45,34 @@ pub fn host_clients(namespace: OwnedFd, config: Config) -> Result<TakeHostClient
         .spawn(work)
         .map_err(|e| sys::Error::new("start a thread", e.raw_os_error().unwrap_or(libc::EAGAIN)))?;
     prepared.recv().map_err(|_| Error::Gone)??;
-    Ok(Arc::new(move |client| match sender.try_send(client) {
-        Ok(()) => inet::raise(&wake),
-        Err(mpsc::TrySendError::Full(client) | mpsc::TrySendError::Disconnected(client)) => {
-            inet::reset_on_close(&client.socket);
+    let way = Way { sender: Some(sender), wake };
+    Ok(Arc::new(move |client| way.take(client)))
+}
+
+/// The way to the thread, which ends with it.
+struct Way {
+    sender: Option<mpsc::SyncSender<HostClient>>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Way {
+    fn take(&self, client: HostClient) {
+        let Some(sender) = &self.sender else { return };
+        match sender.try_send(client) {
+            Ok(()) => inet::raise(&self.wake),
+            Err(mpsc::TrySendError::Full(client) | mpsc::TrySendError::Disconnected(client)) => {
+                inet::reset_on_close(&client.socket);
+            }
         }
-    }))
+    }
+}
+
+impl Drop for Way {
+    /// The thread is in the container's namespace, which would live as long as it.
+    fn drop(&mut self) {
+        self.sender = None;
+        inet::raise(&self.wake);
+    }
 }
 
 fn enter(namespace: &OwnedFd, config: &Config) -> sys::Result<()> {

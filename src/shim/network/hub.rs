@@ -16,25 +16,27 @@ use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::HOST_NAMES;
 use super::member::Member;
 use super::process::RESOLV_CONF;
 use crate::net::dns::{self, Names, Reader, Resolvers, View};
-use crate::net::{self, Handle, Listener, ListenerId, Stack};
+use crate::net::{self, Handle, Listener, ListenerId, Stack, TakeHostClient};
 use crate::store::Layout;
 use crate::store::container::network::{Protocol, PublishedPort};
 use crate::store::network::Subnet;
 use crate::sys::bridge::{self, End};
 use crate::sys::socket::{self, Received};
-use crate::sys::{self, Context, inet, process};
+use crate::sys::{self, Context, guard, inet, process};
 
 /// `argv[0]` of a network's process.
 pub const ROLE: &str = "kelp-network";
 /// In the network's directory.
 pub(super) const SOCKET: &str = "network.sock";
+/// In the network's directory while its containers could send as each other.
+const UNGUARDED: &str = "unguarded";
 /// What it inherits: the listening socket, the namespace of the one before it if there was one, and its program's
 /// mount, which is held (see [`crate::shim::spawn`]).
 pub(super) const LISTENER: RawFd = 3;
@@ -157,13 +159,13 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
     let theirs = segment.clone();
     let work = move || {
         let made = enter(&theirs, namespace);
-        let (ready, namespace) = match made {
-            Ok((tun, namespace)) => (Ok(Uplink(tun)), Ok(namespace)),
+        let (ready, inside) = match made {
+            Ok((tun, inside)) => (Ok(Uplink(tun)), Ok(inside)),
             Err(e) => (Err(e.to_string()), Err(e.to_string())),
         };
         let _ = up.send(ready);
-        let hub = match (namespace, told.recv()) {
-            (Ok(namespace), Ok(Ways(handle, names))) => Hub::new(dir, theirs, namespace, handle, names),
+        let hub = match (inside, told.recv()) {
+            (Ok(inside), Ok(Ways(handle, names))) => Hub::new(dir, theirs, inside, handle, names),
             (Err(text), _) => return refuse_all(&dir, &listener, &text),
             _ => return refuse_all(&dir, &listener, "its stack did not start"),
         };
@@ -187,14 +189,28 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
     Ok(())
 }
 
+/// The network's namespace.
+struct Inside {
+    namespace: OwnedFd,
+    /// Its ports send as nobody but themselves.
+    guarded: bool,
+}
+
+/// Whether the containers of a network that is there could send as each other: on a kernel that cannot prevent it.
+pub fn is_unguarded(layout: &Layout, id: &str) -> bool {
+    let dir = layout.network_dir(id);
+    dir.join(UNGUARDED).exists() && dir.join(SOCKET).exists()
+}
+
 /// The calling thread enters the network's namespace, or makes it, and furnishes it.
-fn enter(segment: &Segment, namespace: Option<OwnedFd>) -> sys::Result<(OwnedFd, OwnedFd)> {
+fn enter(segment: &Segment, namespace: Option<OwnedFd>) -> sys::Result<(OwnedFd, Inside)> {
     match namespace {
         Some(namespace) => process::enter(namespace, libc::CLONE_NEWNET)?,
         None => process::unshare(libc::CLONE_NEWNET)?,
     }
     let tun = bridge::furnish(&segment.bridge())?;
-    Ok((tun, process::thread_namespace("net")?))
+    let guarded = guard::close()?;
+    Ok((tun, Inside { namespace: process::thread_namespace("net")?, guarded }))
 }
 
 /// Whoever waits is told why there is no network.
@@ -232,7 +248,7 @@ struct Present {
 struct Hub {
     dir: PathBuf,
     segment: Segment,
-    namespace: OwnedFd,
+    inside: Inside,
     handle: Handle,
     table: Names,
     /// Who is known by a name: several may share an alias.
@@ -241,8 +257,16 @@ struct Hub {
 }
 
 impl Hub {
-    fn new(dir: PathBuf, segment: Segment, namespace: OwnedFd, handle: Handle, table: Names) -> Self {
-        Self { dir, segment, namespace, handle, table, names: BTreeMap::new(), clients: Vec::new() }
+    fn new(dir: PathBuf, segment: Segment, inside: Inside, handle: Handle, table: Names) -> Self {
+        let note = dir.join(UNGUARDED);
+        // A note for whoever asks; the network is there with it or without.
+        let _ = if inside.guarded {
+            rustix::fs::unlink(&note)
+        } else {
+            let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+            rustix::fs::open(&note, flags, Mode::RUSR | Mode::WUSR).map(drop)
+        };
+        Self { dir, segment, inside, handle, table, names: BTreeMap::new(), clients: Vec::new() }
     }
 
     /// Until the last one has left.
@@ -317,7 +341,8 @@ impl Hub {
             Ok(Message::Port(port)) => match (&mut client.joining, &mut client.present, fds.pop()) {
                 (Some(joining), _, Some(socket)) => joining.ports.push((port, socket)),
                 (None, Some(present), Some(socket)) => {
-                    let listener = self.publish(&present.member, &port, socket);
+                    let short = self.short_way(&present.member, &present.namespace, &port);
+                    let listener = self.publish(&present.member, &port, socket, short);
                     present.ports.push(listener);
                 }
                 _ => return false,
@@ -367,10 +392,12 @@ impl Hub {
         }
         let Ok(told) = self.table.tell() else { return false };
         self.rename(&addresses(&member), &[], &member.names);
-        let ports = ports.into_iter().map(|(port, socket)| self.publish(&member, &port, socket)).collect();
+        let short = ports.iter().find_map(|(port, _)| self.short_way(&member, &namespace, port));
+        let publish = |(port, socket)| self.publish(&member, &port, socket, short.clone());
+        let ports = ports.into_iter().map(publish).collect();
         client.present = Some(Present { member, namespace, ports });
         let bytes = serde_json::to_vec(&Message::Joined).unwrap_or_default();
-        let fds = [self.namespace.as_fd(), told.as_fd()];
+        let fds = [self.inside.namespace.as_fd(), told.as_fd()];
         socket::send(&client.socket, &[IoSlice::new(&bytes)], &fds, true).is_ok()
     }
 
@@ -386,18 +413,11 @@ impl Hub {
 
     /// A port that the bridge still has is that of a container whose shim has come back.
     fn connect(&self, member: &Member, namespace: &OwnedFd) -> sys::Result<()> {
-        if bridge::has_port(&member.port)? {
-            return Ok(());
+        let end = end(member);
+        if !bridge::has_port(&member.port)? {
+            bridge::plug(&self.segment.bridge(), &member.port, namespace, &end)?;
         }
-        let end = End {
-            name: member.interface.clone(),
-            mac: member.mac.0,
-            ipv4: member.ipv4,
-            ipv6: member.ipv6,
-            default_route: member.default_route,
-            default_route6: member.default_route6,
-        };
-        bridge::plug(&self.segment.bridge(), &member.port, namespace, &end)
+        if self.inside.guarded { bridge::let_send(&member.port, &end) } else { Ok(()) }
     }
 
     /// All know each other's Ethernet addresses beforehand, so that nobody has to ask, and to believe an answer.
@@ -415,7 +435,30 @@ impl Hub {
         Ok(())
     }
 
-    fn publish(&self, member: &Member, port: &PublishedPort, socket: OwnedFd) -> ListenerId {
+    /// How clients on the host reach the container's published TCP ports without a packet, where the kernel can do
+    /// that.
+    fn short_way(
+        &self,
+        member: &Member,
+        namespace: &OwnedFd,
+        port: &PublishedPort,
+    ) -> Option<TakeHostClient> {
+        if port.protocol != Protocol::Tcp {
+            return None;
+        }
+        let mut config = self.segment.config();
+        config.v4 = config.v4.map(|v4| net::V4 { address: member.ipv4, ..v4 });
+        config.v6 = config.v6.zip(member.ipv6).map(|(v6, address)| net::V6 { address, ..v6 });
+        net::publish::host_clients(process::duplicate(namespace.as_fd()).ok()?, config).ok()
+    }
+
+    fn publish(
+        &self,
+        member: &Member,
+        port: &PublishedPort,
+        socket: OwnedFd,
+        host_clients: Option<TakeHostClient>,
+    ) -> ListenerId {
         let address = match (port.host_ip, member.ipv6) {
             (IpAddr::V6(_), Some(six)) => six.into(),
             _ => member.ipv4.into(),
@@ -427,7 +470,7 @@ impl Hub {
                 Protocol::Udp => net::Protocol::Udp,
             },
             target: SocketAddr::new(address, port.container_port),
-            host_clients: None,
+            host_clients,
         })
     }
 
@@ -445,6 +488,9 @@ impl Hub {
         self.rename(&gone, &member.names, &[]);
         for address in gone {
             self.table.hide(address);
+        }
+        if self.inside.guarded {
+            let _ = bridge::silence(&member.port, &end(&member));
         }
         let _ = bridge::unplug(&member.port);
     }
@@ -476,6 +522,17 @@ impl Hub {
 
 fn readers(files: Vec<OwnedFd>) -> Vec<Reader> {
     files.into_iter().map(Reader::new).collect()
+}
+
+fn end(member: &Member) -> End {
+    End {
+        name: member.interface.clone(),
+        mac: member.mac.0,
+        ipv4: member.ipv4,
+        ipv6: member.ipv6,
+        default_route: member.default_route,
+        default_route6: member.default_route6,
+    }
 }
 
 fn peer(member: &Member) -> bridge::Peer {
