@@ -25,14 +25,18 @@ impl Map {
 
     pub fn read(&self, offset: usize, bytes: &mut [u8]) {
         assert!(offset + bytes.len() <= self.length);
-        // SAFETY: within the mapping, as was just checked; nobody else has `bytes`.
-        unsafe { std::ptr::copy_nonoverlapping(self.at.add(offset), bytes.as_mut_ptr(), bytes.len()) };
+        // SAFETY: within the mapping, as was just checked.
+        let from = unsafe { self.at.add(offset) };
+        // SAFETY: as many bytes are there; nobody else has `bytes`.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
     }
 
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= self.length);
-        // SAFETY: within the mapping, as was just checked; the file is this test's alone.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.at.add(offset), bytes.len()) };
+        // SAFETY: within the mapping, as was just checked.
+        let to = unsafe { self.at.add(offset) };
+        // SAFETY: as many bytes are there; the file is this test's alone.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
     }
 
     /// Writes the pages back.

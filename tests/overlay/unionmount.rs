@@ -284,10 +284,13 @@ fn chains() -> Vec<Vec<Step>> {
     cases
 }
 
+/// How one of the names of a ring comes to be.
+type Make = fn(usize) -> Vec<Step>;
+
 /// `rename-mass*`: seven names, one of them free, and everything goes round four times and a half.
 fn rings() -> Vec<Vec<Step>> {
     const SIZE: usize = 7;
-    let kinds: [(&str, fn(usize) -> Vec<Step>); 5] = [
+    let kinds: [(&str, Make); 5] = [
         ("files", |n| vec![Step::Open(format!("ring{n}"), OFlags::CREATE | OFlags::WRONLY)]),
         ("directories", |n| vec![Step::Mkdir(format!("ring{n}"))]),
         ("full", |n| {
@@ -299,7 +302,7 @@ fn rings() -> Vec<Vec<Step>> {
         ("links", |n| vec![Step::Link("file".into(), format!("ring{n}"))]),
         ("lower", |n| vec![Step::Rename(OBJECTS[n].into(), format!("ring{n}"))]),
     ];
-    let round = |make: fn(usize) -> Vec<Step>| {
+    let round = |make: Make| {
         let mut steps: Vec<Step> = (0..SIZE - 1).flat_map(make).collect();
         let mut gap = SIZE - 1;
         for _ in 0..SIZE * 9 / 2 {
