@@ -42,11 +42,13 @@ pub(super) struct Batch {
     last: usize,
 }
 
-/// An attribute that goes into another one.
+/// An attribute that goes into another one, padded.
 pub(super) fn nested(kind: u16, value: &[u8]) -> Vec<u8> {
-    let mut batch = Batch::default();
-    batch.attribute(kind, value);
-    batch.bytes
+    let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX);
+    let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
+    bytes.extend_from_slice(value);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes
 }
 
 impl Batch {
@@ -76,10 +78,7 @@ impl Batch {
 
     /// Adds an attribute to the last request.
     pub(super) fn attribute(&mut self, kind: u16, value: &[u8]) {
-        let length = u16::try_from(ATTRIBUTE_HEADER + value.len()).unwrap_or(u16::MAX);
-        self.bytes.extend_from_slice(&length.to_ne_bytes());
-        self.bytes.extend_from_slice(&kind.to_ne_bytes());
-        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(&nested(kind, value));
         self.close();
     }
 
