@@ -179,20 +179,28 @@ fn nobody_sends_as_somebody_else() {
     let (friend, friend6) = (of("friend", "IPAddress"), of("friend", "GlobalIPv6Address"));
     let (mac, own_mac) = (of("friend", "MacAddress"), of("eve", "MacAddress"));
     let eve = |script: &str| s.ok(["exec", "eve", "sh", "-c", script]);
-    let before = received(&s, "web");
+    let echoes = || (counter(&s, "web", "InEchos"), counter(&s, "web", "Icmp6InEchos"));
+    let before = echoes();
+    // The bridge itself says something now and then: in one of several rounds it does not.
+    let nothing_comes_of = |script: &str| {
+        let quiet = eventually(|| {
+            let before = received(&s, "web");
+            eve(&format!("{script}; true"));
+            received(&s, "web") == before
+        });
+        assert!(quiet, "{script}");
+    };
 
-    // The address alone, in IP and ARP.
-    eve(&format!(
-        "ip addr add {friend}/32 dev eth0; ping -c2 -W1 -I {friend} {web}; arping -c2 -w2 -s {friend} -I eth0 {web}; \
-         arping -U -c2 -w2 -s {friend} -I eth0 {friend}; ip -6 addr add {friend6}/128 dev eth0 nodad; \
-         ping -6 -c2 -W1 -I {friend6} {web6}; true"
-    ));
-    // What may be invented: an address that nobody has, a link-local one, another protocol.
+    // The address alone.
+    eve(&format!("ip addr add {friend}/32 dev eth0; ip -6 addr add {friend6}/128 dev eth0; sleep 2"));
+    nothing_comes_of(&format!("ping -c2 -W1 -I {friend} {web}"));
+    nothing_comes_of(&format!("ping -6 -c2 -W1 -I {friend6} {web6}"));
+    nothing_comes_of(&format!("arping -c2 -w2 -s {friend} -I eth0 {web}"));
+    nothing_comes_of(&format!("arping -U -c2 -w2 -s {friend} -I eth0 {friend}"));
+    // An address that nobody has.
     let nobody = web.rsplit_once('.').unwrap().0.to_owned() + ".200";
-    eve(&format!(
-        "ip addr add {nobody}/32 dev eth0; ping -c2 -W1 -I {nobody} {web}; ip -6 addr add fe80::1/64 dev eth0 nodad; \
-         ping -6 -c2 -W1 -I eth0 ff02::1; true"
-    ));
+    eve(&format!("ip addr add {nobody}/32 dev eth0"));
+    nothing_comes_of(&format!("ping -c2 -W1 -I {nobody} {web}"));
     // With the Ethernet address that goes with it.
     let as_mac = |mac: &str| {
         format!(
@@ -200,8 +208,9 @@ fn nobody_sends_as_somebody_else() {
         )
     };
     eve(&as_mac(&mac)).has(&mac);
-    eve(&format!("ping -c2 -W1 -I {friend} {web}; arping -c2 -w2 -s {friend} -I eth0 {web}; true"));
-    assert_eq!(received(&s, "web"), before, "something arrived that was not its sender's own");
+    nothing_comes_of(&format!("ping -c2 -W1 -I {friend} {web}"));
+    nothing_comes_of(&format!("arping -c2 -w2 -s {friend} -I eth0 {web}"));
+    assert_eq!(echoes(), before, "something arrived that was not its sender's own");
 
     // As himself he is heard as before, by all of them at once too.
     eve(&as_mac(&own_mac)).has(&own_mac);
