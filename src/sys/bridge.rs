@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::netlink::{Batch, nested as attribute};
-use super::{Context, Error, Result, guard, process, tun};
+use super::{Context, Error, Result, guard, process, settled, tun};
 
 /// Of linux/if_link.h, linux/veth.h and linux/neighbour.h.
 const IFLA_NET_NS_FD: u16 = 28;
@@ -242,7 +242,8 @@ pub fn plug(network: &Network, port: &str, far: &OwnedFd, end: &End) -> Result<(
     batch.send()?;
     set_up_port(port, end)?;
     let (network, end) = (*network, end.clone());
-    in_namespace(far, move || set_up_end(&network, &end))
+    in_namespace(far, move || set_up_end(&network, &end))?;
+    settled::forwarding(known_index(port)?, bridge)
 }
 
 /// Lets a port send as its end and nobody else, in a namespace that [`guard::close`] has closed.
@@ -312,7 +313,11 @@ fn set_up_end(network: &Network, end: &End) -> Result<()> {
             route(&mut batch, None, gateway, Some(gateway), index);
         }
     }
-    batch.send()
+    batch.send()?;
+    match end.ipv6.filter(|_| six.is_some()) {
+        Some(own) => settled::own_address(own),
+        None => Ok(()),
+    }
 }
 
 /// Somebody on the bridge: an Ethernet address and what IP addresses it has.

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::netlink::Batch;
-use super::{Context, Error, Result, process, tun};
+use super::{Context, Error, Result, process, settled, tun};
 
 /// What the thread that makes a namespace needs: a few system calls' worth, in bytes.
 const STACK: usize = 64 << 10;
@@ -120,6 +120,9 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
         );
     }
     batch.send()?;
+    if let Some(address) = &tun.ipv6 {
+        settled::own_address(address.own)?;
+    }
     Ok(Some(device))
 }
 

@@ -24,6 +24,7 @@ pub mod program;
 pub mod pty;
 pub mod random;
 pub mod seccomp;
+mod settled;
 pub mod signal;
 mod small;
 pub mod socket;

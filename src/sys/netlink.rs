@@ -15,6 +15,10 @@ const MESSAGE_HEADER: usize = 16;
 const ATTRIBUTE_HEADER: usize = 4;
 /// More than an answer to any request has, which repeats the request's header only.
 const ANSWER: usize = 1024;
+/// The kernel's `NLMSG_GOODSIZE`: it tells of one interface or route in less.
+const TOLD: usize = 8192;
+/// `nla_type` without its flags.
+const KIND: u16 = 0x3fff;
 
 /// `NFNL_MSG_BATCH_BEGIN` and `NFNL_MSG_BATCH_END`, and the `struct nfgenmsg` that says that it is for nf_tables.
 const BEGIN: u16 = 0x10;
@@ -111,6 +115,45 @@ impl Batch {
     }
 }
 
+/// Asks rtnetlink about one thing, and gives its message without the header. `doing` is for the error.
+pub(super) fn ask(
+    doing: &'static str,
+    kind: u16,
+    body: &[u8],
+    attribute: Option<(u16, &[u8])>,
+) -> Result<Vec<u8>> {
+    let mut question = Batch::default();
+    question.request(doing, kind, 0, body);
+    if let Some((kind, value)) = attribute {
+        question.attribute(kind, value);
+    }
+    let socket = socket(Protocol::Route)?;
+    rustix::net::send(&socket, &question.bytes, SendFlags::empty()).op("send to netlink")?;
+    let mut answer = vec![0; TOLD];
+    let length = next(&socket, &mut answer)?.ok_or_else(|| Error::new(doing, libc::ENODATA))?;
+    answer.truncate(length);
+    let refused = libc::NLMSG_ERROR.to_ne_bytes();
+    if answer.get(4..6).is_none_or(|kind| *kind == refused[..2]) {
+        let errno = answers(&answer).next().map_or(libc::EPROTO, |(_, errno)| errno);
+        return Err(Error::new(doing, errno));
+    }
+    Ok(answer.split_off(MESSAGE_HEADER))
+}
+
+/// The value of the first attribute of this kind.
+pub(super) fn find(attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    let mut rest = attributes;
+    loop {
+        let half = |at: usize| Some(u16::from_ne_bytes(rest.get(at..at + 2)?.try_into().ok()?));
+        let length = usize::from(half(0)?);
+        let value = rest.get(ATTRIBUTE_HEADER..length)?;
+        if half(2)? & KIND == wanted {
+            return Some(value);
+        }
+        rest = rest.get(length.next_multiple_of(4)..)?;
+    }
+}
+
 fn socket(protocol: Protocol) -> Result<OwnedFd> {
     let number = match protocol {
         // NETLINK_ROUTE is 0.
@@ -174,6 +217,26 @@ mod tests {
         let error = batch.send().unwrap_err();
         assert_eq!(error.op(), "look at lo");
         assert!([libc::ENODEV, libc::EPERM].contains(&error.errno()), "{error}");
+    }
+
+    #[test]
+    fn the_kernel_tells_of_an_interface() {
+        let mut lo = [0; 16];
+        lo[4..8].copy_from_slice(&1i32.to_ne_bytes());
+        let told = ask("look at lo", libc::RTM_GETLINK, &lo, None).unwrap();
+        assert_eq!(find(&told[16..], libc::IFLA_IFNAME), Some(&b"lo\0"[..]));
+        assert_eq!(find(&told[16..], KIND), None);
+        lo[4..8].copy_from_slice(&i32::MAX.to_ne_bytes());
+        let error = ask("look at nothing", libc::RTM_GETLINK, &lo, None).unwrap_err();
+        assert_eq!((error.op(), error.errno()), ("look at nothing", libc::ENODEV));
+    }
+
+    #[test]
+    fn attributes_of_any_length_end() {
+        for length in 0..64 {
+            assert_eq!(find(&vec![0; length], 1), None);
+            assert_eq!(find(&vec![255; length], 1), None);
+        }
     }
 
     #[test]

@@ -387,7 +387,7 @@ impl Hub {
         }
         if let Err(e) = self.acquaint(&member, &namespace) {
             let _ = super::member::send(&client.socket, &Message::Failed(e.to_string()), &[]);
-            let _ = bridge::unplug(&member.port);
+            self.unplug(&member);
             return false;
         }
         let Ok(told) = self.table.tell() else { return false };
@@ -477,20 +477,28 @@ impl Hub {
     fn leave(&mut self, present: Option<Present>) {
         let Some(Present { member, ports, namespace }) = present else { return };
         drop(namespace);
-        for other in self.clients.iter().filter_map(|c| c.present.as_ref()) {
+        let others: Vec<_> = self.clients.iter().filter_map(|c| c.present.as_ref()).collect();
+        // An address that has been leased again since is known as its new holder's.
+        let mut gone = addresses(&member);
+        gone.retain(|address| !others.iter().any(|other| addresses(&other.member).contains(address)));
+        for other in others {
             // One whose interface is gone has forgotten it already.
-            let _ = bridge::forget(&other.namespace, &other.member.interface, peer(&member));
+            let peer = bridge::Peer { mac: member.mac.0, addresses: gone.clone() };
+            let _ = bridge::forget(&other.namespace, &other.member.interface, peer);
         }
         for port in ports {
             self.handle.unpublish(port);
         }
-        let gone = addresses(&member);
-        self.rename(&gone, &member.names, &[]);
+        self.rename(&addresses(&member), &member.names, &[]);
         for address in gone {
             self.table.hide(address);
         }
+        self.unplug(&member);
+    }
+
+    fn unplug(&self, member: &Member) {
         if self.inside.guarded {
-            let _ = bridge::silence(&member.port, &end(&member));
+            let _ = bridge::silence(&member.port, &end(member));
         }
         let _ = bridge::unplug(&member.port);
     }

@@ -32,8 +32,8 @@ fn exec_brings_output_past_the_shim_and_the_exit_code_through_it() {
     );
     let (mut client, _out) = exec(&c, &["sleep", "1000"]);
     client.next();
-    say(&client.socket, &Request::Signal(libc::SIGINT));
-    assert_eq!(client.finish(), Some(130));
+    say(&client.socket, &Request::Signal(libc::SIGTERM));
+    assert_eq!(client.finish(), Some(143));
     let witness = c.dir.path().join("witness");
     let (mut client, out) = exec(&c, &["sh", "-c", &format!("sleep 0.2; touch {}", witness.display())]);
     client.next();
