@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::harness::laptop::NEIGHBOUR;
-use crate::harness::talk::{NameServer, give, name_sockets};
+use crate::harness::talk::{NameServer, answers, give, name_sockets, start_answering};
 use crate::harness::{Laptop, Sandbox, needs_root, within};
 
 /// More than anything here takes.
@@ -290,29 +290,8 @@ fn nobody_outside_hears_of_an_internal_network() {
 fn ports_are_published_from_a_network() {
     let s = Sandbox::new().busybox();
     s.ok("network create shop");
-    let serve = "while true; do echo answered | nc -l -p 80; done";
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "--network",
-        "shop",
-        "-p",
-        "127.0.0.1::80",
-        "busybox",
-        "sh",
-        "-c",
-        serve,
-    ];
-    s.ok(words.map(str::to_owned).to_vec());
-    let at = s.ok("port web 80").text().to_owned();
-    let read = || {
-        use std::io::Read;
-        let mut text = String::new();
-        std::net::TcpStream::connect(&at).and_then(|mut c| c.read_to_string(&mut text)).map(|_| text)
-    };
-    assert!(eventually(|| read().is_ok_and(|text| text == "answered\n")));
+    let at = start_answering(&s, "web", "shop");
+    assert!(answers(&at));
     s.ok("rm -f web");
     assert!(std::net::TcpListener::bind(&at).is_ok(), "the port outlives its container");
 }
