@@ -17,11 +17,12 @@ mod probe;
 mod skeleton;
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Hint;
@@ -176,11 +177,46 @@ fn copy_layers(store: &Store, recipe: &Recipe, container: &Path, mode: u32) -> R
         host::check_copy(path, store.layout())?;
     }
     let lowers = lowers(store.layout(), recipe)?;
+    let held = Held::take(store.layout(), recipe)?;
     let copied = userns::run_inside(store, || {
         sys::limits::many_files();
         copy::make(&lowers, container, mode).map_err(|e| e.to_string())
     });
+    held.check()?;
     copied.map_err(|e| Error::Copy { message: crate::error::chain(&e), hint: e.hint() })
+}
+
+/// The layers of a container that does not exist yet: nothing keeps anybody from removing them, and from bringing them
+/// back, while they are copied.
+struct Held<'a>(Vec<(&'a String, PathBuf, OwnedFd)>);
+
+impl<'a> Held<'a> {
+    fn take(layout: &Layout, recipe: &'a Recipe) -> Result<Self> {
+        let Recipe::Layers(layers) = recipe else { return Ok(Self(Vec::new())) };
+        let open = |layer: &'a String| {
+            let path = layout.layer_dir(layer);
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            match rustix::fs::open(&path, flags, Mode::empty()) {
+                Ok(dir) => Ok((layer, path, dir)),
+                Err(Errno::NOENT) => Err(Error::MissingLayer(layer.clone())),
+                Err(e) => Err(sys::Error::with_subject("open", &path, e.raw_os_error()).into()),
+            }
+        };
+        layers.iter().map(open).collect::<Result<_>>().map(Self)
+    }
+
+    /// Whether each is still where it was. Whoever removes a layer moves it away first, so what was read of it until now
+    /// was whole; a held directory's inode number is nobody else's.
+    fn check(&self) -> Result<()> {
+        for (layer, path, dir) in &self.0 {
+            let stat = rustix::fs::fstat(dir).op_on("stat", path)?;
+            match rustix::fs::stat(path) {
+                Ok(now) if (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino) => {}
+                _ => return Err(Error::MissingLayer((*layer).clone())),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What the copy driver costs each container of these layers, in words. The bytes are those of all files in them.
