@@ -24,6 +24,8 @@ const WORKERS: usize = 2;
 /// What is to be mounted.
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
+    /// The user namespace of the container's own whose ids the mount shows.
+    pub user: Option<&'a OwnedFd>,
     /// From the top one down.
     pub lowers: &'a [PathBuf],
     pub upper: &'a Path,
@@ -53,7 +55,8 @@ pub(super) fn start(tree: &Tree<'_>) -> sys::Result<FileServer> {
         }
         Fork::Child => {
             let _ = process::die_with_parent();
-            let _ = process::close_all_but(&[theirs.as_fd()]);
+            let kept: Vec<_> = tree.user.into_iter().chain([&theirs]).map(AsFd::as_fd).collect();
+            let _ = process::close_all_but(&kept);
             // Closed already, by number.
             std::mem::forget(ours);
             process::exit_now(serve(tree, theirs))
@@ -104,12 +107,23 @@ fn mount(tree: &Tree<'_>) -> sys::Result<Mounted> {
     let open = |path: &PathBuf| -> sys::Result<OwnedFd> { open_dir(path) };
     let lowers = tree.lowers.iter().map(open).collect::<sys::Result<_>>()?;
     let upper = Upper { dir: open_dir(tree.upper)?, work: open_dir(tree.work)? };
-    let owners = match IdMap::of_process(std::process::id())?.kind {
+    let kind = IdMap::of_process(std::process::id())?.kind;
+    let owners = match kind {
         MapKind::Single => Owners::Kept,
         MapKind::Range | MapKind::Identity => Owners::AsStored,
     };
     let options = Options { volatile: tree.volatile, owners, workers: WORKERS };
-    overlay::mount(Layers { lowers, upper: Some(upper) }, options, "kelp", 0)
+    let layers = Layers { lowers, upper: Some(upper) };
+    match tree.user.filter(|_| kind != MapKind::Single) {
+        // What is root's on disk is root's in there: the kernel hands over the numbers that are seen inside, and they are
+        // stored as they come.
+        Some(user) => {
+            let (mount, device) = sys::fuse::mount_within(user, "kelp", 0)?;
+            Ok(Mounted { mount, server: Server::on(device, layers, options)? })
+        }
+        // The only id there is shows as whatever the container calls it.
+        None => overlay::mount(layers, options, "kelp", 0),
+    }
 }
 
 fn open_dir(path: &Path) -> sys::Result<OwnedFd> {

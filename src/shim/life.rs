@@ -37,6 +37,7 @@ use crate::store::events::Event;
 use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
 use crate::sys::process::{self, Child};
+use crate::sys::userns::Nested;
 use crate::sys::{self, Context, tun};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -107,10 +108,14 @@ impl Shim {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = stdio(&launch, &start)?;
-        let Networked { made, kept, carried, joining } = self.network(&plan, &launch, &start)?;
-        let (root, files) = files_of(&mounts)?.map(|f| (f.mount, f.process)).unzip();
+        let user = plan.namespaces.user.as_ref().map(Nested::make).transpose();
+        let user = user.map_err(|e| explain_inner(&e))?;
+        let Networked { made, kept, carried, joining } =
+            self.network(&plan, &launch, &start, user.as_ref())?;
+        let (root, files) = files_of(&mounts, user.as_ref())?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings = Surroundings {
+            user,
             attach: self.layout.staging_dir(),
             root,
             joins: joins(&start, made)?,
@@ -166,7 +171,13 @@ impl Shim {
     }
 
     /// The network namespace, and what is needed to carry its packets.
-    fn network(&mut self, plan: &Plan, launch: &Launch, start: &Start) -> Result<Networked> {
+    fn network(
+        &mut self,
+        plan: &Plan,
+        launch: &Launch,
+        start: &Start,
+        user: Option<&OwnedFd>,
+    ) -> Result<Networked> {
         let guessed = self.ready.network.take();
         if plan.namespaces.network != Namespace::New {
             ahead::forget(guessed);
@@ -177,7 +188,7 @@ impl Shim {
         let open = slirp.is_some() || start.members.iter().any(|m| !m.network.internal);
         let mut ports = if open { network::open(&launch.publish)? } else { Vec::new() };
         let wanted = slirp.zip(addresses.as_ref());
-        let Made { namespace, tun } = ahead::settle(guessed, wanted).map_err(|e| explain_network(&e))?;
+        let Made { namespace, tun } = ahead::settle(guessed, wanted, user).map_err(|e| explain_network(&e))?;
         let keep = |fd: &OwnedFd| fd.try_clone().map_err(|e| refused("keep the network namespace", &e));
         let kept = keep(&namespace)?;
         let mut joining = Vec::with_capacity(start.members.len());
@@ -526,6 +537,16 @@ pub(super) fn explain_namespace(error: &sys::Error) -> Failure {
     Failure { hint, ..refused("make the container's namespaces", error) }
 }
 
+fn explain_inner(error: &sys::Error) -> Failure {
+    let hint = match error.errno() {
+        libc::EPERM | libc::EINVAL => {
+            Some("your range of subordinate ids has become smaller than when the container was made: make it anew".into())
+        }
+        _ => explain_namespace(error).hint,
+    };
+    Failure { hint, ..refused("make the container's user namespace", error) }
+}
+
 /// What a snapshot is mounted as.
 pub fn rootfs_of(plan: &MountPlan) -> Rootfs {
     match plan.clone() {
@@ -543,10 +564,11 @@ pub fn rootfs_of(plan: &MountPlan) -> Rootfs {
     }
 }
 
-/// The process that serves the root, where the plan wants one. The calling process must have one thread.
-pub fn files_of(plan: &MountPlan) -> Result<Option<FileServer>> {
+/// The process that serves the root, where the plan wants one, for a container in `user`. The calling process must have one
+/// thread.
+pub fn files_of(plan: &MountPlan, user: Option<&OwnedFd>) -> Result<Option<FileServer>> {
     let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
-    let started = files::start(&files::Tree { lowers, upper, work, volatile: *volatile });
+    let started = files::start(&files::Tree { user, lowers, upper, work, volatile: *volatile });
     started.map(Some).map_err(|e| Failure {
         hint: (e.errno() == libc::ENOENT || e.errno() == libc::EACCES)
             .then(|| "the fuse snapshotter needs /dev/fuse, readable and writable by you".to_owned()),

@@ -246,7 +246,7 @@ fn joined_spec(
     sharing: Option<network::Sharing>,
 ) -> Result<Spec> {
     let ids = crate::store::userns::id_map(&engine.store)?;
-    let mut place = create::place(&record.id, &ids, request);
+    let mut place = create::place(&record.id, &ids, request)?;
     place.addresses = start.addresses;
     place.others = network::others(start.addresses, &start.members);
     place.shared = sharing.map(|s| s.texts);
