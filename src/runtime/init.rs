@@ -105,12 +105,14 @@ fn clone_flags(plan: &Plan, joins: &Joins) -> u64 {
     u64::from(flags.cast_unsigned())
 }
 
-fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
+fn run(plan: &Plan, mut surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     process::die_with_parent().step("prctl")?;
+    // It is there already.
+    let inner = surroundings.user.take().is_some();
     let others = surroundings.joins.all().chain(surroundings.root.as_ref().map(AsFd::as_fd));
     leave_shim(shim, &surroundings.stdio, others)?;
     rustix::process::setsid().step("setsid")?;
-    if surroundings.user.is_none() {
+    if !inner {
         join(&surroundings.joins)?;
     }
     if plan.namespaces.time == Namespace::New {
@@ -118,12 +120,9 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
     }
     name_and_network(plan, surroundings.joins.made_network.is_some())?;
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
-    let Surroundings { user, attach, root, stdio, .. } = surroundings;
+    let Surroundings { attach, root, stdio, .. } = surroundings;
     let attach = path::open_directory(&attach).step("attach the root")?;
-    let (root, binds) = match user {
-        Some(_) => inner::take_hosts(plan, root)?,
-        None => (root, None),
-    };
+    let (root, binds) = if inner { inner::take_hosts(plan, root)? } else { (root, None) };
     let texts = texts::prepare(plan, &attach)?;
     let helpers = Helpers { shim, shm, texts, binds };
     let root = rootfs::assemble(&plan.rootfs, root, &attach)?;
@@ -131,7 +130,7 @@ fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Inf
         account::add(&root, account)?;
     }
     let root = build_root(plan, root, &helpers, stdio)?;
-    if user.is_none() {
+    if !inner {
         oom_score(plan.process.oom_score_adj)?;
     }
     mount::set_propagation(&root, libc::MS_PRIVATE, false).step("make the root private")?;

@@ -55,9 +55,10 @@ pub fn of(request: &CreateRequest, shared: &IdMap) -> Result<Option<Ids>> {
                 let highest = highest(extents).min(size.unwrap_or(u32::MAX));
                 // Alone, any number will do.
                 if own > highest && highest > 0 {
+                    let more = if size.is_some() { "a larger size" } else { MORE };
                     return Err(refused(format!(
                         "{what} {own} is beyond the container's {what}s, 0 to {highest}: choose another number \
-                         (keep-id:{what}=N), or {MORE}"
+                         (keep-id:{what}=N), or {more}"
                     )));
                 }
                 if highest == 0 { maps(&[(own, 0, 1)]) } else { maps(&kept(own, highest)) }
