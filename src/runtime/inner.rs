@@ -33,7 +33,8 @@ pub(super) fn go(user: &OwnedFd, plan: &Plan, surroundings: &Surroundings) -> sy
 /// Where the outer root is nobody inside, its pipes become the container's root's, who gives them to the program.
 pub(super) fn give(stdio: &ProcessStdio, namespaces: &Namespaces) {
     let Some(root) = namespaces.user.as_ref().filter(|user| user.outer_root().is_none()) else { return };
-    let (Some((uid, gid)), ProcessStdio::Pipes { stdin, stdout, stderr }) = (Nested::own_root(root), stdio) else {
+    let (Some((uid, gid)), ProcessStdio::Pipes { stdin, stdout, stderr }) = (Nested::own_root(root), stdio)
+    else {
         return;
     };
     for fd in stdin.iter().chain([stdout, stderr]) {

@@ -10,13 +10,17 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::handshake::{Failure, Step};
 use super::plan::{HostEntry, HostEntryKind, Rootfs};
+use crate::sys;
 use crate::sys::mount::{self, FsContext};
 use crate::sys::path::{self, Make};
-use crate::sys;
 
 /// Mounts the root and attaches it to the directory `attach`. The descriptor is the root directory.
 /// `handed`: the mount that goes with [`Rootfs::HandedOver`], or one of [`Rootfs::Directory`] that was taken before.
-pub(super) fn assemble(rootfs: &Rootfs, handed: Option<OwnedFd>, attach: &OwnedFd) -> Result<OwnedFd, Failure> {
+pub(super) fn assemble(
+    rootfs: &Rootfs,
+    handed: Option<OwnedFd>,
+    attach: &OwnedFd,
+) -> Result<OwnedFd, Failure> {
     let mounted = match rootfs {
         Rootfs::HandedOver { .. } => {
             handed.ok_or_else(|| Failure::own("mount the root", "the shim handed over no root"))?

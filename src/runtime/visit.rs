@@ -126,7 +126,9 @@ fn about(bind: &Bind, mut failure: Failure) -> Failure {
 }
 
 fn take(bind: &Bind) -> Result<OwnedFd, Failure> {
-    mount::clone_tree(CWD, &bind.source, bind.recursive).step("source").map_err(|failure| about(bind, failure))
+    mount::clone_tree(CWD, &bind.source, bind.recursive)
+        .step("source")
+        .map_err(|failure| about(bind, failure))
 }
 
 fn place(root: impl AsFd, tree: &OwnedFd, bind: &Bind) -> Result<(), Failure> {

@@ -113,8 +113,7 @@ fn mount(tree: &Tree<'_>) -> sys::Result<Mounted> {
         MapKind::Range | MapKind::Identity => Owners::AsStored,
     };
     let user = tree.user.filter(|_| kind != MapKind::Single);
-    let options =
-        Options { volatile: tree.volatile, owners, workers: WORKERS, clone_device: user.is_none() };
+    let options = Options { volatile: tree.volatile, owners, workers: WORKERS, clone_device: user.is_none() };
     let layers = Layers { lowers, upper: Some(upper) };
     match user {
         // What is root's on disk is root's in there: the kernel hands over the numbers that are seen inside, and they are

@@ -188,7 +188,8 @@ impl Shim {
         let open = slirp.is_some() || start.members.iter().any(|m| !m.network.internal);
         let mut ports = if open { network::open(&launch.publish)? } else { Vec::new() };
         let wanted = slirp.zip(addresses.as_ref());
-        let Made { namespace, tun } = ahead::settle(guessed, wanted, user).map_err(|e| explain_network(&e))?;
+        let Made { namespace, tun } =
+            ahead::settle(guessed, wanted, user).map_err(|e| explain_network(&e))?;
         let keep = |fd: &OwnedFd| fd.try_clone().map_err(|e| refused("keep the network namespace", &e));
         let kept = keep(&namespace)?;
         let mut joining = Vec::with_capacity(start.members.len());
@@ -539,9 +540,10 @@ pub(super) fn explain_namespace(error: &sys::Error) -> Failure {
 
 fn explain_inner(error: &sys::Error) -> Failure {
     let hint = match error.errno() {
-        libc::EPERM | libc::EINVAL => {
-            Some("your range of subordinate ids has become smaller than when the container was made: make it anew".into())
-        }
+        libc::EPERM | libc::EINVAL => Some(
+            "your range of subordinate ids has become smaller than when the container was made: make it anew"
+                .into(),
+        ),
         _ => explain_namespace(error).hint,
     };
     Failure { hint, ..refused("make the container's user namespace", error) }

@@ -35,7 +35,8 @@ pub fn mount_within(namespace: impl AsFd, name: &str, attributes: u64) -> Result
         process::unshare(libc::CLONE_NEWNS)?;
         mount(name, attributes).map(|(mount, device)| vec![mount, device])
     };
-    let mut made = userns::make_within(namespace, make, |what, errno| Error::with_subject("mount:", what, errno))?;
+    let mut made =
+        userns::make_within(namespace, make, |what, errno| Error::with_subject("mount:", what, errno))?;
     let device = made.pop();
     made.pop().zip(device).ok_or_else(|| Error::new("mount fuse", libc::ECHILD))
 }

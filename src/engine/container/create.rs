@@ -10,7 +10,9 @@ use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
 use super::stored::Parts;
 use super::{find, network};
 use crate::config;
-use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice, UsernsMode};
+use crate::engine::request::{
+    CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice, UsernsMode,
+};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
 use crate::oci::Platform;

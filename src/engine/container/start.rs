@@ -242,7 +242,11 @@ fn refuse_inner(engine: &Engine, ipc: &NamespaceMode) -> Result<()> {
         own => Err(Error::Invalid {
             what: "IPC mode",
             value: format!("container:{name}"),
-            reason: format!("{} was made with --userns {}, and only its own processes see its /dev/shm", other.name, own.words()),
+            reason: format!(
+                "{} was made with --userns {}, and only its own processes see its /dev/shm",
+                other.name,
+                own.words()
+            ),
         }),
     }
 }

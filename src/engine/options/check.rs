@@ -40,7 +40,8 @@ fn joined_from_inside(request: &CreateRequest) -> Result<()> {
     }
     for (flag, mode) in [("--pid", &request.pid), ("--ipc", &request.ipc)] {
         if matches!(mode, NamespaceMode::Container(_)) {
-            let reason = format!("it cannot be combined with {flag} container:NAME, whose user namespace is another");
+            let reason =
+                format!("it cannot be combined with {flag} container:NAME, whose user namespace is another");
             return Err(invalid("USER mode", request.userns.words(), reason));
         }
     }

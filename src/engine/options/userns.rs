@@ -42,7 +42,11 @@ fn keep_id(mode: &str, options: &str) -> Result<UsernsMode> {
         let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
         let number = value.parse().ok().filter(|n| digits && (least..=LARGEST_ID).contains(n));
         let Some(number) = number else {
-            return Err(invalid(WHAT, mode, format!("`{name}` must be a number from {least} to {LARGEST_ID}")));
+            return Err(invalid(
+                WHAT,
+                mode,
+                format!("`{name}` must be a number from {least} to {LARGEST_ID}"),
+            ));
         };
         if field.replace(number).is_some() {
             return Err(invalid(WHAT, mode, format!("`{name}` is given twice")));
@@ -83,9 +87,22 @@ mod tests {
             assert!(userns(mode).unwrap_err().to_string().contains("not built"), "{mode}");
         }
         for mode in [
-            "keep-id:", "keep-id:uid", "keep-id:uid=", "keep-id:uid=-1", "keep-id:uid=+1", "keep-id:uid=2147483648",
-            "keep-id:uid=1,uid=2", "keep-id:size=0", "keep-id:x=1", "keep-id,uid=1", "host:x", "nomap:x", "foo",
-            "keep_id", "container", "KEEP-ID",
+            "keep-id:",
+            "keep-id:uid",
+            "keep-id:uid=",
+            "keep-id:uid=-1",
+            "keep-id:uid=+1",
+            "keep-id:uid=2147483648",
+            "keep-id:uid=1,uid=2",
+            "keep-id:size=0",
+            "keep-id:x=1",
+            "keep-id,uid=1",
+            "host:x",
+            "nomap:x",
+            "foo",
+            "keep_id",
+            "container",
+            "KEEP-ID",
         ] {
             assert!(userns(mode).is_err(), "{mode}");
         }

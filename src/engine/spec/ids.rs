@@ -36,7 +36,8 @@ struct Resident {
 
 /// The ids of `request`, where `shared` are those of the namespace that all containers share. `None`: the same.
 pub fn of(request: &CreateRequest, shared: &IdMap) -> Result<Option<Ids>> {
-    let refused = |reason: String| Error::Invalid { what: "USER mode", value: request.userns.words(), reason };
+    let refused =
+        |reason: String| Error::Invalid { what: "USER mode", value: request.userns.words(), reason };
     match request.userns {
         UsernsMode::Host => Ok(None),
         UsernsMode::NoMap => {

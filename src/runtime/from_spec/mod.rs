@@ -156,15 +156,8 @@ fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
 
 fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let host = Namespace::Host;
-    let mut found = Namespaces {
-        user: None,
-        network: host,
-        pid: host,
-        ipc: host,
-        uts: host,
-        cgroup: host,
-        time: host,
-    };
+    let mut found =
+        Namespaces { user: None, network: host, pid: host, ipc: host, uts: host, cgroup: host, time: host };
     let mut seen = Vec::new();
     let mut own_user = false;
     let mut own_mounts = false;
@@ -215,7 +208,9 @@ fn nested(linux: &Linux, own: bool) -> Result<Option<Nested>> {
             let (inside, outside, count) = (m.container_id(), m.host_id(), m.size());
             let fits = |first: u32| first.checked_add(count).is_some();
             let right = count > 0 && fits(inside) && fits(outside);
-            right.then_some(Extent { inside, outside, count }).ok_or_else(|| invalid(what, "ids out of range"))
+            right
+                .then_some(Extent { inside, outside, count })
+                .ok_or_else(|| invalid(what, "ids out of range"))
         };
         if mappings.len() > MAP_LIMIT {
             return Err(invalid(what, format!("at most {MAP_LIMIT} lines are allowed")));

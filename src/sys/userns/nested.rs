@@ -106,13 +106,15 @@ pub fn make_within(
 /// Takes the ids of the namespace's root, where it has one: what is made from here on belongs to that.
 pub fn become_own_root() -> Result<()> {
     let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    // An id that is not in the map.
+    let missing = |e: &rustix::io::Errno| *e == rustix::io::Errno::INVAL;
     match rustix::thread::set_thread_res_gid(gid, gid, gid) {
-        Err(rustix::io::Errno::INVAL) => return Ok(()),
-        other => other.op("setresgid")?,
+        Err(e) if missing(&e) => {}
+        set => set.op("setresgid")?,
     }
     match rustix::thread::set_thread_res_uid(uid, uid, uid) {
-        Err(e) => return Err(Error::new("setresuid", e.raw_os_error())),
-        Ok(()) => {}
+        Err(e) if missing(&e) => {}
+        set => set.op("setresuid")?,
     }
     process::die_with_parent()
 }
