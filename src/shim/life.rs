@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 
 use super::exec::{self, Execs};
-use super::files::{self, FileServer};
 use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::network;
@@ -22,6 +21,7 @@ use super::network::member::{self, Membership};
 use super::network::process::{Carrier, Given};
 use super::network::way::Way;
 use super::protocol::{self, Failure, Reply};
+use super::root;
 use super::server::{self, FirstClient, Running, Stdio};
 use super::spawn::{refused, refused_by_store};
 use super::waiting::Ready;
@@ -29,24 +29,20 @@ use crate::runtime::from_spec::annotation;
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
-use crate::runtime::plan::{HostEntry, HostEntryKind, Namespace, Plan, Rootfs};
+use crate::runtime::plan::{Namespace, Plan};
 use crate::runtime::seccomp;
-use crate::snapshot::{self, EntryKind, MountPlan};
+use crate::snapshot::{self, MountPlan};
 use crate::store::container::{Exit, Network, ShimState, ended};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
 use crate::sys::process::{self, Child};
-use crate::sys::userns::Nested;
 use crate::sys::{self, Context, tun};
 
 type Result<T> = std::result::Result<T, Failure>;
 
 /// How much a shim stands back when it clears up, see nice(2).
 const CLEARING_UP: i32 = 10;
-/// How long what a container wrote may take to reach the disk after its end.
-const FILES_PATIENCE: Duration = Duration::from_secs(30);
-
 /// A shim and what it was given to start.
 #[derive(Debug)]
 pub(super) struct Shim {
@@ -99,7 +95,7 @@ impl Shim {
         let Bundle { start, launch, mut spec } = bundle;
         replace_texts(&mut spec, &start);
         let mounts = self.mount_plan(&launch)?;
-        let facts = Facts { rootfs: rootfs_of(&mounts), tty_gid: self.ready.tty_gid, seccomp: None };
+        let facts = Facts { rootfs: root::rootfs_of(&mounts), tty_gid: self.ready.tty_gid, seccomp: None };
         let Planned { mut plan, mut warnings } =
             Plan::from_spec(&spec, facts).map_err(|e| refused("carry out the container's settings", &e))?;
         let filter = filter(&launch, plan.process.capabilities.permitted)?;
@@ -108,11 +104,10 @@ impl Shim {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = stdio(&launch, &start)?;
-        let user = plan.namespaces.user.as_ref().map(Nested::make).transpose();
-        let user = user.map_err(|e| explain_inner(&e))?;
+        let user = self.user_namespace(&plan)?;
         let Networked { made, kept, carried, joining } =
             self.network(&plan, &launch, &start, user.as_ref())?;
-        let (root, files) = files_of(&mounts, user.as_ref())?.map(|f| (f.mount, f.process)).unzip();
+        let (root, files) = root::files_of(&mounts, user.as_ref())?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings = Surroundings {
             user,
@@ -168,6 +163,14 @@ impl Shim {
             warnings,
             state,
         })
+    }
+
+    /// The user namespace, where the container has one of its own.
+    fn user_namespace(&mut self, plan: &Plan) -> Result<Option<OwnedFd>> {
+        let Some(ids) = &plan.namespaces.user else { return Ok(None) };
+        // What was guessed belongs to another one, and from here on this process must have one thread.
+        ahead::forget(self.ready.network.take());
+        root::user_namespace(ids).map(Some)
     }
 
     /// The network namespace, and what is needed to carry its packets.
@@ -328,7 +331,7 @@ impl Shim {
         carrier.end();
         drop(mounts);
         if let Some(files) = files {
-            end_of(&files);
+            root::end_of(&files);
         }
         match (launch.auto_remove, told) {
             (true, true) => self.leave(),
@@ -536,64 +539,6 @@ pub(super) fn explain_namespace(error: &sys::Error) -> Failure {
         _ => None,
     };
     Failure { hint, ..refused("make the container's namespaces", error) }
-}
-
-fn explain_inner(error: &sys::Error) -> Failure {
-    let hint = match error.errno() {
-        libc::EPERM | libc::EINVAL => Some(
-            "your range of subordinate ids has become smaller than when the container was made: make it anew"
-                .into(),
-        ),
-        _ => explain_namespace(error).hint,
-    };
-    Failure { hint, ..refused("make the container's user namespace", error) }
-}
-
-/// What a snapshot is mounted as.
-pub fn rootfs_of(plan: &MountPlan) -> Rootfs {
-    match plan.clone() {
-        MountPlan::Overlay { lowers, upper, work, volatile } => {
-            Rootfs::Overlay { lowers, upper, work, volatile }
-        }
-        MountPlan::Fuse { mut lowers, hidden, .. } => {
-            Rootfs::HandedOver { source: lowers.swap_remove(0), hidden }
-        }
-        MountPlan::Directory { path } => Rootfs::Directory { path },
-        MountPlan::HostTree { source, entries, upper, work, hidden, volatile } => {
-            let entries = entries.into_iter().map(|e| HostEntry { name: e.name, kind: entry_kind(e.kind) });
-            Rootfs::HostTree { source, entries: entries.collect(), upper, work, hidden, volatile }
-        }
-    }
-}
-
-/// The process that serves the root, where the plan wants one, for a container in `user`. The calling process must have one
-/// thread.
-pub fn files_of(plan: &MountPlan, user: Option<&OwnedFd>) -> Result<Option<FileServer>> {
-    let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
-    let started = files::start(&files::Tree { user, lowers, upper, work, volatile: *volatile });
-    started.map(Some).map_err(|e| Failure {
-        hint: (e.errno() == libc::ENOENT || e.errno() == libc::EACCES)
-            .then(|| "the fuse snapshotter needs /dev/fuse, readable and writable by you".to_owned()),
-        ..refused("mount the root file system", &e)
-    })
-}
-
-/// The last mount is gone, so it ends by itself; one that does not is in nobody's way.
-fn end_of(files: &Child) {
-    if !matches!(process::readable_within(&files.pidfd, Some(FILES_PATIENCE)), Ok(true)) {
-        let _ = process::signal(&files.pidfd, libc::SIGKILL);
-    }
-    // Perhaps reaped already, along with the container's stragglers.
-    let _ = process::wait_pid(files.pid);
-}
-
-fn entry_kind(kind: EntryKind) -> HostEntryKind {
-    match kind {
-        EntryKind::Overlay => HostEntryKind::Overlay,
-        EntryKind::ReadOnlyBind => HostEntryKind::ReadOnlyBind,
-        EntryKind::Symlink(target) => HostEntryKind::Symlink(target),
-        EntryKind::MountPoint => HostEntryKind::MountPoint,
-    }
 }
 
 fn plain(message: &str) -> Failure {

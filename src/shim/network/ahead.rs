@@ -64,8 +64,8 @@ pub(in crate::shim) fn begin(guess: Guess) -> sys::Result<Option<Ahead>> {
     Ok(Some(Ahead { tun, namespace }))
 }
 
-/// The namespace that is wanted after all: the one that was guessed, or another one. With `user`, one that belongs to that user
-/// namespace, which nobody guesses.
+/// The namespace that is wanted after all: the one that was guessed, or another one. With `user`, one that belongs to
+/// that user namespace, which nobody guesses.
 pub(in crate::shim) fn settle(
     ahead: Option<Ahead>,
     wanted: Option<(&Slirp, &Addresses)>,
