@@ -1,8 +1,9 @@
 //! The user's own account in the container's `/etc/passwd` and `/etc/group`, where the image knows nobody of its ids:
 //! so that `whoami` has an answer, as with podman.
 //!
-//! Lines are added to files that the image has, in the container's own layer; none is made. The files are the image's word: found
-//! inside the root, regular, read bounded. Must be done before anything of the user's is mounted over them.
+//! Lines are added to files that the image has, in the container's own layer; none is made. The files are the image's
+//! word: found inside the root, regular, read bounded. Must be done before anything of the user's is mounted over
+//! them.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,7 +1,8 @@
 //! The container's first process, from the fork to the exec: the plan, executed step by step.
 //!
-//! Everything here runs in a forked child of the shim that has one thread, is root of the user namespace (or on its way
-//! to be that of one of the container's own: [`inner`]), and already is in its new namespaces. Every step either succeeds or ends the process with one [`Failure`].
+//! Everything here runs in a forked child of the shim that has one thread, is root of the user namespace (or on its
+//! way to be that of one of the container's own: [`inner`]), and already is in its new namespaces. Every step either
+//! succeeds or ends the process with one [`Failure`].
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -1,8 +1,8 @@
 //! A container with a user namespace of its own: what its first process does on the way there, and as whom.
 //!
-//! All other namespaces are made from inside, so that the container's root is root over them. What lies on the host is reached
-//! with the ids of the user, whose paths and binds they are, and only then does the process become the container's
-//! root, to whom belongs what is made for the container: tmpfs, terminals, mount points.
+//! All other namespaces are made from inside, so that the container's root is root over them. What lies on the host
+//! is reached with the ids of the user, whose paths and binds they are, and only then does the process become the
+//! container's root, to whom belongs what is made for the container: tmpfs, terminals, mount points.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -3,7 +3,8 @@
 //! A process and not threads of the shim: the shim forks for every `exec`, and a fork of a process with threads would
 //! leave the child with locks that nobody opens any more. It has nothing of the shim's but a socket, and the user
 //! namespace that the container has of its own, opens the layers itself, hands the mount over, and answers requests
-//! until the mount is gone. It dies with the shim. When it dies first, the shim ends the container, whose files are gone.
+//! until the mount is gone. It dies with the shim. When it dies first, the shim ends the container, whose files are
+//! gone.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -116,8 +117,8 @@ fn mount(tree: &Tree<'_>) -> sys::Result<Mounted> {
     let options = Options { volatile: tree.volatile, owners, workers: WORKERS, clone_device: user.is_none() };
     let layers = Layers { lowers, upper: Some(upper) };
     match user {
-        // What is root's on disk is root's in there: the kernel hands over the numbers that are seen inside, and they are
-        // stored as they come.
+        // What is root's on disk is root's in there: the kernel hands over the numbers that are seen inside, and they
+        // are stored as they come.
         Some(user) => {
             let (mount, device) = sys::fuse::mount_within(user, "kelp", 0)?;
             Ok(Mounted { mount, server: Server::on(device, layers, options)? })

@@ -51,8 +51,8 @@ pub fn rootfs_of(plan: &MountPlan) -> Rootfs {
     }
 }
 
-/// The process that serves the root, where the plan wants one, for a container in `user`. The calling process must have one
-/// thread.
+/// The process that serves the root, where the plan wants one, for a container in `user`. The calling process must
+/// have one thread.
 pub fn files_of(plan: &MountPlan, user: Option<&OwnedFd>) -> Result<Option<FileServer>> {
     let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
     let started = files::start(&files::Tree { user, lowers, upper, work, volatile: *volatile });

@@ -321,8 +321,8 @@ fn launch_of(
     })
 }
 
-/// Who makes the root. Other owners than those on disk are shown by our own overlay alone, which is therefore taken unless the
-/// user chose another for this container.
+/// Who makes the root. Other owners than those on disk are shown by our own overlay alone, which is therefore taken
+/// unless the user chose another for this container.
 fn snapshotter(engine: &Engine, request: &CreateRequest, shifted: bool) -> Result<Snapshotter> {
     if !shifted || spec::ids::is_hosts_own(request) {
         return engine.snapshotter(request.snapshotter);

@@ -232,8 +232,8 @@ fn peer(engine: &Engine, mode: &NamespaceMode) -> Result<Option<Peer>> {
     process_of(&observed).map(Some).ok_or_else(|| find::not_running(&other, "join the namespaces of"))
 }
 
-/// `/dev/shm` comes along with the IPC namespace, and a container with a user namespace of its own shows none of its files to
-/// others.
+/// `/dev/shm` comes along with the IPC namespace, and a container with a user namespace of its own shows none of its
+/// files to others.
 fn refuse_inner(engine: &Engine, ipc: &NamespaceMode) -> Result<()> {
     let NamespaceMode::Container(name) = ipc else { return Ok(()) };
     let (other, _) = find::find(engine, name)?;

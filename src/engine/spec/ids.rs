@@ -1,9 +1,10 @@
 //! The ids of a container with a user namespace of its own: maps within the one that all of the user's containers
 //! share, who its process is by default, and who the container's passwd has to know.
 //!
-//! In the shared namespace the user is root and his subordinate ids come after. `keep-id` only gives them other numbers: the
-//! user his own, and to those up to it the next lower ones. So every number of the container's is one of the shared
-//! namespace's too, and an image's files are stored under the same numbers whichever namespace they are seen from.
+//! In the shared namespace the user is root and his subordinate ids come after. `keep-id` only gives them other
+//! numbers: the user his own, and to those up to it the next lower ones. So every number of the container's is one of
+//! the shared namespace's too, and an image's files are stored under the same numbers whichever namespace they are
+//! seen from.
 
 use std::path::{Component, Path};
 
@@ -130,8 +131,8 @@ impl Ids {
         self.resident.as_ref().map(|r| format!("{}:{}", r.uid, r.gid))
     }
 
-    /// For the container's passwd and group. The home is the host's where that is mounted, else the working directory, as
-    /// podman has it.
+    /// For the container's passwd and group. The home is the host's where that is mounted, else the working
+    /// directory, as podman has it.
     pub(super) fn account(&self, request: &CreateRequest, cwd: &Path) -> Option<plan::Account> {
         let resident = self.resident.as_ref()?;
         let mounted = |home: &&Path| {
@@ -157,8 +158,8 @@ impl Ids {
         Some((self.resident.as_ref().map_or(0, |r| r.gid), last))
     }
 
-    /// Whether some number is another one in the shared namespace: then the image's files need other owners than they are
-    /// stored with.
+    /// Whether some number is another one in the shared namespace: then the image's files need other owners than they
+    /// are stored with.
     pub fn are_shifted(&self) -> bool {
         let alone = |maps: &[LinuxIdMapping]| maps.len() == 1 && maps[0].size() == 1;
         let same = |maps: &[LinuxIdMapping]| maps.iter().all(|m| m.container_id() == m.host_id());
