@@ -3,7 +3,6 @@
 //! The root is mounted detached, then attached to one directory of the host that nobody else will see under
 //! this namespace, so that further mounts can be moved onto descriptors below it.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -11,13 +10,17 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::handshake::{Failure, Step};
 use super::plan::{HostEntry, HostEntryKind, Rootfs};
+use crate::sys;
 use crate::sys::mount::{self, FsContext};
 use crate::sys::path::{self, Make};
-use crate::sys::{self, Context};
 
 /// Mounts the root and attaches it to the directory `attach`. The descriptor is the root directory.
-/// `handed`: the mount that goes with [`Rootfs::HandedOver`].
-pub(super) fn assemble(rootfs: &Rootfs, handed: Option<OwnedFd>, attach: &Path) -> Result<OwnedFd, Failure> {
+/// `handed`: the mount that goes with [`Rootfs::HandedOver`], or one of [`Rootfs::Directory`] that was taken before.
+pub(super) fn assemble(
+    rootfs: &Rootfs,
+    handed: Option<OwnedFd>,
+    attach: &OwnedFd,
+) -> Result<OwnedFd, Failure> {
     let mounted = match rootfs {
         Rootfs::HandedOver { .. } => {
             handed.ok_or_else(|| Failure::own("mount the root", "the shim handed over no root"))?
@@ -25,15 +28,14 @@ pub(super) fn assemble(rootfs: &Rootfs, handed: Option<OwnedFd>, attach: &Path) 
         Rootfs::Overlay { lowers, upper, work, volatile } => {
             overlay(lowers.iter().map(|p| p.as_path()), upper, work, *volatile).map_err(explain_overlay)?
         }
-        Rootfs::Directory { path } => host_directory(path)?,
+        Rootfs::Directory { path } => handed.map_or_else(|| host_directory(path), Ok)?,
         Rootfs::HostTree { .. } => {
             let tmpfs = FsContext::open("tmpfs").step("mount the root")?;
             tmpfs.set("mode", "755").step("mount the root")?;
             tmpfs.mount(0).step("mount the root")?
         }
     };
-    let target = File::open(attach).op_on("open", attach).step("attach the root")?;
-    mount::attach(&mounted, &target).step("attach the root")?;
+    mount::attach(&mounted, attach).step("attach the root")?;
     // A bind keeps the propagation of where it came from; nothing mounted inside may travel out.
     mount::set_propagation(&mounted, libc::MS_PRIVATE, true).step("make the root private")?;
     // A recursive bind of what lies above `attach` must not bring the root into itself.

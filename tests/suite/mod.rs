@@ -40,4 +40,5 @@ mod snapshotters;
 mod terminal;
 mod traffic;
 mod user;
+mod userns;
 mod variants;
