@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use crate::harness::talk::answers;
 use crate::harness::{Image, Layer, Release, Sandbox, needs_root, status_field};
 
 /// The sandbox's user, as he numbers himself.
@@ -265,8 +266,24 @@ fn a_directory_of_the_hosts_as_root() {
     let root = s.busybox_dir("root");
     let line = format!("run --rm --userns keep-id --rootfs {}", root.display());
     s.ok(&format!("{line} sh -c 'stat -c %u:%g /bin; id -u'")).is(&format!("0:0\n{}", s.account.uid));
+    let passwd = || fs::read_to_string(root.join("etc/passwd")).unwrap();
+    let before = passwd();
     s.ok(&format!("{line}:rw sh -c 'stat -c %u:%g /bin; touch /new'")).is(&ids(&s));
+    assert_eq!(passwd(), before, "nobody asked for another line");
     assert_eq!(owner(&root.join("new")), ids(&s));
+}
+
+#[test]
+fn ports_are_published() {
+    let s = Sandbox::new().busybox();
+    for network in ["slirp", "bridge"] {
+        let serve = "while true; do echo answered | nc -l -p 8080; done";
+        let options = ["run", "-d", "--name", "web", "--userns", "keep-id", "--network", network];
+        let rest = ["-p", "127.0.0.1::8080", "busybox", "sh", "-c", serve];
+        s.ok([options.as_slice(), &rest].concat().as_slice());
+        assert!(answers(s.ok("port web 8080").text()), "{network}");
+        s.ok("rm -f web");
+    }
 }
 
 #[test]

@@ -132,9 +132,9 @@ impl Ids {
     }
 
     /// For the container's passwd and group. The home is the host's where that is mounted, else the working
-    /// directory, as podman has it.
+    /// directory, as podman has it. A directory of the host's that is written through keeps its own files as they are.
     pub(super) fn account(&self, request: &CreateRequest, cwd: &Path) -> Option<plan::Account> {
-        let resident = self.resident.as_ref()?;
+        let resident = self.resident.as_ref().filter(|_| !is_hosts_own(request))?;
         let mounted = |home: &&Path| {
             let binds = request.mounts.iter().filter(|m| matches!(m, MountRequest::Bind { .. }));
             binds.into_iter().any(|m| m.target() != Path::new("/") && home.starts_with(m.target()))
