@@ -548,7 +548,9 @@ pub fn files_of(plan: &MountPlan) -> Result<Option<FileServer>> {
     let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
     let started = files::start(&files::Tree { lowers, upper, work, volatile: *volatile });
     started.map(Some).map_err(|e| Failure {
-        hint: (e.errno() == libc::ENOENT || e.errno() == libc::EACCES)
+        hint: e
+            .to_string()
+            .contains("/dev/fuse")
             .then(|| "the fuse snapshotter needs /dev/fuse, readable and writable by you".to_owned()),
         ..refused("mount the root file system", &e)
     })

@@ -20,6 +20,7 @@ mod differential;
 mod directories;
 mod fsx;
 mod hand;
+mod hostile;
 mod layers;
 mod map;
 mod mounts;
@@ -29,6 +30,7 @@ mod random;
 mod requests;
 mod rights;
 mod robust;
+mod sequence;
 mod tree;
 mod unionmount;
 
