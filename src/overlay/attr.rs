@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::copy_up::Content;
 use super::inode::{Found, Where};
-use super::owner::{KEPT, Kept};
+use super::owner::{KEPT, Kept, an_id};
 use super::place::Place;
 use super::whiteout::magic;
 use super::{Overlay, Result, lock};
@@ -92,6 +92,7 @@ impl Overlay {
     /// Changes attributes on behalf of a process whose user is `caller`.
     pub(super) fn setattr(&self, id: u64, change: &Change, caller: u32) -> Result<Attr> {
         self.work()?;
+        [change.uid, change.gid].into_iter().flatten().try_for_each(|id| an_id(id).map(drop))?;
         match change.size {
             Some(0) => self.copy_up_as(id, Content::Dropped)?,
             _ => self.copy_up(id)?,

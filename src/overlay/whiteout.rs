@@ -89,6 +89,17 @@ impl Form {
         if self == Self::Dotted { exists(dir, DOTTED_OPAQUE) } else { Ok(false) }
     }
 
+    /// Takes away the file that says so, where it is one.
+    pub(super) fn unmark_opaque(self, dir: impl AsFd) -> Result<()> {
+        if self == Self::Device {
+            return Ok(());
+        }
+        match rustix::fs::unlinkat(dir, DOTTED_OPAQUE, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     pub(super) fn make_opaque(self, dir: impl AsFd) -> Result<()> {
         match rustix::fs::setxattr(magic(&dir).as_str(), OPAQUE, b"y", XattrFlags::empty()) {
             Err(Errno::NOTSUP | Errno::PERM) if self == Self::Dotted => {

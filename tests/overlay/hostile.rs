@@ -4,6 +4,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hasher};
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -99,7 +101,7 @@ pub fn grown(base: &Path, choices: &mut Choices<'_>) -> Layers {
     for _ in 0..choices.byte() % 64 {
         let dir = choices.pick(&dirs).clone();
         let name = *choices.pick(NAMES);
-        if name.contains(&b'/') {
+        if name.contains(&b'/') || name.iter().all(|b| *b == b'.') && name.len() < 3 {
             continue;
         }
         let path = dir.join(OsStr::from_bytes(name));
@@ -120,12 +122,16 @@ fn entry(path: &Path, choices: &mut Choices<'_>, made: &[PathBuf]) {
     let special = |kind| rustix::fs::mknodat(CWD, path, kind, Mode::RUSR | Mode::WUSR, 0).is_ok();
     let _ = match choices.byte() % 16 {
         0..=4 => fs::create_dir(path).is_ok(),
-        5..=7 => fs::write(path, vec![b'x'; usize::from(choices.byte()) * 32]).is_ok(),
+        // Not through a link, and not into a pipe.
+        5..=7 => {
+            let content = vec![b'x'; usize::from(choices.byte()) * 32];
+            File::create_new(path).and_then(|mut file| file.write_all(&content)).is_ok()
+        }
         8 => symlink(choices.pick(TARGETS), path).is_ok(),
         9 | 10 => special(FileType::CharacterDevice),
         11 => special(FileType::Fifo),
         12 => special(FileType::Socket),
-        13 => made.get(usize::from(choices.byte())).is_some_and(|old| fs::hard_link(old, path).is_ok()),
+        13 => made.get(usize::from(choices.byte())).is_some_and(|old| link_within(old, path)),
         _ => {
             let mode = u32::from(choices.byte()) << 4 & 0o7777;
             let link = path.symlink_metadata().is_ok_and(|m| m.is_symlink());
@@ -133,6 +139,13 @@ fn entry(path: &Path, choices: &mut Choices<'_>, made: &[PathBuf]) {
             !link && fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o700)).is_ok()
         }
     };
+}
+
+/// A link into another layer would be no layer's own file.
+fn link_within(old: &Path, new: &Path) -> bool {
+    let shared = old.ancestors().find(|a| new.starts_with(a)).map_or(0, |a| a.components().count());
+    let base = new.ancestors().find(|a| a.join(OUTSIDE).exists()).map_or(0, |a| a.components().count());
+    shared > base && fs::hard_link(old, new).is_ok()
 }
 
 fn attribute(path: &Path, choices: &mut Choices<'_>) {
@@ -167,7 +180,11 @@ pub fn untouchable(base: &Path) -> Vec<String> {
 
 fn describe(path: &Path, lines: &mut Vec<String>) {
     let stat = path.symlink_metadata().unwrap();
-    let content = stat.is_file().then(|| fs::read(path).unwrap());
+    let content = stat.is_file().then(|| {
+        let mut hash = DefaultHasher::new();
+        hash.write(&fs::read(path).unwrap());
+        hash.finish()
+    });
     let link = fs::read_link(path).ok();
     let mut names = vec![0; 65_536];
     let length = rustix::fs::llistxattr(path, &mut names).unwrap_or(0);

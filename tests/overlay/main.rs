@@ -18,6 +18,7 @@ mod content;
 mod counts;
 mod differential;
 mod directories;
+mod extremes;
 mod fsx;
 mod hand;
 mod hostile;
@@ -89,6 +90,7 @@ fn inside(args: &[String]) -> ExitCode {
         content::CASES,
         fsx::CASES,
         directories::CASES,
+        extremes::CASES,
         rights::CASES,
         counts::CASES,
         differential::CASES,

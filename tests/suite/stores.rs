@@ -1,8 +1,9 @@
 //! Where the store lies, and what the kernel lets be: which snapshotter is chosen there, and what is said of the others.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::harness::{Image, Layer, Out, Sandbox, needs_root};
+use crate::harness::{Image, Layer, Out, Sandbox, needs_root, within};
 
 /// What makes the marks that drivers differ in: a file brought up, one hidden, a directory that hides another.
 const CHANGES: &str = "echo more >> /etc/passwd; rm /etc/group; rm -r /home; mkdir /home; touch /home/new";
@@ -169,4 +170,45 @@ fn a_kernel_without_overlay() {
     s.ok("run --rm --snapshotter auto busybox mount").has("fuse on / type fuse.kelp");
     s.ok("info");
     s.ok("run --rm --snapshotter auto busybox mount").lacks("fuse.kelp");
+}
+
+/// As ext4 makes itself after an error of the disk's: what runs goes on reading, can be ended, and starts again afterwards.
+#[test]
+fn on_a_file_system_that_becomes_read_only() {
+    let line = "-o loop,errors=remount-ro $(truncate -s 256m BASE/image && mkfs.ext4 -q BASE/image && echo BASE/image)";
+    let Some(s) = Sandbox::with_home_on(line) else {
+        return needs_root("on_a_file_system_that_becomes_read_only");
+    };
+    let s = s.busybox();
+    let drivers = ["overlay", "fuse", "copy"];
+    for driver in drivers {
+        s.ok(&format!("run -d --name {driver} --snapshotter {driver} busybox sleep 1000"));
+        s.ok(&format!("exec {driver} touch /before"));
+    }
+    let (home, image) = (s.home(), s.home().with_file_name("image"));
+    let run = |program: &str, args: &[&std::ffi::OsStr]| told(Command::new(program).args(args));
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let device = mounts.lines().find(|line| line.contains(home.to_str().unwrap())).unwrap();
+    let device = device.split(' ').next().unwrap().trim_start_matches("/dev/");
+    std::fs::write(format!("/sys/fs/ext4/{device}/trigger_fs_error"), "a test's").unwrap();
+    for driver in drivers {
+        s.exits(1, &format!("exec {driver} touch /after")).says("read-only file system");
+        s.ok(&format!("exec {driver} ls /before /bin/busybox"));
+        s.ok(&format!("stop -t 1 {driver}"));
+        assert!(s.becomes(driver, "exited"));
+        s.exits(1, &format!("start {driver}")).says("read-only file system");
+    }
+    assert!(within(Duration::from_secs(20), || s.processes().is_empty()), "{:#?}", s.processes());
+    let mended = run("umount", &[home.as_ref()]);
+    assert_eq!(mended.0, Some(0), "{}", mended.1);
+    let mended = run("e2fsck", &["-fy".as_ref(), image.as_ref()]);
+    assert!(matches!(mended.0, Some(0 | 1)), "{}", mended.1);
+    let mended = run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), home.as_ref()]);
+    assert_eq!(mended.0, Some(0), "{}", mended.1);
+    for driver in drivers {
+        assert_eq!(s.field(driver, ".State.Status"), "exited");
+        s.ok(&format!("start {driver}"));
+        s.ok(&format!("exec {driver} sh -c 'ls /before && ! ls /after 2>/dev/null && touch /after'"));
+    }
+    s.ok("rm -f overlay fuse copy");
 }
