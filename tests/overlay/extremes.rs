@@ -44,7 +44,7 @@ fn upper_becomes_read_only(base: &Path) {
     drop(appended);
     assert_eq!(shell(&mount.at, &format!("exec 2>/dev/null; {script}")), "lowdir\nlow\nother\n");
     shell(base, "mount -o remount,rw below");
-    shell(&mount.at, "touch new; rm low; mkdir d; test \"$(ls)\" = \"$(printf 'd\\ndir\\nnew\nother')\"");
+    shell(&mount.at, "touch new; rm low; mkdir d; test \"$(echo *)\" = 'd dir new other'");
     drop(mount);
     shell(base, "umount below");
 }
