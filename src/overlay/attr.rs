@@ -98,6 +98,10 @@ impl Overlay {
             _ => self.copy_up(id)?,
         }
         let (node, place, asked) = self.reach_unasked(id)?;
+        // Kernels before 6.6 ask for it.
+        if change.mode.is_some() && node.kind == FileType::Symlink {
+            return Err(Errno::OPNOTSUPP);
+        }
         let before = || asked.map_or_else(|| place.stat(), Ok);
         if let Some(size) = change.size {
             self.truncate(&node, size)?;
