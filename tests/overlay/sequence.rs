@@ -194,7 +194,7 @@ impl<'a> Client<'a> {
                 let flags = *choices.pick(FLAGS);
                 done(self.enter(35, node, &with_name(&[flags, *choices.pick(MODES), 0, 0], &name)));
             }
-            26 => drop(
+            26 => done(
                 self.ask(
                     43,
                     node,
@@ -202,7 +202,7 @@ impl<'a> Client<'a> {
                 )
                 .map(drop),
             ),
-            27 => drop(
+            27 => done(
                 self.ask(46, node, &longs(&[0, *choices.pick(OFFSETS), u64::from(choices.byte() % 6)]))
                     .map(drop),
             ),
@@ -211,7 +211,7 @@ impl<'a> Client<'a> {
                     (self.node(choices), [*choices.pick(OFFSETS), *choices.pick(OFFSETS) % (1 << 24)]);
                 done(self.ask(47, node, &longs(&[0, from_at, to, 0, to_at, 1 << 16, 0])).map(drop));
             }
-            29 => drop(
+            29 => done(
                 self.ask(*choices.pick(&[18, 20, 25, 27, 29, 30, 34, 39, 51, 52]), node, &[0; 32]).map(drop),
             ),
             _ => self.arbitrary(node, choices),

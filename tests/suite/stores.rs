@@ -207,9 +207,10 @@ fn on_a_file_system_that_becomes_read_only() {
     let mended = run("mount", &["-o".as_ref(), "loop".as_ref(), image.as_ref(), home.as_ref()]);
     assert_eq!(mended.0, Some(0), "{}", mended.1);
     for driver in drivers {
-        assert_eq!(s.field(driver, ".State.Status"), "exited");
+        // A start syncs nothing, so the disk may have lost that there was one.
+        assert!(["exited", "created"].contains(&s.field(driver, ".State.Status").as_str()));
         s.ok(&format!("start {driver}"));
-        s.ok(&format!("exec {driver} sh -c 'ls /before && ! ls /after 2>/dev/null && touch /after'"));
+        s.ok(&format!("exec {driver} sh -c '! ls /after 2>/dev/null && touch /after'"));
     }
     s.ok("rm -f overlay fuse copy");
 }
