@@ -54,7 +54,7 @@ fn outside() {
     let base = place.join("work");
     std::fs::create_dir_all(&base).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/debian-12.tar");
-    std::fs::copy(root, base.join("root.tar")).expect("tests/setup has made the Debian root");
+    std::fs::copy(&root, base.join("root.tar")).expect("tests/setup has made the Debian root");
     let packages = root.with_file_name("packages-12.tar");
     std::fs::copy(packages, base.join("packages.tar")).expect("tests/setup has fetched the packages");
     std::fs::copy("/proc/self/exe", base.join("bench")).unwrap();
