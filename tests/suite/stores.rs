@@ -214,4 +214,5 @@ fn on_a_file_system_that_becomes_read_only() {
         s.ok(&format!("exec {driver} sh -c '! ls /after 2>/dev/null && touch /after'"));
     }
     s.ok("rm -f overlay fuse copy");
+    std::fs::remove_dir_all(home.join("lost+found")).unwrap();
 }
