@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::retry_on_intr;
 
 use super::handshake::{Failure, Step};
 use super::plan::Rootfs;
@@ -105,7 +106,7 @@ pub fn enter(
 
 /// Writes what was written below `root` to whoever serves it. Not to the disk.
 pub fn flush(root: &OwnedFd) -> crate::sys::Result<()> {
-    rustix::fs::syncfs(root).op("write back")
+    retry_on_intr(|| rustix::fs::syncfs(root)).op("write back")
 }
 
 /// A detached copy of its root: a mount can be copied only from within its namespace.

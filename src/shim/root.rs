@@ -57,7 +57,10 @@ pub fn files_of(plan: &MountPlan, user: Option<&OwnedFd>) -> Result<Option<FileS
     let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
     let started = files::start(&files::Tree { user, lowers, upper, work, volatile: *volatile });
     started.map(Some).map_err(|e| Failure {
-        hint: (e.errno() == libc::ENOENT || e.errno() == libc::EACCES)
+        // Other files can be missing, too: the error of the process that serves comes as text.
+        hint: e
+            .to_string()
+            .contains("/dev/fuse")
             .then(|| "the fuse snapshotter needs /dev/fuse, readable and writable by you".to_owned()),
         ..refused("mount the root file system", &e)
     })

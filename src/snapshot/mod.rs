@@ -31,7 +31,7 @@ use crate::sys::{self, Context};
 
 pub use host::{Entry, EntryKind};
 use merged::Merged;
-pub use probe::choose;
+pub use probe::{Survey, choose, require, survey};
 
 /// The most lower layers that the kernel's overlay takes, fs/overlayfs/overlayfs.h.
 const KERNEL_LAYERS: usize = 500;
@@ -120,6 +120,8 @@ pub enum Error {
     Copy { message: String, hint: Option<String> },
     #[error("cannot find out which snapshotter works here: {message}")]
     Probe { message: String, hint: Option<String> },
+    #[error("the snapshotter {} does not work here: {why}", .driver.name())]
+    Unusable { driver: Snapshotter, why: String },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -127,7 +129,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::MissingLayer(_) => Some("load or import the image again".into()),
+            Self::MissingLayer(_) => {
+                Some("`kelp system check` says what is missing; load, import or pull the image again".into())
+            }
+            Self::Unusable { driver, why } => Some(way_out(*driver, why)),
             Self::WriteThroughRoot => {
                 Some("leave out `:rw`; what is written goes to a throw-away layer".into())
             }
@@ -140,6 +145,23 @@ impl Hint for Error {
             _ => None,
         }
     }
+}
+
+/// What to do where a driver that was asked for does not work.
+fn way_out(driver: Snapshotter, why: &str) -> String {
+    let needs = match driver {
+        Snapshotter::Fuse if why.contains("/dev/fuse") => {
+            "it needs /dev/fuse, readable and writable by you (as root: modprobe fuse; chmod 666 /dev/fuse)"
+        }
+        Snapshotter::Fuse => {
+            "the store has to lie on a file system that keeps user attributes (ext4, xfs, btrfs)"
+        }
+        _ => {
+            "the kernel's overlay needs Linux 5.11 or later, and the store on a file system that can hold its upper layer \
+             (ext4, xfs, btrfs, tmpfs; not NFS or another overlay)"
+        }
+    };
+    format!("{needs}; --snapshotter auto chooses one that works, and `kelp info` shows which do")
 }
 
 /// The directories of a container that a snapshot lives in, below the container's own.
@@ -370,6 +392,9 @@ fn lowers(layout: &Layout, recipe: &Recipe) -> Result<Vec<PathBuf>> {
         Recipe::Layers(layers) => {
             for diff_id in layers.iter().rev() {
                 let dir = layout.layer_dir(diff_id);
+                if !dir.is_dir() {
+                    return Err(Error::MissingLayer(diff_id.clone()));
+                }
                 // A layer that comes twice hides all of its lower self, and the kernel takes no directory twice.
                 if !lowers.contains(&dir) {
                     lowers.push(dir);

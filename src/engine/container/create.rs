@@ -403,7 +403,8 @@ fn makeshift(
     }
     let cost = snapshot::cost_of_copying(&engine.store, layers);
     Some(format!(
-        "neither the kernel's overlay nor /dev/fuse can be used here: {cost} (--snapshotter copy says that this is meant)"
+        "neither the kernel's overlay nor the one over FUSE works here, as `kelp info` explains: {cost} (--snapshotter copy says \
+         that this is meant)"
     ))
 }
 
