@@ -194,7 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let layer = crate::sys::path::open_directory(dir.path()).unwrap();
         for (name, hidden) in [(".wh.a", Some("a")), (".wh..", None), (".wh...", None), (".wh..wh.a", None)] {
-            std::fs::write(dir.path().join(name), "").unwrap();
+            std::fs::File::create(dir.path().join(name)).unwrap();
             rustix::fs::chmodat(&layer, name, Mode::empty(), AtFlags::empty()).unwrap();
             let said = says(&layer, OsStr::new(name)).unwrap();
             assert_eq!(matches!(said, Says::Hidden(_)), hidden.is_some(), "{name}: {said:?}");
