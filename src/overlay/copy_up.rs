@@ -4,22 +4,22 @@
 //! leaves the lower file shown as it was. It keeps owner, mode, times, attributes, access control lists, holes,
 //! and the links that are known.
 //!
-//! The disk is told to write the copy at once, and not waited for as the kernel's overlay does, a millisecond a file.
+//! The disk is told to write the copy soon, and not waited for as the kernel's overlay does, a millisecond a file.
 //! What a power failure within that moment can cost is the copy, in a container that the failure ended as well; whoever
 //! calls fsync(2) waits as ever.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
-use super::file::errno;
+use super::file::{Data, errno};
 use super::inode::{Key, Where};
 use super::place::Place;
 use super::whiteout::{is_format_attribute, magic};
-use super::xattr::{list_raw, read_raw};
 use super::{Overlay, Result, lock};
 use crate::sys::content;
 
@@ -78,9 +78,9 @@ impl Overlay {
         let temporary = self.temporary_name();
         let original = Original { node: &node, place: &place, stat: &stat };
         let made = self.copy_to(work, &temporary, &original, content);
-        let named = made.and_then(|fd| self.give_name(work, &temporary, &node, fd));
-        let key = match named {
-            Ok(key) => key,
+        let named = made.and_then(|copy| Ok((self.give_name(work, &temporary, &node, &copy)?, copy)));
+        let (key, copy) = match named {
+            Ok(named) => named,
             Err(e) => {
                 discard(work, &temporary, node.kind);
                 return Err(e);
@@ -88,6 +88,13 @@ impl Overlay {
         };
         lock(&self.table).brought_up(id, key);
         let _old = lock(&self.files).remove(id);
+        if let Place::Data(fd) = copy {
+            if !self.volatile && content == Content::Kept {
+                self.settling.soon(Arc::clone(&fd));
+            }
+            // Whatever it was brought up for comes next.
+            let _kept = self.keep_open(id, Data { fd, key, writable: true });
+        }
         if node.kind == FileType::Directory {
             return Ok(());
         }
@@ -96,12 +103,11 @@ impl Overlay {
     }
 
     /// Gives the copy its name; an object without one stays reachable through its descriptor.
-    fn give_name(&self, work: &OwnedFd, temporary: &str, node: &Where, fd: OwnedFd) -> Result<Key> {
-        let stat = rustix::fs::statat(work, temporary, AtFlags::SYMLINK_NOFOLLOW)?;
-        let key = Key::of(&stat);
+    fn give_name(&self, work: &OwnedFd, temporary: &str, node: &Where, copy: &Place) -> Result<Key> {
+        let key = Key::of(&copy.stat()?);
         if node.pinned.is_some() {
             rustix::fs::unlinkat(work, temporary, AtFlags::empty())?;
-            lock(&self.table).unlinked(node.id, node.parent, &node.name, fd.into());
+            lock(&self.table).unlinked(node.id, node.parent, &node.name, copy.pin()?);
             return Ok(key);
         }
         let parent = self.dir(node.parent, 0)?;
@@ -136,29 +142,19 @@ impl Overlay {
         }
     }
 
-    /// Makes the whole copy under a name in the work directory; the descriptor names it.
+    /// Makes the whole copy under a name in the work directory.
     fn copy_to(
         &self,
         work: &OwnedFd,
         name: &str,
         original: &Original<'_>,
         content: Content,
-    ) -> Result<OwnedFd> {
+    ) -> Result<Place> {
         let Original { node, place, stat } = *original;
-        let source = place.pin()?;
+        if node.kind == FileType::RegularFile {
+            return self.copy_file(work, name, original, content);
+        }
         match node.kind {
-            FileType::RegularFile => {
-                let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-                let to = rustix::fs::openat(work, name, flags, Mode::from_raw_mode(0o600))?;
-                if content == Content::Kept && stat.st_size > 0 {
-                    let from = place.open(OFlags::RDONLY)?;
-                    let size = u64::try_from(stat.st_size).unwrap_or_default();
-                    content::copy(&from, &to, size).map_err(errno)?;
-                    if !self.volatile {
-                        content::start_writing(&to).map_err(errno)?;
-                    }
-                }
-            }
             FileType::Directory => rustix::fs::mkdirat(work, name, Mode::RWXU)?,
             FileType::Symlink => {
                 let target = match place {
@@ -173,25 +169,56 @@ impl Overlay {
             }
         }
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let copy = rustix::fs::openat(work, name, flags, Mode::empty())?;
+        let copy = Place::Open(rustix::fs::openat(work, name, flags, Mode::empty())?.into());
+        self.copy_attributes(&Place::Open(place.pin()?), &copy, node.kind, stat)?;
+        Ok(copy)
+    }
+
+    /// Everything by two descriptors, without a path: thousands of files are brought up in a row by a `chmod -R`.
+    fn copy_file(
+        &self,
+        work: &OwnedFd,
+        name: &str,
+        original: &Original<'_>,
+        content: Content,
+    ) -> Result<Place> {
+        let Original { node, place, stat } = *original;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        // Nobody else reaches into the work directory, and most files need no other mode or owner than they begin with.
+        let mode = Mode::from_raw_mode(stat.st_mode & 0o777);
+        let to = Arc::new(rustix::fs::openat(work, name, flags, mode)?);
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        let source = if content == Content::Kept && size > 0 {
+            let from = Arc::new(place.open(OFlags::RDONLY)?);
+            content::copy_data(&from, &to, size, may_have_holes(stat)).map_err(errno)?;
+            Place::Data(from)
+        } else {
+            Place::Open(place.pin()?)
+        };
+        let copy = Place::Data(to);
         self.copy_attributes(&source, &copy, node.kind, stat)?;
         Ok(copy)
     }
 
-    /// The owner first, which takes setuid away; the times last.
-    fn copy_attributes(&self, from: &OwnedFd, to: &OwnedFd, kind: FileType, stat: &Stat) -> Result<()> {
-        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        if !self.owners.are_kept() {
-            rustix::fs::chownat(to, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
+    /// The owner first, which takes setuid away; the times last. What is as it should be is not set again: each change
+    /// is an entry in the disk's journal.
+    fn copy_attributes(&self, from: &Place, to: &Place, kind: FileType, stat: &Stat) -> Result<()> {
+        let now = to.stat()?;
+        let owner_differs = (now.st_uid, now.st_gid) != (stat.st_uid, stat.st_gid);
+        if owner_differs && !self.owners.are_kept() {
+            to.chown(Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))?;
         }
-        let path = magic(to);
         copy_xattrs(from, to)?;
-        if kind != FileType::Symlink {
-            let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-            rustix::fs::chmodat(rustix::fs::CWD, path.as_str(), mode, AtFlags::empty())?;
+        if kind != FileType::Symlink && (now.st_mode ^ stat.st_mode) & 0o7777 != 0 {
+            to.chmod(stat.st_mode)?;
         }
-        rustix::fs::utimensat(rustix::fs::CWD, path.as_str(), &times_of(stat), AtFlags::empty())
+        to.set_times(&times_of(stat))
     }
+}
+
+/// Fewer blocks than bytes: holes, or content that is compressed or beside the blocks.
+fn may_have_holes(stat: &Stat) -> bool {
+    stat.st_blocks.saturating_mul(512) < stat.st_size
 }
 
 /// Takes back what was begun.
@@ -212,17 +239,16 @@ pub(super) fn times_of(stat: &Stat) -> Timestamps {
 }
 
 /// All but the overlay's own; what the file system above does not take is left out, except access control lists.
-fn copy_xattrs(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
-    let (source, target) = (magic(from), magic(to));
-    for name in list_raw(&source)?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+fn copy_xattrs(from: &Place, to: &Place) -> Result<()> {
+    for name in from.list_xattrs()?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
         if is_format_attribute(name) && !name.starts_with(b"user.overlay.overlay.") {
             continue;
         }
-        let value = match read_raw(&source, name) {
+        let value = match from.get_xattr(name) {
             Err(Errno::NODATA | Errno::NOTSUP) => continue,
             other => other?,
         };
-        match rustix::fs::setxattr(target.as_str(), name, &value, XattrFlags::empty()) {
+        match to.set_xattr(name, &value, XattrFlags::empty()) {
             Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(b"system.posix_acl_") => {}
             other => other?,
         }

@@ -9,11 +9,16 @@
 //! 2. `inode` knows which node a number means: its place in the tree, its layer, how often the kernel was told it.
 //! 3. `place` turns a node into descriptors. Nothing is opened by a path from outside the layers, no link followed.
 //! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `file` and `seek` serve one object; `create`, `remove` and
-//!    `rename` change names; whatever changes an object from below has it brought up first by `copy_up`.
+//!    `rename` change names; whatever changes an object from below has it brought up first by `copy_up`, and
+//!    `settle` has the disk begin to write it.
 //! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
 //! Nobody else may write to the layers while they are mounted: the kernel is told to believe what it has seen for
 //! ever. Names are bytes. Every failure is an errno; a malformed request is an error reply.
+//!
+//! Two ways of the kernel's around the server are not gone. Passthrough of reads is refused to whoever is not root of the
+//! machine (`EPERM` for a backing file), and costs an OPEN a file; requests through io_uring need a module parameter
+//! (`fuse.enable_uring`) that root sets. Who is root has the kernel's overlay.
 
 mod adapter;
 mod attr;
@@ -32,6 +37,7 @@ mod remove;
 mod rename;
 mod seek;
 mod serve;
+mod settle;
 mod whiteout;
 mod wire;
 mod xattr;
@@ -105,6 +111,7 @@ struct Overlay {
     /// Held while a node of this number, modulo their count, is being brought up.
     copying: [Mutex<()>; 32],
     temporary: AtomicU64,
+    settling: settle::Settling,
 }
 
 impl std::fmt::Debug for Overlay {

@@ -16,6 +16,7 @@ use super::inode::{Found, Table};
 use super::linger::Lookout;
 use super::lru::Lru;
 use super::seek::Seeker;
+use super::settle::Settling;
 use super::whiteout::Form;
 use super::{LayerIndex, Layers, Options, Overlay, Result, Upper};
 use crate::sys::{self, Context};
@@ -132,6 +133,7 @@ impl Overlay {
             listings: Mutex::new(Lru::new(LISTINGS)),
             copying: std::array::from_fn(|_| Mutex::new(())),
             temporary: AtomicU64::new(0),
+            settling: Settling::default(),
         })
     }
 }

@@ -4,11 +4,13 @@
 //! mounted in the container writes them, is on disk with one more `overlay.` in it, as the kernel's overlay has it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use rustix::fs::{FileType, XattrFlags};
 use rustix::io::Errno;
 
 use super::owner::KEPT;
+use super::place::Place;
 use super::whiteout::magic;
 use super::{Overlay, Result, lock};
 
@@ -62,17 +64,17 @@ impl Overlay {
 
     fn ask_xattr(&self, id: u64, name: &[u8]) -> Result<Vec<u8>> {
         if let Some(data) = lock(&self.files).get(id) {
-            return read_fd(&data.fd, name);
+            return Place::Data(Arc::clone(&data.fd)).get_xattr(name);
         }
         let (_, place, _) = self.reach(id)?;
-        read_raw(&magic(&place.pin()?), name)
+        place.get_xattr(name)
     }
 
     /// Names, each with a zero behind it.
     pub(super) fn listxattr(&self, id: u64) -> Result<Vec<u8>> {
         let (_, place, _) = self.reach(id)?;
         let mut names = Vec::new();
-        for name in list_raw(&magic(&place.pin()?))?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        for name in place.list_xattrs()?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
             if let Some(name) = shown(name) {
                 names.extend_from_slice(&name);
                 names.push(0);
@@ -88,7 +90,7 @@ impl Overlay {
             return Err(Errno::TOOBIG);
         }
         let flags = XattrFlags::from_bits(flags).ok_or(Errno::INVAL)?;
-        self.change_xattr(id, &name, |path| rustix::fs::setxattr(path, &*name, value, flags))
+        self.change_xattr(id, &name, |place| place.set_xattr(&name, value, flags))
     }
 
     pub(super) fn removexattr(&self, id: u64, name: &[u8]) -> Result<()> {
@@ -97,19 +99,19 @@ impl Overlay {
         if !lock(&self.table).get(id).is_ok_and(|n| n.layer == 0) {
             // Nothing is brought up for what is not there.
             let (_, place, _) = self.reach(id)?;
-            read_raw(&magic(&place.pin()?), &name)?;
+            place.get_xattr(&name)?;
         }
-        self.change_xattr(id, &name, |path| rustix::fs::removexattr(path, &*name))
+        self.change_xattr(id, &name, |place| place.remove_xattr(&name))
     }
 
-    fn change_xattr(&self, id: u64, name: &[u8], change: impl FnOnce(&str) -> Result<()>) -> Result<()> {
+    fn change_xattr(&self, id: u64, name: &[u8], change: impl FnOnce(&Place) -> Result<()>) -> Result<()> {
         let kind = lock(&self.table).get(id)?.kind;
         if name.starts_with(b"user.") && !matches!(kind, FileType::RegularFile | FileType::Directory) {
             return Err(Errno::PERM);
         }
         self.copy_up(id)?;
         let (_, place, _) = self.reach(id)?;
-        let changed = change(&magic(&place.pin()?));
+        let changed = change(&place);
         // After it has changed, so that nobody remembers what was before.
         match name {
             CAPABILITY => lock(&self.table).set_power(id),
@@ -120,20 +122,45 @@ impl Overlay {
     }
 }
 
-/// A value by a path that leads to the object itself.
-pub(super) fn read_raw(path: &str, name: &[u8]) -> Result<Vec<u8>> {
-    sized(|buffer| rustix::fs::getxattr(path, name, buffer))
-}
+/// By the descriptor where it is one for work on content; what is open as `O_PATH` has a path in /proc instead.
+impl Place {
+    pub(super) fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        match self {
+            Self::Data(fd) => sized(|buffer| rustix::fs::fgetxattr(fd, name, buffer)),
+            _ => {
+                let pinned = self.pin()?;
+                sized(|buffer| rustix::fs::getxattr(magic(&pinned), name, buffer))
+            }
+        }
+    }
 
-fn read_fd(fd: &std::os::fd::OwnedFd, name: &[u8]) -> Result<Vec<u8>> {
-    sized(|buffer| rustix::fs::fgetxattr(fd, name, buffer))
-}
+    /// All names, each with a zero behind it; none where the file system has no attributes.
+    pub(super) fn list_xattrs(&self) -> Result<Vec<u8>> {
+        let names = match self {
+            Self::Data(fd) => sized(|buffer| rustix::fs::flistxattr(fd, buffer)),
+            _ => {
+                let pinned = self.pin()?;
+                sized(|buffer| rustix::fs::listxattr(magic(&pinned), buffer))
+            }
+        };
+        match names {
+            Err(Errno::NOTSUP) => Ok(Vec::new()),
+            names => names,
+        }
+    }
 
-/// All names by a path that leads to the object itself.
-pub(super) fn list_raw(path: &str) -> Result<Vec<u8>> {
-    match sized(|buffer| rustix::fs::listxattr(path, buffer)) {
-        Err(Errno::NOTSUP) => Ok(Vec::new()),
-        other => other,
+    pub(super) fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
+        match self {
+            Self::Data(fd) => rustix::fs::fsetxattr(fd, name, value, flags),
+            _ => rustix::fs::setxattr(magic(&self.pin()?).as_str(), name, value, flags),
+        }
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        match self {
+            Self::Data(fd) => rustix::fs::fremovexattr(fd, name),
+            _ => rustix::fs::removexattr(magic(&self.pin()?).as_str(), name),
+        }
     }
 }
 

@@ -21,7 +21,15 @@ pub fn copy(from: impl AsFd, to: impl AsFd, size: u64) -> Result<Copied> {
     if rustix::fs::ioctl_ficlone(to, from).is_ok() {
         return Ok(Copied::Shared);
     }
-    copy_data(from, to, size).op("copy a file's content").map(|()| Copied::Written)
+    copy_data(from, to, size, true).map(|()| Copied::Written)
+}
+
+/// The same without asking for shared blocks of the whole first: where the file system can share, copy_file_range(2)
+/// does (Linux 4.5). `holes`: `from` may have some, and is asked where.
+pub fn copy_data(from: impl AsFd, to: impl AsFd, size: u64, holes: bool) -> Result<()> {
+    let (from, to) = (from.as_fd(), to.as_fd());
+    let copied = if holes { copy_extents(from, to, size) } else { copy_range(from, to, 0, size) };
+    copied.op("copy a file's content")
 }
 
 /// Has the disk begin to write what the file holds, as ext4 does for a file that takes another's name
@@ -39,7 +47,7 @@ pub fn start_writing(file: impl AsFd) -> Result<()> {
     }
 }
 
-fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
+fn copy_extents(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
     retry_on_intr(|| rustix::fs::ftruncate(to, size))?;
     let mut at = 0;
     while at < size {
