@@ -1,14 +1,18 @@
 //! One direction of a connection: bytes from one socket into another, through a pipe, without being looked at.
 
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use crate::sys::inet;
 
-/// The most bytes that a pipe is to hold, and that one call moves.
+/// The most bytes that a pipe is to hold, and that one call moves: the more at once, the less often the two ends are
+/// woken. All pipes of a user together may be 64 MiB, so only the first ones are large.
 const PIPE: usize = 256 << 10;
+const LARGE: usize = 1 << 20;
+const LARGE_ONES: usize = 8;
 /// Pipes that are kept for the next one who needs one.
 const SPARE: usize = 16;
 /// Calls in a row before others have their turn.
@@ -16,29 +20,40 @@ const TURN: usize = 32;
 
 /// Pipes that nobody uses at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Pipes(Vec<Pipe>);
+pub(super) struct Pipes {
+    spare: Vec<Pipe>,
+    /// Shared by all that are large.
+    large: Rc<()>,
+}
 
 #[derive(Debug)]
 struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
+    /// Bytes that it is to hold.
+    size: usize,
+    _large: Option<Rc<()>>,
 }
 
 impl Pipes {
     fn take(&mut self) -> Result<Pipe, Errno> {
-        if let Some(pipe) = self.0.pop() {
+        if let Some(pipe) = self.spare.pop() {
             return Ok(pipe);
         }
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let large = Rc::strong_count(&self.large) <= LARGE_ONES;
+        if large && rustix::pipe::fcntl_setpipe_size(&write, LARGE).is_ok() {
+            return Ok(Pipe { read, write, size: LARGE, _large: Some(Rc::clone(&self.large)) });
+        }
         // Where the user's pipes have used up what they may, it stays small.
         let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE);
-        Ok(Pipe { read, write })
+        Ok(Pipe { read, write, size: PIPE, _large: None })
     }
 
     /// It is empty.
     fn give_back(&mut self, pipe: Pipe) {
-        if self.0.len() < SPARE {
-            self.0.push(pipe);
+        if self.spare.len() < SPARE {
+            self.spare.push(pipe);
         }
     }
 }
@@ -89,7 +104,7 @@ impl Direction {
     fn turn(&mut self, from: &OwnedFd, to: &OwnedFd, pipe: &mut Pipe) -> Result<Moved, Errno> {
         for _ in 0..TURN {
             // A slot of a pipe holds up to 32 KiB of a socket's bytes, not the page that its size counts with.
-            let room = if self.ended { 0 } else { PIPE.saturating_sub(self.held) };
+            let room = if self.ended { 0 } else { pipe.size.saturating_sub(self.held) };
             let taken = if room == 0 { None } else { splice(from, &pipe.write, room)? };
             match taken {
                 Some(0) => self.ended = true,
@@ -129,6 +144,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_the_first_pipes_are_large() {
+        let mut pipes = Pipes::default();
+        let mut all: Vec<Pipe> = (0..LARGE_ONES + 2).map(|_| pipes.take().unwrap()).collect();
+        let large = |all: &[Pipe]| all.iter().filter(|pipe| pipe.size == LARGE).count();
+        assert!(large(&all) <= LARGE_ONES && all.last().unwrap().size == PIPE);
+        // One that went makes room for another.
+        all.retain(|pipe| pipe.size == PIPE);
+        all.push(pipes.take().unwrap());
+        assert!(large(&all) <= 1);
+    }
+
+    #[test]
     fn bytes_and_the_end_arrive_in_order_and_a_reader_that_rests_costs_a_pipe() {
         let (sender, from) = inet::stream_pair().unwrap();
         let (to, receiver) = inet::stream_pair().unwrap();
@@ -144,7 +171,7 @@ mod tests {
                 direction.pump(&from, &to, &mut pipes).unwrap();
             }
             direction.pump(&from, &to, &mut pipes).unwrap();
-            assert!(direction.held <= PIPE);
+            assert!(direction.held <= LARGE);
             while let Ok(n) = inet::receive(&receiver, &mut buffer) {
                 got.extend_from_slice(&buffer[..n]);
             }
