@@ -10,6 +10,7 @@ use smoltcp::wire::IpProtocol;
 use super::fragment::Fragments;
 use super::handle::{Command, Handle, TakeQuery};
 use super::link::{LARGEST, Link};
+use super::lookout::Lookout;
 use super::packet::{Malformed, Packet};
 use super::ping::Ping;
 use super::published::Ports;
@@ -138,9 +139,18 @@ impl Stack {
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<()> {
         self.stop_at(stop)?;
         let mut now = Instant::now();
+        let mut lookout = Lookout::default();
         loop {
-            self.wait(self.deadline().map(|at| at.saturating_duration_since(now)))?;
+            let passed = self.shared.link.counters.packets_in + self.shared.link.counters.packets_out;
+            let found = match lookout.look(passed, Instant::now()) {
+                Some(end) => self.shared.poller.look(end)?,
+                None => false,
+            };
+            if !found {
+                self.wait(self.deadline().map(|at| at.saturating_duration_since(now)))?;
+            }
             now = Instant::now();
+            lookout.came(now);
             if self.turn(now)? == Turn::Stop {
                 self.shared.poller.remove(stop);
                 return self.part(now + PARTING);

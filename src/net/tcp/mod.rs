@@ -108,14 +108,13 @@ impl Tcp {
     /// Takes what the poller says about a flow's socket.
     pub(super) fn ready(&mut self, slot: Slot, ready: Ready, around: &mut Surroundings<'_>) {
         let Some(flow) = self.flows.get_mut(slot) else { return };
+        flow.note(ready);
         if flow.phase == Phase::Connecting {
             if ready.writable || ready.failed {
                 self.connect_ended(slot, around);
             }
             return;
         }
-        flow.readable |= ready.readable || ready.failed;
-        flow.writable |= ready.writable || ready.failed;
         self.touch(slot);
     }
 
