@@ -31,12 +31,16 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    /// A turn is done, and so many packets have passed by `now`. Until when to look for what comes next; `None`: not at
+    /// A turn is done, in `bulk` or not, and so many packets have passed by `now`. Bulk is better taken in large batches:
+    /// whoever looks takes it piece by piece. Until when to look for what comes next; `None`: not at
     /// all.
-    pub(super) fn look(&mut self, packets: u64, now: Instant) -> Option<Instant> {
-        let much = packets.wrapping_sub(self.packets) > MUCH;
+    pub(super) fn look(&mut self, packets: u64, bulk: bool, now: Instant) -> Option<Instant> {
+        let much = bulk || packets.wrapping_sub(self.packets) > MUCH;
         self.packets = packets;
         self.since = (!much).then_some(now);
+        if bulk {
+            self.quick = 0;
+        }
         if much || self.quick < QUICK {
             return None;
         }
@@ -59,7 +63,7 @@ mod tests {
     fn expecting(now: Instant) -> Lookout {
         let mut lookout = Lookout { useful: Some(true), ..Lookout::default() };
         for _ in 0..QUICK {
-            assert_eq!(lookout.look(0, now), None);
+            assert_eq!(lookout.look(0, false, now), None);
             lookout.came(now + SPAN / 2);
         }
         lookout
@@ -70,7 +74,7 @@ mod tests {
         let now = Instant::now();
         let mut lookout = expecting(now);
         for _ in 0..3 {
-            assert_eq!(lookout.look(0, now), Some(now + SPAN));
+            assert_eq!(lookout.look(0, false, now), Some(now + SPAN));
             lookout.came(now + SPAN);
         }
     }
@@ -79,22 +83,22 @@ mod tests {
     fn a_look_in_vain_is_the_last_for_now() {
         let now = Instant::now();
         let mut lookout = expecting(now);
-        assert!(lookout.look(0, now).is_some());
+        assert!(lookout.look(0, false, now).is_some());
         lookout.came(now + 2 * SPAN);
         for _ in 0..QUICK {
-            assert_eq!(lookout.look(0, now), None);
+            assert_eq!(lookout.look(0, false, now), None);
             lookout.came(now);
         }
-        assert!(lookout.look(0, now).is_some());
+        assert!(lookout.look(0, false, now).is_some());
     }
 
     #[test]
     fn nobody_looks_after_much_work_nor_alone() {
         let now = Instant::now();
         let mut lookout = expecting(now);
-        assert_eq!(lookout.look(MUCH + 1, now), None);
-        assert!(lookout.look(2 * MUCH, now).is_some(), "much was once");
+        assert_eq!(lookout.look(MUCH + 1, false, now), None);
+        assert!(lookout.look(2 * MUCH, false, now).is_some(), "much was once");
         let mut alone = Lookout { useful: Some(false), ..expecting(now) };
-        assert_eq!(alone.look(0, now), None);
+        assert_eq!(alone.look(0, false, now), None);
     }
 }
