@@ -23,7 +23,7 @@ pub(super) struct Commit {
     /// Let the container's processes run meanwhile
     #[arg(long)]
     no_pause: bool,
-    /// Pause a running container meanwhile: not built yet, so only false is taken for one that runs
+    /// Pause a running container meanwhile: takes a control group, so only false is taken for one that runs
     #[arg(short, long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
         default_missing_value = "true", value_parser = switch, overrides_with = "no_pause")]
     pause: Option<bool>,
@@ -44,8 +44,10 @@ impl Verb for Commit {
     const DESCRIPTION: &'static str = "Prints the id of the new image: that of the container with one layer more, which \
         holds what `kelp diff` shows, and with the container's command, environment, labels and so on as its defaults. \
         What is mounted in the container is not part of it. A container that has changed nothing adds no layer.\n\n\
-        docker pauses a running container meanwhile. Pausing is not built yet: kelp says so on stderr and commits all \
-        the same; `--pause=false` says that this is meant, and `--pause` alone is an error.";
+        docker pauses a running container meanwhile, with the freezer of the container's control group. kelp makes no \
+        control groups yet: it says on stderr that the container runs on, and commits all the same; `--pause=false` says \
+        that this is meant, and `--pause` is an error for a container that runs. Stop it first where the image has to be \
+        of one moment.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Keep what was installed", "kelp commit -m 'with curl' box box:curl"),
         ("With another command", "kelp commit -c 'CMD [\"httpd\", \"-f\"]' -c 'EXPOSE 80' box web"),

@@ -291,7 +291,7 @@ pub(super) fn network_filters() -> ArgValueCandidates {
 }
 
 pub(super) fn userns() -> ArgValueCandidates {
-    words(&["host"])
+    words(&["host", "keep-id", "nomap"])
 }
 
 pub(super) fn uts() -> ArgValueCandidates {

@@ -175,7 +175,7 @@ pub(super) struct ContainerOptions {
     /// Run as this user: NAME|UID[:GROUP|GID]
     #[arg(short, long, value_name = "USER")]
     user: Option<String>,
-    /// User namespace: host (default), the one that all of your containers share
+    /// User namespace: host (default, the one that all of your containers share), keep-id[:uid=N,gid=N,size=N], nomap
     #[arg(long, value_name = "MODE", add = complete::userns())]
     userns: Option<String>,
     /// UTS namespace: host

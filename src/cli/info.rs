@@ -49,6 +49,9 @@ fn text(info: &info::Info) -> String {
     row(" Stopped", &info.containers_stopped);
     row("Images", &info.images);
     row("Storage Driver", &info.driver);
+    for (driver, status) in &info.driver_status {
+        row(&format!(" {driver}"), status);
+    }
     row("User Namespace", &info.user_namespace);
     row("Security Options", &info.security_options.join(", "));
     row("Cgroup Driver", &info.cgroup_driver);

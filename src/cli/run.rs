@@ -51,7 +51,11 @@ impl Verb for Run {
         ("", "kelp logs -f job"),
         ("A sandbox of this very machine; what it writes is thrown away", "kelp run -it --rm --rootfs / sh"),
         (
-            "As yourself in the image, with a limit and a read-only root",
+            "As yourself, with the files of this directory yours on both sides",
+            "kelp run -it --rm --userns keep-id -v .:/src -w /src debian bash",
+        ),
+        (
+            "As somebody in the image, with a limit and a read-only root",
             "kelp run --rm -u 1000:1000 --read-only --tmpfs /tmp --ulimit nofile=1024 debian id",
         ),
     ];
@@ -63,7 +67,7 @@ impl Verb for Run {
         let any = |meant: fn(&[u8]) -> bool| words.iter().any(|w| meant(w.as_encoded_bytes()));
         if !words.is_empty() && !any(|w| w == b"--help") {
             let guess = match () {
-                () if any(|w| w.ends_with(b"host")) => Guess::Nothing,
+                () if any(|w| w.ends_with(b"host")) || any(has_own_users) => Guess::Nothing,
                 () if any(|w| w.ends_with(b"none")) || names_network(words) => Guess::Empty,
                 () => Guess::Slirp,
             };
@@ -115,6 +119,12 @@ impl Verb for Run {
             }
         }
     }
+}
+
+/// Whether a word is the mode of a user namespace of the container's own, to which its network would belong.
+fn has_own_users(word: &[u8]) -> bool {
+    let mode = word.strip_prefix(b"--userns=").unwrap_or(word);
+    mode == b"nomap" || mode.starts_with(b"keep-id")
 }
 
 /// Whether a network is named that is not in user space by itself.

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::container::ps::{self, Query, Status};
 use super::{Engine, Result};
+use crate::snapshot::{self, Snapshotter};
 use crate::store::userns;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,6 +17,8 @@ pub struct Info {
     pub images: usize,
     /// How layers and a writable layer become a root.
     pub driver: &'static str,
+    /// Each snapshotter, and whether it works here or why not.
+    pub driver_status: Vec<(&'static str, String)>,
     pub docker_root_dir: String,
     /// How ids are mapped: the kind of map, and how many user ids there are inside.
     pub user_namespace: String,
@@ -52,13 +55,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
             "unavailable".into()
         }
     };
-    let driver = match engine.snapshotter(None) {
-        Ok(snapshotter) => snapshotter.name(),
-        Err(e) => {
-            warnings.push(crate::error::chain(&e));
-            "unavailable"
-        }
-    };
+    let (driver, driver_status) = snapshotters(engine, &mut warnings);
     Ok(Info {
         containers: rows.len(),
         containers_running: count(|s| s == Status::Running),
@@ -66,6 +63,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         containers_stopped: count(|s| !matches!(s, Status::Running | Status::Paused)),
         images: engine.store.images()?.len(),
         driver,
+        driver_status,
         docker_root_dir: engine.config.store.display().to_string(),
         user_namespace,
         security_options: security_options(),
@@ -81,6 +79,28 @@ pub fn info(engine: &Engine) -> Result<Info> {
         server_version: env!("CARGO_PKG_VERSION"),
         warnings,
     })
+}
+
+/// The one that new containers get, and what became of trying each.
+fn snapshotters(engine: &Engine, warnings: &mut Vec<String>) -> (&'static str, Vec<(&'static str, String)>) {
+    let survey = match snapshot::survey(&engine.store) {
+        Ok(survey) => survey,
+        Err(e) => {
+            warnings.push(crate::error::chain(&e));
+            return ("unavailable", Vec::new());
+        }
+    };
+    let driver = super::fixed(engine.config.snapshotter).unwrap_or_else(|| survey.best());
+    if let Some(why) = survey.refusal(driver) {
+        warnings.push(format!(
+            "the snapshotter {}, which the configuration asks for, does not work here: {why}",
+            driver.name()
+        ));
+    }
+    let status = [Snapshotter::Overlay, Snapshotter::Fuse, Snapshotter::Copy].map(|driver| {
+        (driver.name(), survey.refusal(driver).map_or_else(|| "works".into(), |why| format!("no: {why}")))
+    });
+    (driver.name(), status.into())
 }
 
 /// What protects containers here, docker's words.

@@ -43,14 +43,13 @@ impl Engine {
         Ok(Self { config, store })
     }
 
-    /// Who makes roots, as it was asked for, else as the config says.
+    /// Who makes roots, as it was asked for, else as the config says. One that does not work here is an error.
     pub fn snapshotter(&self, asked: Option<config::Snapshotter>) -> Result<Snapshotter> {
-        match asked.unwrap_or(self.config.snapshotter) {
-            config::Snapshotter::Overlay => Ok(Snapshotter::Overlay),
-            config::Snapshotter::Fuse => Ok(Snapshotter::Fuse),
-            config::Snapshotter::Copy => Ok(Snapshotter::Copy),
-            config::Snapshotter::Auto => Ok(snapshot::choose(&self.store)?),
-        }
+        let Some(fixed) = fixed(asked.unwrap_or(self.config.snapshotter)) else {
+            return Ok(snapshot::choose(&self.store)?);
+        };
+        snapshot::require(&self.store, fixed)?;
+        Ok(fixed)
     }
 
     /// The last word of a command: leaves to a process of its own what would make the next command slow.
@@ -61,5 +60,15 @@ impl Engine {
     /// Opens for looking only: changes nothing on disk. `None` where there is no store.
     pub fn open_read_only(config: Config) -> Result<Option<Self>> {
         Ok(Store::open_read_only(&config.store)?.map(|store| Self { config, store }))
+    }
+}
+
+/// `None`: whatever works.
+fn fixed(snapshotter: config::Snapshotter) -> Option<Snapshotter> {
+    match snapshotter {
+        config::Snapshotter::Overlay => Some(Snapshotter::Overlay),
+        config::Snapshotter::Fuse => Some(Snapshotter::Fuse),
+        config::Snapshotter::Copy => Some(Snapshotter::Copy),
+        config::Snapshotter::Auto => None,
     }
 }

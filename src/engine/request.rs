@@ -229,7 +229,12 @@ impl CreateRequest {
 
     /// What a shim may prepare before it knows the container.
     pub fn guess(&self) -> Guess {
-        if self.left_slirp { Guess::Empty } else { self.network.guess() }
+        match self.userns {
+            // Its network belongs to a user namespace that is yet to be made.
+            UsernsMode::KeepId { .. } | UsernsMode::NoMap => Guess::Nothing,
+            UsernsMode::Host if self.left_slirp => Guess::Empty,
+            UsernsMode::Host => self.network.guess(),
+        }
     }
 }
 
@@ -260,10 +265,16 @@ pub enum NamespaceMode {
     Container(String),
 }
 
+/// `--userns`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum UsernsMode {
     /// The user namespace that all containers of this user share.
     #[default]
     Host,
+    /// One of the container's own, in which this user is himself, or these ids. `size`: how many of his subordinate ids
+    /// there are besides.
+    KeepId { uid: Option<u32>, gid: Option<u32>, size: Option<u32> },
+    /// One of the container's own, in which this user is nobody.
+    NoMap,
 }

@@ -5,7 +5,7 @@ use rustix::io::Errno;
 
 use super::copy_up::Content;
 use super::inode::{Found, Where};
-use super::owner::{KEPT, Kept};
+use super::owner::{KEPT, Kept, an_id};
 use super::place::Place;
 use super::whiteout::magic;
 use super::{Overlay, Result, lock};
@@ -92,11 +92,16 @@ impl Overlay {
     /// Changes attributes on behalf of a process whose user is `caller`.
     pub(super) fn setattr(&self, id: u64, change: &Change, caller: u32) -> Result<Attr> {
         self.work()?;
+        [change.uid, change.gid].into_iter().flatten().try_for_each(|id| an_id(id).map(drop))?;
         match change.size {
             Some(0) => self.copy_up_as(id, Content::Dropped)?,
             _ => self.copy_up(id)?,
         }
         let (node, place, asked) = self.reach_unasked(id)?;
+        // Kernels before 6.6 ask for it.
+        if change.mode.is_some() && node.kind == FileType::Symlink {
+            return Err(Errno::OPNOTSUPP);
+        }
         let before = || asked.map_or_else(|| place.stat(), Ok);
         if let Some(size) = change.size {
             self.truncate(&node, size)?;

@@ -74,11 +74,13 @@ pub struct Options {
     pub owners: Owners,
     /// Threads that answer requests; at least one.
     pub workers: usize,
+    /// Each of them has a clone of the device, which some kernels give only in the user namespace that opened it.
+    pub clone_device: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { volatile: false, owners: Owners::AsStored, workers: 2 }
+        Self { volatile: false, owners: Owners::AsStored, workers: 2, clone_device: true }
     }
 }
 

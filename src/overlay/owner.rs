@@ -67,6 +67,7 @@ impl Owners {
 
     /// The id on disk for one of the tree; `EOVERFLOW` outside the map, as idmapped mounts have it.
     pub(super) fn stored_uid(&self, shown: u32) -> Result<u32> {
+        let shown = an_id(shown)?;
         match self {
             Self::Shifted(map) => shift(&map.uids, shown, |r| (r.shown, r.stored)).ok_or(Errno::OVERFLOW),
             Self::AsStored | Self::Kept => Ok(shown),
@@ -74,6 +75,7 @@ impl Owners {
     }
 
     pub(super) fn stored_gid(&self, shown: u32) -> Result<u32> {
+        let shown = an_id(shown)?;
         match self {
             Self::Shifted(map) => shift(&map.gids, shown, |r| (r.shown, r.stored)).ok_or(Errno::OVERFLOW),
             Self::AsStored | Self::Kept => Ok(shown),
@@ -83,6 +85,11 @@ impl Owners {
     pub(super) fn are_kept(&self) -> bool {
         *self == Self::Kept
     }
+}
+
+/// Refuses the number that means none to chown(2).
+pub(super) fn an_id(number: u32) -> Result<u32> {
+    if number == u32::MAX { Err(Errno::INVAL) } else { Ok(number) }
 }
 
 /// What the attribute says.

@@ -72,11 +72,13 @@ impl Place {
         }
     }
 
-    /// Not for links, which have no mode.
+    /// Not for links, which have no mode. By a descriptor: chmod(2) of a name would follow one, out of the layers.
     pub(super) fn chmod(&self, mode: u32) -> Result<()> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         match self {
-            Self::Name { dir, name } => rustix::fs::chmodat(dir, &**name, mode, AtFlags::empty()),
+            Self::Name { .. } => {
+                rustix::fs::chmodat(CWD, magic(&self.pin()?).as_str(), mode, AtFlags::empty())
+            }
             Self::Open(fd) => rustix::fs::chmodat(CWD, magic(fd).as_str(), mode, AtFlags::empty()),
             Self::Data(fd) => rustix::fs::fchmod(fd, mode),
         }

@@ -134,7 +134,8 @@ impl Overlay {
         if !found.below.is_empty() {
             self.hides.make_opaque(&dir)?;
         }
-        marks.iter().try_for_each(|mark| rustix::fs::unlinkat(&dir, &**mark, AtFlags::empty()))
+        marks.iter().try_for_each(|mark| rustix::fs::unlinkat(&dir, &**mark, AtFlags::empty()))?;
+        self.hides.unmark_opaque(&dir)
     }
 }
 

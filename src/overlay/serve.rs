@@ -40,6 +40,7 @@ pub struct Server {
     overlay: Overlay,
     device: OwnedFd,
     workers: usize,
+    clone_device: bool,
     lookout: Lookout,
     counts: Arc<Counts>,
 }
@@ -59,10 +60,10 @@ pub fn mount(layers: Layers, options: Options, name: &str, attributes: u64) -> s
 impl Server {
     /// Answers on a device that the caller mounted, or on a socket of his that keeps packets apart.
     pub fn on(device: OwnedFd, layers: Layers, options: Options) -> sys::Result<Self> {
-        let workers = options.workers.max(1);
+        let (workers, clone_device) = (options.workers.max(1), options.clone_device);
         let overlay = Overlay::new(layers, options).op("read the layers")?;
         let lookout = Lookout::new(device.try_clone().op("keep the FUSE device")?);
-        Ok(Self { overlay, device, workers, lookout, counts: Arc::default() })
+        Ok(Self { overlay, device, workers, clone_device, lookout, counts: Arc::default() })
     }
 
     /// How many requests of each kind there were.
@@ -73,11 +74,11 @@ impl Server {
     /// Answers requests until the last mount of the tree is gone. Returns then; an error is the end, too, and
     /// whoever uses the tree gets `ENOTCONN` from there on.
     pub fn serve(self) -> io::Result<()> {
-        let Self { overlay, device, workers, lookout, counts } = self;
+        let Self { overlay, device, workers, clone_device, lookout, counts } = self;
         let mut config = Config::default();
         config.acl = SessionACL::All;
         config.n_threads = Some(workers);
-        config.clone_fd = workers > 1;
+        config.clone_fd = workers > 1 && clone_device;
         let overlay = Arc::new(overlay);
         let seeker = Arc::new(Seeker::default());
         let adapter = Adapter::new(Arc::clone(&overlay), counts, lookout, Arc::clone(&seeker));

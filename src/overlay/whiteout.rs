@@ -2,7 +2,7 @@
 //!
 //! A name: a character device 0:0, or, on file systems where none can be made, an empty file `.wh.NAME`. The whole
 //! of a directory: `user.overlay.opaque` is `y`, or there is a `.wh..wh..opq` in it. Dotted forms are only looked
-//! for where devices cannot be made, so that elsewhere such a name is a name like any other.
+//! for where devices cannot be made or attributes not kept, so that elsewhere such a name is a name like any other.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
@@ -26,8 +26,14 @@ impl Form {
     /// Finds out by trying in `work`, an empty directory of the file system in question.
     pub(super) fn probe(work: &OwnedFd) -> Result<Self> {
         match rustix::fs::mknodat(work, "probe", FileType::CharacterDevice, Mode::empty(), 0) {
-            Ok(()) => rustix::fs::unlinkat(work, "probe", AtFlags::empty()).map(|()| Self::Device),
-            Err(Errno::PERM | Errno::NOTSUP | Errno::INVAL | Errno::ACCESS) => Ok(Self::Dotted),
+            Ok(()) => rustix::fs::unlinkat(work, "probe", AtFlags::empty())?,
+            Err(Errno::PERM | Errno::NOTSUP | Errno::INVAL | Errno::ACCESS) => return Ok(Self::Dotted),
+            Err(e) => return Err(e),
+        }
+        let path = magic(work);
+        match rustix::fs::setxattr(path.as_str(), OPAQUE, b"n", XattrFlags::empty()) {
+            Ok(()) => rustix::fs::removexattr(path.as_str(), OPAQUE).map(|()| Self::Device),
+            Err(Errno::NOTSUP | Errno::PERM) => Ok(Self::Dotted),
             Err(e) => Err(e),
         }
     }
@@ -81,6 +87,17 @@ impl Form {
             Err(e) => return Err(e),
         }
         if self == Self::Dotted { exists(dir, DOTTED_OPAQUE) } else { Ok(false) }
+    }
+
+    /// Takes away the file that says so, where it is one.
+    pub(super) fn unmark_opaque(self, dir: impl AsFd) -> Result<()> {
+        if self == Self::Device {
+            return Ok(());
+        }
+        match rustix::fs::unlinkat(dir, DOTTED_OPAQUE, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(e) => Err(e),
+        }
     }
 
     pub(super) fn make_opaque(self, dir: impl AsFd) -> Result<()> {

@@ -1,7 +1,8 @@
 //! The container's first process, from the fork to the exec: the plan, executed step by step.
 //!
-//! Everything here runs in a forked child of the shim that has one thread, is root of the user namespace, and
-//! already is in its new namespaces. Every step either succeeds or ends the process with one [`Failure`].
+//! Everything here runs in a forked child of the shim that has one thread, is root of the user namespace (or on its
+//! way to be that of one of the container's own: [`inner`]), and already is in its new namespaces. Every step either
+//! succeeds or ends the process with one [`Failure`].
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -9,13 +10,12 @@ use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-use super::dev;
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
 use super::mounts::Helpers;
 use super::plan::{Namespace, Plan};
-use super::{clocks, mounts, program, protect, reaper, rootfs, texts};
+use super::{account, clocks, dev, inner, mounts, program, protect, reaper, rootfs, texts};
 use crate::sys::process::{self, Child, Fork};
-use crate::sys::{self, Context, link, mount, pty};
+use crate::sys::{self, Context, link, mount, path, pty};
 
 /// Namespaces of other containers, for every [`Namespace::Joined`] of the plan.
 #[derive(Debug, Default)]
@@ -37,6 +37,17 @@ impl Joins {
             .flatten()
             .map(AsFd::as_fd)
     }
+
+    /// Those that a process enters itself, with their flags and names.
+    pub(super) fn by_setns(&self) -> impl Iterator<Item = (&OwnedFd, i32, &'static str)> {
+        let wanted = [
+            (&self.network, libc::CLONE_NEWNET, "network"),
+            (&self.made_network, libc::CLONE_NEWNET, "network"),
+            (&self.ipc, libc::CLONE_NEWIPC, "ipc"),
+            (&self.uts, libc::CLONE_NEWUTS, "uts"),
+        ];
+        wanted.into_iter().filter_map(|(fd, flag, name)| Some((fd.as_ref()?, flag, name)))
+    }
 }
 
 /// The process's side of stdio.
@@ -51,6 +62,8 @@ pub enum ProcessStdio {
 /// What is needed besides the plan.
 #[derive(Debug)]
 pub struct Surroundings {
+    /// The user namespace that the plan wants, where it wants one of the container's own.
+    pub user: Option<OwnedFd>,
     /// A directory of the host under which the root is attached in the container's mount namespace.
     pub attach: PathBuf,
     /// The root, where the plan says that it is handed over.
@@ -62,9 +75,11 @@ pub struct Surroundings {
 /// Forks the first process. It gets ready at once and executes its program after [`ShimEnd::go`].
 pub fn start(plan: &Plan, surroundings: Surroundings) -> sys::Result<(Child, ShimEnd)> {
     let (shim, own) = handshake::pair()?;
-    let forked = match &surroundings.joins.pid {
-        Some(pid) => process::fork_into(pid, clone_flags(plan, &surroundings.joins)),
-        None => process::fork(clone_flags(plan, &surroundings.joins)),
+    let flags = clone_flags(plan, &surroundings.joins);
+    let forked = match (&surroundings.user, &surroundings.joins.pid) {
+        (Some(user), _) => process::fork_from(|| inner::go(user, plan, &surroundings), flags),
+        (None, Some(pid)) => process::fork_into(pid, flags),
+        (None, None) => process::fork(flags),
     };
     match forked? {
         Fork::Parent(child) => Ok((child, shim)),
@@ -91,23 +106,34 @@ fn clone_flags(plan: &Plan, joins: &Joins) -> u64 {
     u64::from(flags.cast_unsigned())
 }
 
-fn run(plan: &Plan, surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
+fn run(plan: &Plan, mut surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     process::die_with_parent().step("prctl")?;
+    // It is there already.
+    let inner = surroundings.user.take().is_some();
     let others = surroundings.joins.all().chain(surroundings.root.as_ref().map(AsFd::as_fd));
     leave_shim(shim, &surroundings.stdio, others)?;
     rustix::process::setsid().step("setsid")?;
-    join(&surroundings.joins)?;
+    if !inner {
+        join(&surroundings.joins)?;
+    }
     if plan.namespaces.time == Namespace::New {
         clocks::enter_new(&plan.clock_offsets)?;
     }
     name_and_network(plan, surroundings.joins.made_network.is_some())?;
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
-    let texts = texts::prepare(plan, &surroundings.attach)?;
-    let helpers = Helpers { shim, shm, texts };
     let Surroundings { attach, root, stdio, .. } = surroundings;
+    let attach = path::open_directory(&attach).step("attach the root")?;
+    let (root, binds) = if inner { inner::take_hosts(plan, root)? } else { (root, None) };
+    let texts = texts::prepare(plan, &attach)?;
+    let helpers = Helpers { shim, shm, texts, binds };
     let root = rootfs::assemble(&plan.rootfs, root, &attach)?;
+    if let Some(account) = &plan.account {
+        account::add(&root, account)?;
+    }
     let root = build_root(plan, root, &helpers, stdio)?;
-    oom_score(plan.process.oom_score_adj)?;
+    if !inner {
+        oom_score(plan.process.oom_score_adj)?;
+    }
     mount::set_propagation(&root, libc::MS_PRIVATE, false).step("make the root private")?;
     mount::pivot(&root).step("enter the root")?;
     drop(root);
@@ -134,16 +160,8 @@ pub(super) fn leave_shim<'a>(
 }
 
 fn join(joins: &Joins) -> Result<(), Failure> {
-    let wanted = [
-        (&joins.network, libc::CLONE_NEWNET, "network"),
-        (&joins.made_network, libc::CLONE_NEWNET, "network"),
-        (&joins.ipc, libc::CLONE_NEWIPC, "ipc"),
-        (&joins.uts, libc::CLONE_NEWUTS, "uts"),
-    ];
-    for (fd, flag, name) in wanted {
-        if let Some(fd) = fd {
-            process::enter(fd, flag).step(&format!("join the other container's {name} namespace"))?;
-        }
+    for (fd, flag, name) in joins.by_setns() {
+        process::enter(fd, flag).step(&format!("join the other container's {name} namespace"))?;
     }
     Ok(())
 }
@@ -227,7 +245,7 @@ pub(super) fn open_terminal(
 }
 
 /// Lowering the score needs a privilege that a user does not have on the host.
-fn oom_score(score: Option<i32>) -> Result<(), Failure> {
+pub(super) fn oom_score(score: Option<i32>) -> Result<(), Failure> {
     use std::io::Write;
     let Some(score) = score else { return Ok(()) };
     let path = "/proc/self/oom_score_adj";

@@ -12,7 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
 use super::init::{self, ProcessStdio};
 use super::plan::{Namespace, Namespaces, Process};
-use super::program;
+use super::{inner, program};
 use crate::sys::process::{self, Child, Fork};
 use crate::sys::{self, Context, mount};
 
@@ -53,7 +53,8 @@ fn run(
     rustix::process::setsid().step("setsid")?;
     // Held open across the change of root: the container's own may be anything.
     let null = program::null()?;
-    process::enter(target.first, namespace_flags(target.namespaces)).step("enter the container")?;
+    inner::follow(target.first, target.namespaces, namespace_flags(target.namespaces), &stdio)
+        .step("enter the container")?;
     match stdio {
         ProcessStdio::Pipes { stdin, stdout, stderr } => {
             let stdin = stdin.as_ref().unwrap_or(&null);

@@ -4,12 +4,14 @@
 //! container's first process, [`join`] does the same for one more process in a running container. Knows no
 //! images, no store and no network stack.
 
+mod account;
 pub mod capabilities;
 mod clocks;
 mod dev;
 pub mod from_spec;
 pub mod handshake;
 pub mod init;
+mod inner;
 pub mod join;
 mod mounts;
 pub mod plan;

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
-use super::dev;
 use super::handshake::{Failure, ProcessEnd, Step};
 use super::plan::{BindPropagation, Mount, MountFlags, MountSource, Namespace, Plan, PropagationKind};
+use super::{dev, inner};
 use crate::sys::mount::{self, FsContext, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::sys::path::{self, Make};
 use crate::sys::{self, Context, process};
@@ -32,6 +32,8 @@ pub(super) struct Helpers<'a> {
     pub shim: &'a ProcessEnd,
     /// The `/dev/shm` of the container whose IPC namespace is shared.
     pub shm: Option<OwnedFd>,
+    /// What was bound already, where the process is no longer the user who may.
+    pub binds: Option<inner::Binds>,
     /// What [`super::texts::prepare`] has made.
     pub texts: Vec<OwnedFd>,
 }
@@ -179,8 +181,9 @@ impl At<'_> {
         recursive: bool,
         propagation: Option<BindPropagation>,
     ) -> Result<(), Failure> {
-        let tree = match &self.helpers.shm {
-            Some(shm) if mount.target == Path::new("/dev/shm") => {
+        let tree = match (&self.helpers.shm, inner::next(self.helpers.binds.as_ref())) {
+            (_, Some(taken)) => taken,
+            (Some(shm), None) if mount.target == Path::new("/dev/shm") => {
                 process::duplicate(shm.as_fd()).step("bind")?
             }
             _ => {
@@ -256,7 +259,7 @@ fn propagation_bits(kind: PropagationKind) -> u64 {
     }
 }
 
-fn explain_bind(error: &sys::Error, source: &Path, recursive: bool) -> Failure {
+pub(super) fn explain_bind(error: &sys::Error, source: &Path, recursive: bool) -> Failure {
     let failure = Failure::own("bind", error);
     match error.errno() {
         libc::ENOENT => Failure::own("bind", format!("the source {} does not exist", source.display())),

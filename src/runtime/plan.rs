@@ -6,6 +6,10 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
+use crate::sys::userns::Nested;
+
 /// Everything the first process needs to know.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -29,11 +33,25 @@ pub struct Plan {
     pub process: Process,
     /// `--init`: a reaper of kelp's own is PID 1 and the process its child.
     pub init: bool,
+    /// Whom the container's own passwd and group have to know.
+    pub account: Option<Account>,
 }
 
-/// Where each namespace comes from. The user namespace is entered before the plan runs.
+/// A user for `/etc/passwd`, with a group for `/etc/group`. No field has a colon or a line break in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    pub name: String,
+    pub uid: u32,
+    pub group: String,
+    pub gid: u32,
+    pub home: String,
+}
+
+/// Where each namespace comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Namespaces {
+    /// The ids of a user namespace of the container's own, within the one that the plan runs in; `None`: it shares that.
+    pub user: Option<Nested>,
     pub network: Namespace,
     pub pid: Namespace,
     pub ipc: Namespace,

@@ -3,7 +3,6 @@
 //! The root is mounted detached, then attached to one directory of the host that nobody else will see under
 //! this namespace, so that further mounts can be moved onto descriptors below it.
 
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -12,28 +11,33 @@ use rustix::fs::{CWD, Mode, OFlags};
 use super::handshake::{Failure, Step};
 use super::plan::{HostEntry, HostEntryKind, Rootfs};
 use crate::sys::mount::{self, FsContext};
+use crate::sys::overlay;
 use crate::sys::path::{self, Make};
-use crate::sys::{self, Context};
 
 /// Mounts the root and attaches it to the directory `attach`. The descriptor is the root directory.
-/// `handed`: the mount that goes with [`Rootfs::HandedOver`].
-pub(super) fn assemble(rootfs: &Rootfs, handed: Option<OwnedFd>, attach: &Path) -> Result<OwnedFd, Failure> {
+/// `handed`: the mount that goes with [`Rootfs::HandedOver`], or one of [`Rootfs::Directory`] that was taken before.
+pub(super) fn assemble(
+    rootfs: &Rootfs,
+    handed: Option<OwnedFd>,
+    attach: &OwnedFd,
+) -> Result<OwnedFd, Failure> {
     let mounted = match rootfs {
         Rootfs::HandedOver { .. } => {
             handed.ok_or_else(|| Failure::own("mount the root", "the shim handed over no root"))?
         }
         Rootfs::Overlay { lowers, upper, work, volatile } => {
-            overlay(lowers.iter().map(|p| p.as_path()), upper, work, *volatile).map_err(explain_overlay)?
+            let lowers: Vec<&Path> = lowers.iter().map(|p| p.as_path()).collect();
+            let tree = overlay::Tree { lowers: &lowers, upper, work, volatile: *volatile };
+            overlay::mount(&tree).map_err(explain_overlay)?
         }
-        Rootfs::Directory { path } => host_directory(path)?,
+        Rootfs::Directory { path } => handed.map_or_else(|| host_directory(path), Ok)?,
         Rootfs::HostTree { .. } => {
             let tmpfs = FsContext::open("tmpfs").step("mount the root")?;
             tmpfs.set("mode", "755").step("mount the root")?;
             tmpfs.mount(0).step("mount the root")?
         }
     };
-    let target = File::open(attach).op_on("open", attach).step("attach the root")?;
-    mount::attach(&mounted, &target).step("attach the root")?;
+    mount::attach(&mounted, attach).step("attach the root")?;
     // A bind keeps the propagation of where it came from; nothing mounted inside may travel out.
     mount::set_propagation(&mounted, libc::MS_PRIVATE, true).step("make the root private")?;
     // A recursive bind of what lies above `attach` must not bring the root into itself.
@@ -54,57 +58,7 @@ fn host_directory(path: &Path) -> Result<OwnedFd, Failure> {
     mount::clone_tree(CWD, path, true).step("use the root file system")
 }
 
-/// An overlay whose refusal the kernel may have explained.
-type Explained = (sys::Error, String);
-
-fn overlay<'a>(
-    lowers: impl Iterator<Item = &'a Path>,
-    upper: &Path,
-    work: &Path,
-    volatile: bool,
-) -> Result<OwnedFd, Explained> {
-    let plain = |e: sys::Error| (e, String::new());
-    let context = FsContext::open("overlay").map_err(plain)?;
-    let lowers: Vec<&Path> = lowers.collect();
-    set_lowers(&context, &lowers).map_err(|e| (e, context.log()))?;
-    context.set("upperdir", upper).map_err(|e| (e, context.log()))?;
-    context.set("workdir", work).map_err(|e| (e, context.log()))?;
-    context.flag("userxattr").map_err(plain)?;
-    if volatile {
-        context.flag("volatile").map_err(plain)?;
-    }
-    context.mount_explained(0)
-}
-
-/// `lowerdir+` takes one layer at a time (Linux 6.7); before that one string holds all, colons escaped.
-fn set_lowers(context: &FsContext, lowers: &[&Path]) -> sys::Result<()> {
-    let Some((first, rest)) = lowers.split_first() else {
-        return Err(sys::Error::new("mount overlay without layers", libc::EINVAL));
-    };
-    match context.set("lowerdir+", first) {
-        Ok(()) => rest.iter().try_for_each(|lower| context.set("lowerdir+", lower)),
-        Err(_) => context.set("lowerdir", joined(lowers)),
-    }
-}
-
-fn joined(lowers: &[&Path]) -> std::path::PathBuf {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut all = Vec::new();
-    for lower in lowers {
-        if !all.is_empty() {
-            all.push(b':');
-        }
-        for byte in lower.as_os_str().as_bytes() {
-            if matches!(byte, b':' | b'\\' | b',') {
-                all.push(b'\\');
-            }
-            all.push(*byte);
-        }
-    }
-    std::ffi::OsString::from_vec(all).into()
-}
-
-fn explain_overlay((error, kernel): Explained) -> Failure {
+fn explain_overlay((error, kernel): overlay::Explained) -> Failure {
     let failure = match kernel.as_str() {
         "" => Failure::own("mount the root file system", &error),
         said => Failure::own("mount the root file system", format!("{error} (the kernel says: {said})")),
@@ -164,8 +118,8 @@ impl Tree<'_> {
         if let Ok(stat) = rustix::fs::stat(&lower) {
             let _ = rustix::fs::chmod(&upper, Mode::from_raw_mode(stat.st_mode & 0o7777));
         }
-        let lowers = std::iter::once(lower.as_path());
-        let mounted = overlay(lowers, &upper, &work, self.volatile).map_err(explain_overlay)?;
+        let tree = overlay::Tree { lowers: &[&lower], upper: &upper, work: &work, volatile: self.volatile };
+        let mounted = overlay::mount(&tree).map_err(explain_overlay)?;
         let target = self.make(name, Make::Directory)?;
         mount::attach(&mounted, &target).step("attach an entry of the root")
     }

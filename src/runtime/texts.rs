@@ -6,21 +6,19 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
 use super::handshake::{Failure, Step};
 use super::mounts;
 use super::plan::{MountSource, Plan};
-use crate::sys::Context;
 use crate::sys::mount::{self, NO_DEV, NO_EXEC, NO_SUID};
 
 /// What a container may write to these files on top of their texts, in bytes.
 const ROOM: u64 = 4 << 20;
 
 /// Detached mounts of the plan's texts, in its order. `attach` is the directory that the root will cover.
-pub(super) fn prepare(plan: &Plan, attach: &Path) -> Result<Vec<OwnedFd>, Failure> {
+pub(super) fn prepare(plan: &Plan, attach: &OwnedFd) -> Result<Vec<OwnedFd>, Failure> {
     let texts: Vec<&str> = plan
         .mounts
         .iter()
@@ -32,8 +30,7 @@ pub(super) fn prepare(plan: &Plan, attach: &Path) -> Result<Vec<OwnedFd>, Failur
     let doing = "make the files of /etc";
     let size = texts.iter().map(|t| t.len() as u64).sum::<u64>() + ROOM;
     let tmpfs = mounts::tmpfs(Some(size), 0o755)?.mount(NO_SUID | NO_DEV | NO_EXEC).step(doing)?;
-    let place = File::open(attach).op_on("open", attach).step(doing)?;
-    mount::attach(&tmpfs, &place).step(doing)?;
+    mount::attach(&tmpfs, attach).step(doing)?;
     let file = |(number, text): (usize, &&str)| {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&tmpfs, number.to_string(), flags, Mode::empty()).step(doing)?;

@@ -13,13 +13,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::retry_on_intr;
 
 use super::handshake::{Failure, Step};
 use super::plan::Rootfs;
 use super::rootfs;
 use crate::sys::mount::{self, READ_ONLY};
 use crate::sys::path::{self, Make};
-use crate::sys::{Context, process};
+use crate::sys::{Context, process, userns};
 
 /// File systems of the kernel's, linux/magic.h: procfs, devpts, sysfs, cgroup2, mqueue.
 const KERNELS: [i64; 5] = [mount::PROC, mount::DEVPTS, 0x6265_6572, 0x6367_7270, 0x1980_0202];
@@ -64,23 +65,37 @@ pub fn set_apart() -> Result<(), Failure> {
     process::unshare(libc::CLONE_NEWNS).step(doing)
 }
 
+/// Enters the user namespace that a running container has of its own: before [`set_apart`].
+pub fn follow(process: &OwnedFd) -> Result<(), Failure> {
+    userns::enter_nested(process).step("enter the container's user namespace")
+}
+
 /// Makes `attach`, a directory of the host, the container's root in this mount namespace. Gives that root.
-pub fn enter(origin: Origin<'_>, binds: &[Bind], read_only: bool, attach: &Path) -> Result<OwnedFd, Failure> {
+/// `inner`: the process followed into the container's own user namespace, and is to be its root.
+pub fn enter(
+    origin: Origin<'_>,
+    binds: &[Bind],
+    read_only: bool,
+    attach: &Path,
+    inner: bool,
+) -> Result<OwnedFd, Failure> {
+    // With the ids of the user, whose paths they are.
+    let attach = path::open_directory(attach).step("attach the root")?;
+    let trees = binds.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+    if inner {
+        userns::become_own_root().step("become the container's root")?;
+    }
     let root = match origin {
-        Origin::Mounted(rootfs, handed) => rootfs::assemble(rootfs, handed, attach)?,
+        Origin::Mounted(rootfs, handed) => rootfs::assemble(rootfs, handed, &attach)?,
         Origin::Running { process, recursive } => {
             let copied = copy_root(process, recursive)?;
-            let target = path::open_directory(attach).step("attach the root")?;
-            mount::attach(&copied, &target).step("attach the root")?;
+            mount::attach(&copied, &attach).step("attach the root")?;
             mount::set_propagation(&copied, libc::MS_PRIVATE, true).step("make the root private")?;
             copied
         }
     };
-    for bind in binds {
-        place(&root, bind).map_err(|mut failure| {
-            failure.message = format!("bind {}: {}", bind.target.display(), failure.message);
-            failure
-        })?;
+    for (bind, tree) in binds.iter().zip(&trees) {
+        place(&root, tree, bind).map_err(|failure| about(bind, failure))?;
     }
     if read_only {
         mount::set_attributes(&root, READ_ONLY, false).step("make the root read-only")?;
@@ -91,7 +106,7 @@ pub fn enter(origin: Origin<'_>, binds: &[Bind], read_only: bool, attach: &Path)
 
 /// Writes what was written below `root` to whoever serves it. Not to the disk.
 pub fn flush(root: &OwnedFd) -> crate::sys::Result<()> {
-    rustix::fs::syncfs(root).op("write back")
+    retry_on_intr(|| rustix::fs::syncfs(root)).op("write back")
 }
 
 /// A detached copy of its root: a mount can be copied only from within its namespace.
@@ -106,17 +121,27 @@ fn copy_root(process: &OwnedFd, recursive: bool) -> Result<OwnedFd, Failure> {
     copied.step("copy the container's root mount")
 }
 
-fn place(root: impl AsFd, bind: &Bind) -> Result<(), Failure> {
-    let tree = mount::clone_tree(CWD, &bind.source, bind.recursive).step("source")?;
+fn about(bind: &Bind, mut failure: Failure) -> Failure {
+    failure.message = format!("bind {}: {}", bind.target.display(), failure.message);
+    failure
+}
+
+fn take(bind: &Bind) -> Result<OwnedFd, Failure> {
+    mount::clone_tree(CWD, &bind.source, bind.recursive)
+        .step("source")
+        .map_err(|failure| about(bind, failure))
+}
+
+fn place(root: impl AsFd, tree: &OwnedFd, bind: &Bind) -> Result<(), Failure> {
     if bind.read_only {
-        mount::set_attributes(&tree, READ_ONLY, bind.read_only_below).step("options")?;
+        mount::set_attributes(tree, READ_ONLY, bind.read_only_below).step("options")?;
     }
-    mount::set_propagation(&tree, libc::MS_PRIVATE, true).step("propagation")?;
-    let stat = rustix::fs::fstat(&tree).op("stat").step("source")?;
+    mount::set_propagation(tree, libc::MS_PRIVATE, true).step("propagation")?;
+    let stat = rustix::fs::fstat(tree).op("stat").step("source")?;
     let make = match FileType::from_raw_mode(stat.st_mode) {
         FileType::Directory => Make::Directory,
         _ => Make::EmptyFile,
     };
     let target = path::make_in(root, &bind.target, make).step("target")?;
-    mount::attach(&tree, &target).step("target")
+    mount::attach(tree, &target).step("target")
 }

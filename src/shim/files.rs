@@ -1,9 +1,10 @@
 //! The process that serves a container's files, where the root is a FUSE overlay.
 //!
 //! A process and not threads of the shim: the shim forks for every `exec`, and a fork of a process with threads would
-//! leave the child with locks that nobody opens any more. It has nothing of the shim's but a socket, opens the layers
-//! itself, hands the mount over, and answers requests until the mount is gone. It dies with the shim. When it dies
-//! first, the shim ends the container, whose files are gone.
+//! leave the child with locks that nobody opens any more. It has nothing of the shim's but a socket, and the user
+//! namespace that the container has of its own, opens the layers itself, hands the mount over, and answers requests
+//! until the mount is gone. It dies with the shim. When it dies first, the shim ends the container, whose files are
+//! gone.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -24,6 +25,8 @@ const WORKERS: usize = 2;
 /// What is to be mounted.
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
+    /// The user namespace of the container's own whose ids the mount shows.
+    pub user: Option<&'a OwnedFd>,
     /// From the top one down.
     pub lowers: &'a [PathBuf],
     pub upper: &'a Path,
@@ -53,7 +56,8 @@ pub(super) fn start(tree: &Tree<'_>) -> sys::Result<FileServer> {
         }
         Fork::Child => {
             let _ = process::die_with_parent();
-            let _ = process::close_all_but(&[theirs.as_fd()]);
+            let kept: Vec<_> = tree.user.into_iter().chain([&theirs]).map(AsFd::as_fd).collect();
+            let _ = process::close_all_but(&kept);
             // Closed already, by number.
             std::mem::forget(ours);
             process::exit_now(serve(tree, theirs))
@@ -104,12 +108,24 @@ fn mount(tree: &Tree<'_>) -> sys::Result<Mounted> {
     let open = |path: &PathBuf| -> sys::Result<OwnedFd> { open_dir(path) };
     let lowers = tree.lowers.iter().map(open).collect::<sys::Result<_>>()?;
     let upper = Upper { dir: open_dir(tree.upper)?, work: open_dir(tree.work)? };
-    let owners = match IdMap::of_process(std::process::id())?.kind {
+    let kind = IdMap::of_process(std::process::id())?.kind;
+    let owners = match kind {
         MapKind::Single => Owners::Kept,
         MapKind::Range | MapKind::Identity => Owners::AsStored,
     };
-    let options = Options { volatile: tree.volatile, owners, workers: WORKERS };
-    overlay::mount(Layers { lowers, upper: Some(upper) }, options, "kelp", 0)
+    let user = tree.user.filter(|_| kind != MapKind::Single);
+    let options = Options { volatile: tree.volatile, owners, workers: WORKERS, clone_device: user.is_none() };
+    let layers = Layers { lowers, upper: Some(upper) };
+    match user {
+        // What is root's on disk is root's in there: the kernel hands over the numbers that are seen inside, and they
+        // are stored as they come.
+        Some(user) => {
+            let (mount, device) = sys::fuse::mount_within(user, "kelp", 0)?;
+            Ok(Mounted { mount, server: Server::on(device, layers, options)? })
+        }
+        // The only id there is shows as whatever the container calls it.
+        None => overlay::mount(layers, options, "kelp", 0),
+    }
 }
 
 fn open_dir(path: &Path) -> sys::Result<OwnedFd> {

@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 
 use super::exec::{self, Execs};
-use super::files::{self, FileServer};
 use super::launch::{Bundle, Launch, Peer, Seccomp, Start};
 use super::log::Writer;
 use super::network;
@@ -22,6 +21,7 @@ use super::network::member::{self, Membership};
 use super::network::process::{Carrier, Given};
 use super::network::way::Way;
 use super::protocol::{self, Failure, Reply};
+use super::root;
 use super::server::{self, FirstClient, Running, Stdio};
 use super::spawn::{refused, refused_by_store};
 use super::waiting::Ready;
@@ -29,9 +29,9 @@ use crate::runtime::from_spec::annotation;
 use crate::runtime::from_spec::{Facts, Planned};
 use crate::runtime::handshake::{News, ShimEnd};
 use crate::runtime::init::{self, Joins, ProcessStdio, Surroundings};
-use crate::runtime::plan::{HostEntry, HostEntryKind, Namespace, Plan, Rootfs};
+use crate::runtime::plan::{Namespace, Plan};
 use crate::runtime::seccomp;
-use crate::snapshot::{self, EntryKind, MountPlan};
+use crate::snapshot::{self, MountPlan};
 use crate::store::container::{Exit, Network, ShimState, ended};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
@@ -43,9 +43,6 @@ type Result<T> = std::result::Result<T, Failure>;
 
 /// How much a shim stands back when it clears up, see nice(2).
 const CLEARING_UP: i32 = 10;
-/// How long what a container wrote may take to reach the disk after its end.
-const FILES_PATIENCE: Duration = Duration::from_secs(30);
-
 /// A shim and what it was given to start.
 #[derive(Debug)]
 pub(super) struct Shim {
@@ -98,7 +95,7 @@ impl Shim {
         let Bundle { start, launch, mut spec } = bundle;
         replace_texts(&mut spec, &start);
         let mounts = self.mount_plan(&launch)?;
-        let facts = Facts { rootfs: rootfs_of(&mounts), tty_gid: self.ready.tty_gid, seccomp: None };
+        let facts = Facts { rootfs: root::rootfs_of(&mounts), tty_gid: self.ready.tty_gid, seccomp: None };
         let Planned { mut plan, mut warnings } =
             Plan::from_spec(&spec, facts).map_err(|e| refused("carry out the container's settings", &e))?;
         let filter = filter(&launch, plan.process.capabilities.permitted)?;
@@ -107,10 +104,13 @@ impl Shim {
             process::adopt_orphans().map_err(|e| refused("adopt orphans", &e))?;
         }
         let (ours, theirs) = stdio(&launch, &start)?;
-        let Networked { made, kept, carried, joining } = self.network(&plan, &launch, &start)?;
-        let (root, files) = files_of(&mounts)?.map(|f| (f.mount, f.process)).unzip();
+        let user = self.user_namespace(&plan)?;
+        let Networked { made, kept, carried, joining } =
+            self.network(&plan, &launch, &start, user.as_ref())?;
+        let (root, files) = root::files_of(&mounts, user.as_ref())?.map(|f| (f.mount, f.process)).unzip();
         // In the mount namespace of the first process nothing else is reached through this directory.
         let surroundings = Surroundings {
+            user,
             attach: self.layout.staging_dir(),
             root,
             joins: joins(&start, made)?,
@@ -165,8 +165,22 @@ impl Shim {
         })
     }
 
+    /// The user namespace, where the container has one of its own.
+    fn user_namespace(&mut self, plan: &Plan) -> Result<Option<OwnedFd>> {
+        let Some(ids) = &plan.namespaces.user else { return Ok(None) };
+        // What was guessed belongs to another one, and from here on this process must have one thread.
+        ahead::forget(self.ready.network.take());
+        root::user_namespace(ids).map(Some)
+    }
+
     /// The network namespace, and what is needed to carry its packets.
-    fn network(&mut self, plan: &Plan, launch: &Launch, start: &Start) -> Result<Networked> {
+    fn network(
+        &mut self,
+        plan: &Plan,
+        launch: &Launch,
+        start: &Start,
+        user: Option<&OwnedFd>,
+    ) -> Result<Networked> {
         let guessed = self.ready.network.take();
         if plan.namespaces.network != Namespace::New {
             ahead::forget(guessed);
@@ -177,7 +191,8 @@ impl Shim {
         let open = slirp.is_some() || start.members.iter().any(|m| !m.network.internal);
         let mut ports = if open { network::open(&launch.publish)? } else { Vec::new() };
         let wanted = slirp.zip(addresses.as_ref());
-        let Made { namespace, tun } = ahead::settle(guessed, wanted).map_err(|e| explain_network(&e))?;
+        let Made { namespace, tun } =
+            ahead::settle(guessed, wanted, user).map_err(|e| explain_network(&e))?;
         let keep = |fd: &OwnedFd| fd.try_clone().map_err(|e| refused("keep the network namespace", &e));
         let kept = keep(&namespace)?;
         let mut joining = Vec::with_capacity(start.members.len());
@@ -316,7 +331,7 @@ impl Shim {
         carrier.end();
         drop(mounts);
         if let Some(files) = files {
-            end_of(&files);
+            root::end_of(&files);
         }
         match (launch.auto_remove, told) {
             (true, true) => self.leave(),
@@ -524,52 +539,6 @@ pub(super) fn explain_namespace(error: &sys::Error) -> Failure {
         _ => None,
     };
     Failure { hint, ..refused("make the container's namespaces", error) }
-}
-
-/// What a snapshot is mounted as.
-pub fn rootfs_of(plan: &MountPlan) -> Rootfs {
-    match plan.clone() {
-        MountPlan::Overlay { lowers, upper, work, volatile } => {
-            Rootfs::Overlay { lowers, upper, work, volatile }
-        }
-        MountPlan::Fuse { mut lowers, hidden, .. } => {
-            Rootfs::HandedOver { source: lowers.swap_remove(0), hidden }
-        }
-        MountPlan::Directory { path } => Rootfs::Directory { path },
-        MountPlan::HostTree { source, entries, upper, work, hidden, volatile } => {
-            let entries = entries.into_iter().map(|e| HostEntry { name: e.name, kind: entry_kind(e.kind) });
-            Rootfs::HostTree { source, entries: entries.collect(), upper, work, hidden, volatile }
-        }
-    }
-}
-
-/// The process that serves the root, where the plan wants one. The calling process must have one thread.
-pub fn files_of(plan: &MountPlan) -> Result<Option<FileServer>> {
-    let MountPlan::Fuse { lowers, upper, work, volatile, .. } = plan else { return Ok(None) };
-    let started = files::start(&files::Tree { lowers, upper, work, volatile: *volatile });
-    started.map(Some).map_err(|e| Failure {
-        hint: (e.errno() == libc::ENOENT || e.errno() == libc::EACCES)
-            .then(|| "the fuse snapshotter needs /dev/fuse, readable and writable by you".to_owned()),
-        ..refused("mount the root file system", &e)
-    })
-}
-
-/// The last mount is gone, so it ends by itself; one that does not is in nobody's way.
-fn end_of(files: &Child) {
-    if !matches!(process::readable_within(&files.pidfd, Some(FILES_PATIENCE)), Ok(true)) {
-        let _ = process::signal(&files.pidfd, libc::SIGKILL);
-    }
-    // Perhaps reaped already, along with the container's stragglers.
-    let _ = process::wait_pid(files.pid);
-}
-
-fn entry_kind(kind: EntryKind) -> HostEntryKind {
-    match kind {
-        EntryKind::Overlay => HostEntryKind::Overlay,
-        EntryKind::ReadOnlyBind => HostEntryKind::ReadOnlyBind,
-        EntryKind::Symlink(target) => HostEntryKind::Symlink(target),
-        EntryKind::MountPoint => HostEntryKind::MountPoint,
-    }
 }
 
 fn plain(message: &str) -> Failure {

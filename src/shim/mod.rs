@@ -10,6 +10,7 @@ mod life;
 pub mod log;
 pub mod network;
 pub mod protocol;
+mod root;
 pub mod server;
 mod spawn;
 pub mod stopping;
@@ -18,9 +19,9 @@ mod waiting;
 
 pub use error::{Error, Result};
 pub use files::FileServer;
-pub use life::{files_of, rootfs_of};
 pub use network::ahead::Guess;
 pub use network::hub::{ROLE as NETWORK_ROLE, main as network_main};
+pub use root::{files_of, rootfs_of};
 pub use spawn::{Waiting, spawn};
 
 /// `argv[0]` of a shim.

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{FileType, Stat};
 
-use super::merged::{self, Merged};
+use super::merged::{self, Merged, Says};
 use crate::sys::Result;
 
 /// Why a walk ends early.
@@ -68,10 +68,18 @@ impl Changes {
             }
         }
         for name in names {
-            let length = path.len();
-            push(path, name.as_bytes())?;
-            self.entry(upper, lower, OsStr::from_bytes(name.as_bytes()), path, opaque)?;
-            path.truncate(length);
+            let (length, name) = (path.len(), OsStr::from_bytes(name.as_bytes()));
+            match merged::says(upper, name)? {
+                Says::Is(stat) => {
+                    push(path, name.as_bytes())?;
+                    self.entry(upper, lower, (name, &stat), path, opaque)?;
+                    path.truncate(length);
+                }
+                Says::Hidden(name) if lower.look(name)?.is_some() => {
+                    self.add(Kind::Deleted, &joined(path, name.as_bytes()));
+                }
+                Says::Hidden(_) | Says::Nothing => {}
+            }
         }
         Ok(())
     }
@@ -81,23 +89,16 @@ impl Changes {
         &mut self,
         upper: &OwnedFd,
         lower: &Merged,
-        name: &OsStr,
+        (name, stat): (&OsStr, &Stat),
         path: &mut Vec<u8>,
         opaque: bool,
     ) -> Result<()> {
         let below = lower.look(name)?;
-        let Some(stat) = merged::stat(upper, name)? else { return Ok(()) };
-        if merged::is_whiteout(&stat) {
-            if below.is_some() {
-                self.add(Kind::Deleted, path);
-            }
-            return Ok(());
-        }
         let is_top = path.iter().filter(|b| **b == b'/').count() == 1;
         let kind = match &below {
             None => Some(Kind::Added),
             Some(_) if self.parted && is_top => None,
-            Some(node) if differ(&stat, upper.as_fd(), &node.stat, lower.holder(node), name) => {
+            Some(node) if differ(stat, upper.as_fd(), &node.stat, lower.holder(node), name) => {
                 Some(Kind::Changed)
             }
             Some(_) => None,
@@ -197,12 +198,13 @@ fn walk_directory<E: From<Error>>(
         let length = path.len();
         push(path, name.as_bytes())?;
         let name = OsStr::from_bytes(name.as_bytes());
-        let below = lower.look(name)?;
-        match merged::stat(upper, name)? {
-            None => {}
-            Some(stat) if merged::is_whiteout(&stat) && below.is_none() => {}
-            Some(stat) if merged::is_whiteout(&stat) => each(Part::Whiteout { path: &path[1..] })?,
-            Some(stat) => {
+        match merged::says(upper, name)? {
+            Says::Hidden(hidden) if lower.look(hidden)?.is_some() => {
+                each(Part::Whiteout { path: &joined(&path[..length], hidden.as_bytes())[1..] })?;
+            }
+            Says::Hidden(_) | Says::Nothing => {}
+            Says::Is(stat) => {
+                let below = lower.look(name)?;
                 each(Part::Entry { dir: upper.as_fd(), name, path: &path[1..] })?;
                 let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
                 if let Some(dir) = is_directory.then(|| merged::open(upper, name)).transpose()?.flatten() {

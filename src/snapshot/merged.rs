@@ -1,7 +1,8 @@
 //! Directories of several layers as the one directory that they are to a container, without a mount.
 //!
 //! Layers are in the kernel overlay's format: a character device 0:0 hides what the layers below have of that name,
-//! and a directory with `user.overlay.opaque` hides all that they have in it. Only the topmost layer of a running
+//! and a directory with `user.overlay.opaque` hides all that they have in it. On file systems where no such device can be
+//! made, an overlay among them, a file `.wh.NAME` hides NAME, which is empty and of mode 0. Only the topmost layer of a running
 //! container changes; no name is followed or looked at twice.
 
 use std::collections::BTreeSet;
@@ -16,6 +17,43 @@ use rustix::io::Errno;
 use crate::sys::{Context, Result};
 
 const OPAQUE: &str = "user.overlay.opaque";
+const DOTTED: &[u8] = b".wh.";
+
+/// What an entry of one layer says.
+#[derive(Debug)]
+pub(super) enum Says<'a> {
+    /// The layers below do not show this name.
+    Hidden(&'a OsStr),
+    Is(Stat),
+    /// It is not there any more.
+    Nothing,
+}
+
+pub(super) fn says<'a>(dir: impl AsFd, name: &'a OsStr) -> Result<Says<'a>> {
+    Ok(match stat(dir, name)? {
+        None => Says::Nothing,
+        Some(stat) if is_whiteout(&stat) => Says::Hidden(name),
+        Some(stat) => match name.as_bytes().strip_prefix(DOTTED).filter(|_| is_mark(&stat)) {
+            Some(hidden) => Says::Hidden(OsStr::from_bytes(hidden)),
+            None => Says::Is(stat),
+        },
+    })
+}
+
+fn is_mark(stat: &Stat) -> bool {
+    let plain = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    plain && stat.st_size == 0 && stat.st_mode & 0o7777 == 0
+}
+
+/// Whether a file beside it hides `name`, which is not in `dir`.
+fn is_marked(dir: impl AsFd, name: &OsStr) -> Result<bool> {
+    let mark = [DOTTED, name.as_bytes()].concat();
+    match rustix::fs::statat(dir, mark.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(is_mark(&stat)),
+        Err(Errno::NOENT | Errno::NAMETOOLONG) => Ok(false),
+        Err(e) => Err(e).op_on("stat", name),
+    }
+}
 
 /// One directory of a merged tree: what each layer has of it, the topmost first.
 #[derive(Debug)]
@@ -37,7 +75,7 @@ impl Node {
     }
 }
 
-pub(super) fn is_whiteout(stat: &Stat) -> bool {
+fn is_whiteout(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
 }
 
@@ -90,8 +128,11 @@ impl Merged {
     /// What `name` is, hidden or not there being `None`.
     pub(super) fn look(&self, name: &OsStr) -> Result<Option<Node>> {
         for (part, dir) in self.parts.iter().enumerate() {
-            if let Some(stat) = stat(dir, name)? {
-                return Ok((!is_whiteout(&stat)).then_some(Node { part, stat }));
+            match says(dir, name)? {
+                Says::Is(stat) => return Ok(Some(Node { part, stat })),
+                Says::Hidden(_) => return Ok(None),
+                Says::Nothing if is_marked(dir, name)? => return Ok(None),
+                Says::Nothing => {}
             }
         }
         Ok(None)
@@ -107,6 +148,9 @@ impl Merged {
         let mut parts = Vec::new();
         for dir in &self.parts {
             if stat(dir, name)?.is_none() {
+                if is_marked(dir, name)? {
+                    break;
+                }
                 continue;
             }
             // A file or a whiteout hides what is below it.

@@ -17,11 +17,12 @@ mod probe;
 mod skeleton;
 
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Hint;
@@ -30,7 +31,7 @@ use crate::sys::{self, Context};
 
 pub use host::{Entry, EntryKind};
 use merged::Merged;
-pub use probe::choose;
+pub use probe::{Survey, choose, require, survey};
 
 /// The most lower layers that the kernel's overlay takes, fs/overlayfs/overlayfs.h.
 const KERNEL_LAYERS: usize = 500;
@@ -119,6 +120,8 @@ pub enum Error {
     Copy { message: String, hint: Option<String> },
     #[error("cannot find out which snapshotter works here: {message}")]
     Probe { message: String, hint: Option<String> },
+    #[error("the snapshotter {} does not work here: {why}", .driver.name())]
+    Unusable { driver: Snapshotter, why: String },
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -126,7 +129,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 impl Hint for Error {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::MissingLayer(_) => Some("load or import the image again".into()),
+            Self::MissingLayer(_) => {
+                Some("`kelp system check` says what is missing; load, import or pull the image again".into())
+            }
+            Self::Unusable { driver, why } => Some(way_out(*driver, why)),
             Self::WriteThroughRoot => {
                 Some("leave out `:rw`; what is written goes to a throw-away layer".into())
             }
@@ -139,6 +145,23 @@ impl Hint for Error {
             _ => None,
         }
     }
+}
+
+/// What to do where a driver that was asked for does not work.
+fn way_out(driver: Snapshotter, why: &str) -> String {
+    let needs = match driver {
+        Snapshotter::Fuse if why.contains("/dev/fuse") => {
+            "it needs /dev/fuse, readable and writable by you (as root: modprobe fuse; chmod 666 /dev/fuse)"
+        }
+        Snapshotter::Fuse => {
+            "the store has to lie on a file system that keeps user attributes (ext4, xfs, btrfs)"
+        }
+        _ => {
+            "the kernel's overlay needs Linux 5.11 or later, and the store on a file system that can hold its upper layer \
+             (ext4, xfs, btrfs, tmpfs; not NFS or another overlay)"
+        }
+    };
+    format!("{needs}; --snapshotter auto chooses one that works, and `kelp info` shows which do")
 }
 
 /// The directories of a container that a snapshot lives in, below the container's own.
@@ -176,11 +199,46 @@ fn copy_layers(store: &Store, recipe: &Recipe, container: &Path, mode: u32) -> R
         host::check_copy(path, store.layout())?;
     }
     let lowers = lowers(store.layout(), recipe)?;
+    let held = Held::take(store.layout(), recipe)?;
     let copied = userns::run_inside(store, || {
         sys::limits::many_files();
         copy::make(&lowers, container, mode).map_err(|e| e.to_string())
     });
+    held.check()?;
     copied.map_err(|e| Error::Copy { message: crate::error::chain(&e), hint: e.hint() })
+}
+
+/// The layers of a container that does not exist yet: nothing keeps anybody from removing them, and from bringing them
+/// back, while they are copied.
+struct Held<'a>(Vec<(&'a String, PathBuf, OwnedFd)>);
+
+impl<'a> Held<'a> {
+    fn take(layout: &Layout, recipe: &'a Recipe) -> Result<Self> {
+        let Recipe::Layers(layers) = recipe else { return Ok(Self(Vec::new())) };
+        let open = |layer: &'a String| {
+            let path = layout.layer_dir(layer);
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            match rustix::fs::open(&path, flags, Mode::empty()) {
+                Ok(dir) => Ok((layer, path, dir)),
+                Err(Errno::NOENT) => Err(Error::MissingLayer(layer.clone())),
+                Err(e) => Err(sys::Error::with_subject("open", &path, e.raw_os_error()).into()),
+            }
+        };
+        layers.iter().map(open).collect::<Result<_>>().map(Self)
+    }
+
+    /// Whether each is still where it was. Whoever removes a layer moves it away first, so what was read of it until now
+    /// was whole; a held directory's inode number is nobody else's.
+    fn check(&self) -> Result<()> {
+        for (layer, path, dir) in &self.0 {
+            let stat = rustix::fs::fstat(dir).op_on("stat", path)?;
+            match rustix::fs::stat(path) {
+                Ok(now) if (now.st_dev, now.st_ino) == (stat.st_dev, stat.st_ino) => {}
+                _ => return Err(Error::MissingLayer((*layer).clone())),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What the copy driver costs each container of these layers, in words. The bytes are those of all files in them.
@@ -334,6 +392,9 @@ fn lowers(layout: &Layout, recipe: &Recipe) -> Result<Vec<PathBuf>> {
         Recipe::Layers(layers) => {
             for diff_id in layers.iter().rev() {
                 let dir = layout.layer_dir(diff_id);
+                if !dir.is_dir() {
+                    return Err(Error::MissingLayer(diff_id.clone()));
+                }
                 // A layer that comes twice hides all of its lower self, and the kernel takes no directory twice.
                 if !lowers.contains(&dir) {
                     lowers.push(dir);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::params;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use sha2::{Digest, Sha256};
 
 use super::lock::lock_dir;
@@ -124,7 +124,8 @@ impl LayerStage<'_> {
         let store = self.store;
         let dir = fs::open(store.layout().layers_dir(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let dir = dir.op_on("open", store.layout().layers_dir())?;
-        fs::syncfs(&dir).op_on("sync", &self.object)?;
+        // A signal may interrupt it where another program or machine serves the file system (FUSE, NFS).
+        retry_on_intr(|| fs::syncfs(&dir)).op_on("sync", &self.object)?;
         crash::point("layer: unpacked");
         let key = layout::file_name(diff_id);
         let Some(entry) = self.entry.take() else { return Ok(()) };
@@ -199,8 +200,10 @@ impl Store {
         Ok(writer.commit(Some(&digest))?.0)
     }
 
+    /// Whether the blob is recorded, and its file is there.
     pub fn blob_exists(&self, digest: &str) -> Result<bool> {
-        Ok(self.one("SELECT 1 FROM blobs WHERE digest = ?1", [digest], |_| Ok(()))?.is_some())
+        let recorded = self.one("SELECT 1 FROM blobs WHERE digest = ?1", [digest], |_| Ok(()))?.is_some();
+        Ok(recorded && self.layout().blob_path(digest).is_file())
     }
 
     /// Opens a blob for reading. It was verified when it got its name. `MissingContent`.
@@ -226,8 +229,10 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Whether the layer is recorded, and its files are there: what somebody deleted is unpacked again.
     pub fn layer_exists(&self, diff_id: &str) -> Result<bool> {
-        Ok(self.one("SELECT 1 FROM layers WHERE diff_id = ?1", [diff_id], |_| Ok(()))?.is_some())
+        let recorded = self.one("SELECT 1 FROM layers WHERE diff_id = ?1", [diff_id], |_| Ok(()))?.is_some();
+        Ok(recorded && self.layout().layer_dir(diff_id).is_dir())
     }
 
     /// What a layer's files hold, in bytes. `MissingContent`.

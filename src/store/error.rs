@@ -104,7 +104,7 @@ impl Hint for Error {
                 return Some(format!("remove that container first (kelp rm {name}), or choose another name"));
             }
             Self::MissingContent { .. } => {
-                "`kelp system check` says what is missing; load or import the image again"
+                "`kelp system check` says what is missing; load, import or pull the image again"
             }
             Self::AmbiguousPrefix { .. } => "give more digits of the id",
             Self::Sys(e) if e.is(libc::ENOSPC) => "free some space on the disk that holds the store",

@@ -18,8 +18,8 @@ use super::holders::{self, Hold};
 use super::{Error, Result, Store};
 use crate::error::Hint;
 use crate::sys::process::{self, Fork};
-pub use crate::sys::userns::IdMap;
-use crate::sys::userns::{self, MapKind, Wanted, WhyNoRange, Writers};
+use crate::sys::userns::{self, Wanted, WhyNoRange, Writers};
+pub use crate::sys::userns::{Account, Extent, IdMap, MapKind, account};
 use crate::sys::{self, Context};
 
 /// What a storage job may hand back, in bytes of JSON.

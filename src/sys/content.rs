@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::fs::SeekFrom;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::{Context, Result};
 
@@ -40,7 +40,7 @@ pub fn start_writing(file: impl AsFd) -> Result<()> {
 }
 
 fn copy_data(from: BorrowedFd<'_>, to: BorrowedFd<'_>, size: u64) -> rustix::io::Result<()> {
-    rustix::fs::ftruncate(to, size)?;
+    retry_on_intr(|| rustix::fs::ftruncate(to, size))?;
     let mut at = 0;
     while at < size {
         let (start, end) = match rustix::fs::seek(from, SeekFrom::Data(at)) {
@@ -62,7 +62,8 @@ fn copy_range(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) ->
     while input < end {
         let length = usize::try_from(end - input).unwrap_or(usize::MAX).min(1 << 30);
         let at = input;
-        match rustix::fs::copy_file_range(from, Some(&mut input), to, Some(&mut output), length) {
+        let copy = || rustix::fs::copy_file_range(from, Some(&mut input), to, Some(&mut output), length);
+        match retry_on_intr(copy) {
             // The file is shorter than it said.
             Ok(0) => return Ok(()),
             Ok(_) => {}
@@ -80,13 +81,13 @@ fn copy_through(from: BorrowedFd<'_>, to: BorrowedFd<'_>, start: u64, end: u64) 
     let mut at = start;
     while at < end {
         let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
-        let read = rustix::io::pread(from, &mut buffer[..length], at)?;
+        let read = retry_on_intr(|| rustix::io::pread(from, &mut buffer[..length], at))?;
         if read == 0 {
             break;
         }
         let mut rest = &buffer[..read];
         while !rest.is_empty() {
-            let written = rustix::io::pwrite(to, rest, at)?;
+            let written = retry_on_intr(|| rustix::io::pwrite(to, rest, at))?;
             rest = &rest[written..];
             at += written as u64;
         }

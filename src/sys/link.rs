@@ -1,14 +1,14 @@
 //! Network namespaces and their interfaces: the loopback, and a TUN device towards a network in user space.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::thread::JoinHandle;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::netlink::Batch;
-use super::{Context, Error, Result, process, settled, tun};
+use super::{Context, Error, Result, process, settled, tun, userns};
 
 /// What the thread that makes a namespace needs: a few system calls' worth, in bytes.
 const STACK: usize = 64 << 10;
@@ -68,6 +68,24 @@ impl NewNamespace {
     pub fn finish(self) -> Result<Network> {
         self.0.join().unwrap_or_else(|_| Err(Error::new("make a network namespace", libc::ECHILD)))
     }
+}
+
+/// The same in a user namespace within the caller's own, whose root may then do as it likes with it. The calling process
+/// has one thread.
+pub fn new_namespace_within(user: impl AsFd, tun: Option<&Tun>) -> Result<Network> {
+    let make = || {
+        process::unshare(libc::CLONE_NEWNET)?;
+        let tun = furnish(tun)?;
+        Ok(std::iter::once(process::own_namespace("net")?).chain(tun).collect())
+    };
+    // Who reads the error asks for this one.
+    let told = |what: &str, errno| match what {
+        tun::OPEN => Error::with_subject(tun::OPEN, tun::DEVICE, errno),
+        what => Error::with_subject("make a network namespace:", what, errno),
+    };
+    let mut made = userns::make_within(user, make, told)?.into_iter();
+    let namespace = made.next().ok_or_else(|| Error::new("make a network namespace", libc::ECHILD))?;
+    Ok(Network { namespace, tun: made.next() })
 }
 
 /// Brings `lo` up. The kernel gives it 127.0.0.1/8 and ::1 by itself.

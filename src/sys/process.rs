@@ -37,8 +37,14 @@ pub fn fork_sibling() -> Result<Fork> {
 /// Forks into another pid namespace, a namespace descriptor or a pidfd. The child is this process's own.
 ///
 /// setns(2) to a pid namespace concerns children only, and a process without privilege over its own cannot take
-/// it back: so a process in between does it, and forks its own sibling.
+/// it back: so a process in between does it.
 pub fn fork_into(pid_namespace: impl AsFd, flags: u64) -> Result<Fork> {
+    fork_from(|| enter(pid_namespace, libc::CLONE_NEWPID), flags)
+}
+
+/// Forks from where `go` leads. The child is this process's own: a process in between goes there, and forks its own
+/// sibling.
+pub fn fork_from(go: impl FnOnce() -> Result<()>, flags: u64) -> Result<Fork> {
     let (ours, theirs) = socket::seqpacket_pair()?;
     match fork(0)? {
         Fork::Parent(between) => {
@@ -53,15 +59,14 @@ pub fn fork_into(pid_namespace: impl AsFd, flags: u64) -> Result<Fork> {
                     Ok(Fork::Parent(Child { pid: number.cast_unsigned(), pidfd }))
                 }
                 (Some(socket::Received::Packet(4)), None) => {
-                    Err(Error::new("enter the pid namespace", number))
+                    Err(Error::new("enter the container's namespaces", number))
                 }
-                _ => Err(Error::new("enter the pid namespace", libc::ECHILD)),
+                _ => Err(Error::new("enter the container's namespaces", libc::ECHILD)),
             }
         }
         Fork::Child => {
             drop(ours);
-            let forked = enter(pid_namespace, libc::CLONE_NEWPID)
-                .and_then(|()| clone(flags | libc::CLONE_PARENT as u64, 0));
+            let forked = go().and_then(|()| clone(flags | libc::CLONE_PARENT as u64, 0));
             let (number, pidfd) = match forked {
                 Ok(Fork::Child) => return Ok(Fork::Child),
                 Ok(Fork::Parent(child)) => (child.pid.cast_signed(), Some(child.pidfd)),

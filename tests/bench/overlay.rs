@@ -2,8 +2,9 @@
 //! quiet machine.
 //!
 //! All three in a user namespace of an unprivileged account, over the same Debian root, on a fresh ext4. Rounds are
-//! interleaved. Prints medians in milliseconds and ratios to the kernel's, never a verdict. `KELP_BENCH_ROUNDS` (5)
-//! shortens or lengthens it; `taskset -c 0` before it shows one processor.
+//! interleaved. Prints medians in milliseconds and ratios to the kernel's, never a verdict: once with all processors, once
+//! with client and server on one. `KELP_BENCH_ROUNDS` (5) shortens or lengthens it, `KELP_BENCH_ROWS` is a part of the names
+//! of the rows to measure.
 
 #![allow(dead_code, reason = "the bench uses a part of the tests' mounts")]
 #![allow(unreachable_pub, reason = "a bench has no outside")]
@@ -19,6 +20,7 @@ mod account;
 mod disk;
 #[path = "../overlay/mounts.rs"]
 mod mounts;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -30,27 +32,7 @@ use std::time::Instant;
 
 use account::{Account, Kind, SCRATCH};
 use mounts::Dirs;
-
-/// What is measured, in this order: a mount begins cold.
-const ROWS: &[(&str, &str)] = &[
-    ("find, cold", "find usr -printf %s"),
-    ("find, second", "find usr -printf %s"),
-    ("find, third", "find usr -printf %s"),
-    ("grep -r, cold", "grep -r nothing usr/share || true"),
-    ("grep -r, warm", "grep -r nothing usr/share || true"),
-    ("tar through a pipe", "tar -cf - usr | cat"),
-    ("untar of 6,000", "tar -xf ../tree.tar"),
-    ("chmod -R", "chmod -R g+w usr/share"),
-    ("rm -r", "rm -r tree"),
-    ("2,000 small files", "mkdir s; cd s; i=0; while [ $i -lt 2000 ]; do echo $i > $i; i=$((i+1)); done"),
-    ("write 512 MB", "dd if=/dev/zero of=big bs=1M count=512"),
-    ("read 512 MB", "dd if=big of=/dev/null bs=1M"),
-    ("write by 4 KB", "dd if=/dev/zero of=big2 bs=4k count=25000"),
-    (
-        "8 at once",
-        "for n in 1 2 3 4 5 6 7 8; do (mkdir p$n; cp -r etc p$n; find p$n; rm -r p$n) & done; wait",
-    ),
-];
+use rows::{MATERIAL, ROWS, Row};
 
 const CONTENDERS: &[&str] = &["kernel", "kelp", "fuse-overlayfs"];
 
@@ -72,20 +54,55 @@ fn outside() {
     let base = place.join("work");
     std::fs::create_dir_all(&base).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fixtures/debian-12.tar");
-    std::fs::copy(root, base.join("root.tar")).expect("tests/setup has made the Debian root");
+    std::fs::copy(&root, base.join("root.tar")).expect("tests/setup has made the Debian root");
+    let packages = root.with_file_name("packages-12.tar");
+    std::fs::copy(packages, base.join("packages.tar")).expect("tests/setup has fetched the packages");
     std::fs::copy("/proc/self/exe", base.join("bench")).unwrap();
     std::fs::set_permissions(base.join("bench"), std::fs::Permissions::from_mode(0o755)).unwrap();
     chown(&base, Some(account.uid), Some(account.gid)).unwrap();
-    let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", "--map-auto", "--mount", "--kill-child", "--"]);
-    command.arg(base.join("bench")).arg("--inside").arg(&base).current_dir(&base);
-    if rustix::process::geteuid().is_root() {
-        command.uid(account.uid).gid(account.gid);
-    }
-    assert!(command.status().unwrap().success());
+    let run = |prefix: &[&str]| {
+        let mut words: Vec<std::ffi::OsString> = prefix.iter().map(Into::into).collect();
+        words.extend(
+            ["unshare", "--user", "--map-root-user", "--map-auto", "--mount", "--kill-child", "--"]
+                .map(Into::into),
+        );
+        words.extend([base.join("bench").into(), "--inside".into(), base.clone().into()]);
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).current_dir(&base);
+        if rustix::process::geteuid().is_root() {
+            command.uid(account.uid).gid(account.gid);
+        }
+        assert!(command.status().unwrap().success());
+    };
+    let toolchain = Toolchain::show(&base.join("toolchain"));
+    println!("all processors");
+    run(&[]);
+    println!("one processor");
+    run(&["taskset", "-c", "0"]);
+    drop(toolchain);
     let _ = Command::new("rm").arg("-rf").arg(&base).status();
     drop(disk);
     let _ = std::fs::remove_dir(&place);
+}
+
+/// Rust's tools where the account can see them: those of root are in root's home.
+struct Toolchain(PathBuf);
+
+impl Toolchain {
+    fn show(place: &Path) -> Self {
+        let out = Command::new("rustc").args(["--print", "sysroot"]).output().expect("rustc is installed");
+        std::fs::create_dir_all(place).unwrap();
+        let sysroot = String::from_utf8(out.stdout).unwrap();
+        let bound = Command::new("mount").arg("--bind").arg(sysroot.trim()).arg(place).status();
+        assert!(bound.unwrap().success(), "the bench is run as root");
+        Self(place.to_owned())
+    }
+}
+
+impl Drop for Toolchain {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
 }
 
 fn shell(dir: &Path, script: &str) {
@@ -96,21 +113,22 @@ fn shell(dir: &Path, script: &str) {
 
 fn inside(base: &Path) {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    shell(base, "mkdir lower; tar -C lower --exclude=./dev -xf root.tar");
-    shell(
-        base,
-        "mkdir -p src/tree; cd src/tree; for d in $(seq 60); do mkdir $d; for f in $(seq 90); do \
-         head -c $((f*37)) /dev/zero > $d/f$f; done; for l in 1 2 3 4 5 6 7 8 9; do ln -s f1 $d/l$l; done; done; \
-         cd ..; tar -cf ../tree.tar tree; rm -r tree",
-    );
+    if !base.join("lower").exists() {
+        MATERIAL.iter().for_each(|script| shell(base, script));
+    }
     let rounds = std::env::var("KELP_BENCH_ROUNDS").ok().and_then(|v| v.parse().ok()).unwrap_or(5);
+    let only = std::env::var("KELP_BENCH_ROWS").ok();
     let mut times: BTreeMap<(usize, usize), Vec<f64>> = BTreeMap::new();
     for round in 0..rounds {
         for (who, name) in CONTENDERS.iter().enumerate() {
             let mut dirs = Dirs::new(base, &format!("{name}-{round}"), &[]);
             dirs.lowers = vec![base.join("lower")];
             let Some(mounted) = mount(name, &dirs) else { continue };
-            for (row, (_, script)) in ROWS.iter().enumerate() {
+            for (row, Row { name: what, before, script }) in ROWS.iter().enumerate() {
+                if only.as_ref().is_some_and(|only| !what.contains(only.as_str())) {
+                    continue;
+                }
+                shell(&dirs.at, before);
                 let begin = Instant::now();
                 shell(&dirs.at, script);
                 times.entry((row, who)).or_default().push(begin.elapsed().as_secs_f64() * 1e3);
@@ -158,11 +176,11 @@ fn report(times: &mut BTreeMap<(usize, usize), Vec<f64>>) {
         all.get(all.len() / 2).copied()
     };
     println!(
-        "{:20} {:>8} {:>8} {:>8} {:>12} {:>14}",
+        "{:22} {:>8} {:>8} {:>8} {:>12} {:>14}",
         "ms", "kernel", "kelp", "fuse-o.", "kelp/kernel", "fuse-o./kelp"
     );
     let (mut product, mut rows) = (1.0, 0);
-    for (row, (name, _)) in ROWS.iter().enumerate() {
+    for (row, Row { name, .. }) in ROWS.iter().enumerate() {
         let (Some(kernel), Some(ours)) = (median(row, 0), median(row, 1)) else { continue };
         let theirs = median(row, 2);
         let ahead = theirs.map(|t| t / ours);
@@ -172,7 +190,7 @@ fn report(times: &mut BTreeMap<(usize, usize), Vec<f64>>) {
         }
         let show = |v: Option<f64>, digits: usize| v.map_or("-".into(), |v| format!("{v:.digits$}"));
         println!(
-            "{name:20} {kernel:8.0} {ours:8.0} {:>8} {:>12.1} {:>14}",
+            "{name:22} {kernel:8.0} {ours:8.0} {:>8} {:>12.1} {:>14}",
             show(theirs, 0),
             ours / kernel,
             show(ahead, 1)

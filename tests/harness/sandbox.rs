@@ -88,14 +88,22 @@ impl Sandbox {
     /// A sandbox whose home is a file system of its own with these tmpfs options; `None` where the tests may
     /// not mount.
     pub fn with_small_disk(options: &str) -> Option<Self> {
+        Self::with_home_on(&format!("-t tmpfs -o {options} small"))
+    }
+
+    /// A sandbox whose home is what mount(8) makes of this line, in which `BASE` is a directory for whatever it needs;
+    /// `None` where the tests may not mount.
+    pub fn with_home_on(line: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;
         }
         let mut sandbox = Self::of(Kind::Ranges);
-        let ids = format!("{options},mode=755,uid={},gid={}", sandbox.account.uid, sandbox.account.gid);
-        let status =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &ids, "small"]).arg(sandbox.home()).status();
-        assert!(status.unwrap().success(), "mounting a small file system failed");
+        let line = line.replace("BASE", sandbox.base.to_str().unwrap());
+        let script =
+            format!("cd {} && mkdir lower upper workdir && mount {line} home", sandbox.base.display());
+        let status = Command::new("sh").args(["-c", &script]).status();
+        assert!(status.unwrap().success(), "mount {line} failed");
+        sandbox.make_dir(&sandbox.home());
         sandbox.small_disk = true;
         Some(sandbox)
     }

@@ -5,8 +5,12 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
+
+use super::sandbox::Sandbox;
+use super::within;
 
 /// In hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
@@ -131,4 +135,36 @@ impl NameServer {
 /// Both sockets of a name server at port 53.
 pub fn name_sockets(ip: IpAddr) -> (UdpSocket, TcpListener) {
     (UdpSocket::bind((ip, 53)).unwrap(), TcpListener::bind((ip, 53)).unwrap())
+}
+
+/// Starts a container of the network whose published port [`answers`], and gives the port's address on the host.
+pub fn start_answering(s: &Sandbox, name: &str, network: &str) -> String {
+    let serve = "while true; do echo answered | nc -l -p 80; done";
+    let run = [
+        "run",
+        "-d",
+        "--name",
+        name,
+        "--network",
+        network,
+        "-p",
+        "127.0.0.1::80",
+        "busybox",
+        "sh",
+        "-c",
+        serve,
+    ];
+    s.ok(run.map(str::to_owned).to_vec());
+    s.ok(&format!("port {name} 80")).text().to_owned()
+}
+
+/// Whether what [`start_answering`] has started does so, within a while.
+pub fn answers(at: &str) -> bool {
+    let read = || {
+        let mut text = String::new();
+        let mut client = std::net::TcpStream::connect(at)?;
+        client.set_read_timeout(Some(Duration::from_secs(2)))?;
+        client.read_to_string(&mut text).map(|_| text)
+    };
+    within(Duration::from_secs(10), || read().is_ok_and(|text| text == "answered\n"))
 }

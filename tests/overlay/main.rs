@@ -18,8 +18,10 @@ mod content;
 mod counts;
 mod differential;
 mod directories;
+mod extremes;
 mod fsx;
 mod hand;
+mod hostile;
 mod layers;
 mod map;
 mod mounts;
@@ -29,6 +31,7 @@ mod random;
 mod requests;
 mod rights;
 mod robust;
+mod sequence;
 mod tree;
 mod unionmount;
 
@@ -87,6 +90,7 @@ fn inside(args: &[String]) -> ExitCode {
         content::CASES,
         fsx::CASES,
         directories::CASES,
+        extremes::CASES,
         rights::CASES,
         counts::CASES,
         differential::CASES,

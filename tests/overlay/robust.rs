@@ -68,12 +68,14 @@ fn what_is_forgotten_leaves_nothing(base: &Path) {
 fn arbitrary_requests(base: &Path) {
     for seed in 0..60 {
         let mut random = Random::new(seed);
-        let bytes: Vec<u8> = (0..20_000).map(|_| u8::try_from(random.below(256)).unwrap()).collect();
+        let bytes = random.bytes(4000);
         let dir = base.join(seed.to_string());
-        fs::create_dir(&dir).unwrap();
         println!("arbitrary requests of seed {seed}");
-        requests::play(&dir, &bytes);
-        let _ = fs::remove_dir_all(&dir);
+        for play in [requests::play, requests::explore] {
+            fs::create_dir(&dir).unwrap();
+            play(&dir, &bytes);
+            fs::remove_dir_all(&dir).unwrap();
+        }
     }
 }
 

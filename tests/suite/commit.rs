@@ -99,8 +99,7 @@ fn a_running_container_runs_on_and_that_is_said() {
         s.ok(format!("container commit {options} box two").as_str()).silent();
     }
     for options in ["--pause", "-p", "--pause=true"] {
-        s.exits(1, format!("commit {options} box three").as_str())
-            .says("pausing containers is not built yet");
+        s.exits(1, format!("commit {options} box three").as_str()).says("takes a control group");
     }
     assert_eq!(s.field("box", ".State.Status"), "running");
     s.ok("run --rm two 'test -f made'");

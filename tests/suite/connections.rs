@@ -1,9 +1,9 @@
 //! Containers that come into networks and leave them while they run, and what they are called there.
 
-use std::io::Read;
 use std::time::Duration;
 
-use crate::harness::{Out, Sandbox, within};
+use crate::harness::talk::{answers, start_answering};
+use crate::harness::{Out, Sandbox};
 
 fn sleeper(s: &Sandbox, name: &str, options: &str) {
     s.ok(&format!("run -d --name {name} {options} busybox sleep 600"));
@@ -118,34 +118,9 @@ fn the_way_out_and_the_ports_follow() {
         s.ok(&format!("network create --subnet 10.219.{subnet}.0/24 {name}"));
     }
     s.ok("network create --internal vault");
-    let serve = "while true; do echo answered | nc -l -p 80; done";
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "--network",
-        "one",
-        "-p",
-        "127.0.0.1::80",
-        "busybox",
-        "sh",
-        "-c",
-        serve,
-    ];
-    s.ok(words.map(str::to_owned).to_vec());
-    let at = s.ok("port web 80").text().to_owned();
-    let answers = || {
-        let read = || {
-            let mut text = String::new();
-            let mut client = std::net::TcpStream::connect(&at)?;
-            client.set_read_timeout(Some(Duration::from_secs(2)))?;
-            client.read_to_string(&mut text).map(|_| text)
-        };
-        within(Duration::from_secs(10), || read().is_ok_and(|text| text == "answered\n"))
-    };
+    let at = start_answering(&s, "web", "one");
     let route = || inside(&s, "web", "ip route; cat /etc/resolv.conf /etc/hosts");
-    assert!(answers());
+    assert!(answers(&at));
     s.ok("network connect vault web");
     s.ok("network connect two web");
     route().has("default via 10.219.1.1").has("nameserver 10.219.1.1");
@@ -158,7 +133,7 @@ fn the_way_out_and_the_ports_follow() {
     route().has("default via 10.219.1.1").lacks("10.219.3");
     s.ok("network disconnect one web");
     route().has("default via 10.219.2.1");
-    assert!(answers(), "the port has not moved to the next network");
+    assert!(answers(&at), "the port has not moved to the next network");
     s.ok("network disconnect two web");
     route().lacks("default");
     assert!(std::net::TcpListener::bind(&at).is_ok(), "nothing leads in, and the port is taken");

@@ -2,10 +2,11 @@
 //! kelp loads and runs with the same configuration.
 
 use std::fs;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{BUSYBOX, Format, Image, Layer, Others, Packing, Registry, Sandbox, needs_root};
+use crate::harness::{BUSYBOX, Format, Image, Layer, Others, Packing, Registry, Sandbox, needs_root, within};
 
 /// An image of two layers with everything in its configuration that a container takes from it.
 fn image() -> Image {
@@ -220,7 +221,9 @@ fn what_buildah_makes_runs_with_the_same_configuration() {
         }
         let out = s.ok(&format!("run --rm built:{format}"));
         assert_eq!(out.lines(), ["1 two words", "1000", "/srv"], "{}", out.story());
-        s.ok(&format!("run -d --name c1 built:{format} 'trap \"exit 7\" INT; while :; do :; done'"));
+        let waits = "trap \"exit 7\" INT; echo ready; while :; do /bin/busybox sleep 0.05; done";
+        s.ok(&format!("run -d --name c1 built:{format} '{waits}'"));
+        assert!(within(Duration::from_secs(20), || s.ok("logs c1").stdout.contains("ready")));
         s.ok("stop -t 30 c1");
         assert_eq!(s.field("c1", ".State.ExitCode"), "7", "it got the image's stop signal");
         s.ok("rm c1");

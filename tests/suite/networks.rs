@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::harness::laptop::NEIGHBOUR;
-use crate::harness::talk::{NameServer, give, name_sockets};
+use crate::harness::talk::{NameServer, answers, give, name_sockets, start_answering};
 use crate::harness::{Laptop, Sandbox, needs_root, within};
 
 /// More than anything here takes.
@@ -290,29 +290,8 @@ fn nobody_outside_hears_of_an_internal_network() {
 fn ports_are_published_from_a_network() {
     let s = Sandbox::new().busybox();
     s.ok("network create shop");
-    let serve = "while true; do echo answered | nc -l -p 80; done";
-    let words = [
-        "run",
-        "-d",
-        "--name",
-        "web",
-        "--network",
-        "shop",
-        "-p",
-        "127.0.0.1::80",
-        "busybox",
-        "sh",
-        "-c",
-        serve,
-    ];
-    s.ok(words.map(str::to_owned).to_vec());
-    let at = s.ok("port web 80").text().to_owned();
-    let read = || {
-        use std::io::Read;
-        let mut text = String::new();
-        std::net::TcpStream::connect(&at).and_then(|mut c| c.read_to_string(&mut text)).map(|_| text)
-    };
-    assert!(eventually(|| read().is_ok_and(|text| text == "answered\n")));
+    let at = start_answering(&s, "web", "shop");
+    assert!(answers(&at));
     s.ok("rm -f web");
     assert!(std::net::TcpListener::bind(&at).is_ok(), "the port outlives its container");
 }
@@ -328,4 +307,43 @@ fn router_advertisements_are_not_believed() {
         .lacks("fe80");
     s.busybox_sh("--network plain", "ip addr show dev eth0").lacks("inet6");
     assert!(fs::exists(s.store()).unwrap());
+}
+
+/// Says that it is the router, to all that are on the link, from an address that routers have.
+const ROUTER: &str = r#"
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/icmp6.h>
+int main(void) {
+    unsigned char said[16] = {ND_ROUTER_ADVERT, 0, 0, 0, 64, 0, 7, 8};
+    int hops = 255, s = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+    struct sockaddr_in6 own = {AF_INET6}, all = {AF_INET6};
+    inet_pton(AF_INET6, "fe80::bad", &own.sin6_addr);
+    inet_pton(AF_INET6, "ff02::1", &all.sin6_addr);
+    own.sin6_scope_id = all.sin6_scope_id = if_nametoindex("eth0");
+    setsockopt(s, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof hops);
+    return bind(s, (void *)&own, sizeof own) || sendto(s, said, 16, 0, (void *)&all, sizeof all) != 16;
+}
+"#;
+
+/// T-v6off: one container's advertisements do not get to another, whatever that one would believe.
+#[test]
+fn router_advertisements_do_not_pass_the_bridge() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --ipv6 shop");
+    s.write("router.c", ROUTER);
+    s.program_call("gcc").args(["-static", "-O1", "-w", "-o", "router", "router.c"]).exits(0);
+    let volume = format!("-v {}:/router:ro", s.work().join("router").display());
+    sleeper(&s, "web", "--privileged --network shop");
+    sleeper(&s, "eve", &format!("{volume} --network shop --cap-add NET_ADMIN --cap-add NET_RAW"));
+    let believes =
+        "cd /proc/sys/net/ipv6/conf/eth0; echo 0 >forwarding; echo 2 >accept_ra; echo 1 >accept_ra_defrtr";
+    s.ok(["exec", "web", "sh", "-c", believes]);
+    s.ok(["exec", "eve", "sh", "-c", "ip -6 addr add fe80::bad/64 dev eth0; sleep 2; /router && /router"]);
+    assert_eq!(counter(&s, "eve", "Icmp6OutType134"), 2, "nothing was sent");
+    // What was sent after them has arrived: they would have, too.
+    let web6 = s.field("web", ".NetworkSettings.Networks.shop.GlobalIPv6Address");
+    s.ok(&format!("exec eve ping -6 -c1 -W5 {web6}"));
+    assert_eq!(counter(&s, "web", "Icmp6InRouterAdvertisements"), 0);
+    s.ok("exec web ip -6 route").lacks("fe80::bad");
 }

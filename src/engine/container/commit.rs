@@ -115,15 +115,24 @@ fn invalid(text: &str, error: &crate::oci::ChangeError) -> Error {
     Error::Invalid { what: "change", value: text.into(), reason: error.to_string() }
 }
 
+/// Why nothing is paused. Signals would do, and are no way: the container sees them. Its shells take a stopped job for
+/// the user's doing, its supervisors for a failure, what was stopped before would go on afterwards, and what is born
+/// meanwhile runs. docker and podman pause with the freezer or not at all.
+const NO_FREEZER: &str = "pausing takes a control group of its own, which kelp makes none yet";
+
 fn check_pause(held: &Held, pause: Pause) -> Result<Vec<String>> {
     let hint = "--pause=false commits it as it runs";
     match pause {
         _ if !held.is_running() => Ok(Vec::new()),
         Pause::No => Ok(Vec::new()),
-        Pause::Yes => Err(held.cannot(VERB, "pausing containers is not built yet", Some(hint.into()))),
+        Pause::Yes => {
+            let reason = format!("it runs, and cannot be paused: {NO_FREEZER}");
+            let hint = format!("stop it first (kelp stop {}), or {hint}", held.record.name);
+            Err(held.cannot(VERB, &reason, Some(hint)))
+        }
         Pause::Unsaid => Ok(vec![format!(
-            "{} runs on while it is committed, because pausing is not built yet: what it writes at this moment may be \
-             in the image in part (--pause=false says that this is meant)",
+            "{} runs on while it is committed ({NO_FREEZER}): what it writes at this moment may be in the image in part \
+             (--pause=false says that this is meant)",
             held.record.name
         )]),
     }

@@ -10,7 +10,9 @@ use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
 use super::stored::Parts;
 use super::{find, network};
 use crate::config;
-use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice};
+use crate::engine::request::{
+    CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice, UsernsMode,
+};
 use crate::engine::spec::{self, Place};
 use crate::engine::{Engine, Error, Result, image};
 use crate::oci::Platform;
@@ -72,7 +74,7 @@ impl Draft {
         let origin = Origin::find(engine, &request)?;
         let config = origin.config.as_ref();
         let ids = userns::id_map(&engine.store)?;
-        let mut place = place(&id, &ids, &request);
+        let mut place = place(&id, &ids, &request)?;
         for (mode, path) in [
             (&request.pid, &mut place.join_pid),
             (&request.ipc, &mut place.join_ipc),
@@ -109,11 +111,12 @@ impl Draft {
             request: String::new(),
         };
         let recipe = origin.recipe(&request);
-        let launch = launch_of(engine, &request, &record, recipe.clone(), config)?;
-        let snapshotter = launch.snapshotter;
+        let shifted = place.ids.as_ref().is_some_and(spec::ids::Ids::are_shifted);
+        let snapshotter = snapshotter(engine, &request, shifted)?;
+        let launch = launch_of(engine, &request, &record, (recipe.clone(), snapshotter), config)?;
         let image = config.filter(|_| joins(&request));
         record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
-        let mut warnings = weakness(&ids)?;
+        let mut warnings = weakness(&ids, &request)?;
         warnings.extend(makeshift(engine, &request, snapshotter, &origin.layers));
         warnings.extend(network::unpublished(&request, &members));
         warnings.extend(about_links);
@@ -286,7 +289,7 @@ fn launch_of(
     engine: &Engine,
     request: &CreateRequest,
     record: &ContainerRecord,
-    recipe: Recipe,
+    (recipe, snapshotter): (Recipe, Snapshotter),
     config: Option<&ImageConfig>,
 ) -> Result<Launch> {
     let seccomp = match &request.seccomp {
@@ -297,7 +300,7 @@ fn launch_of(
     };
     Ok(Launch {
         recipe,
-        snapshotter: engine.snapshotter(request.snapshotter)?,
+        snapshotter,
         terminal: request.tty,
         stdin: request.interactive,
         stdin_once: request.stdin_once,
@@ -318,11 +321,38 @@ fn launch_of(
     })
 }
 
-pub(super) fn place(id: &ContainerId, ids: &userns::IdMap, request: &CreateRequest) -> Place {
+/// Who makes the root. Other owners than those on disk are shown by our own overlay alone, which is therefore taken
+/// unless the user chose another for this container.
+fn snapshotter(engine: &Engine, request: &CreateRequest, shifted: bool) -> Result<Snapshotter> {
+    if !shifted || spec::ids::is_hosts_own(request) {
+        return engine.snapshotter(request.snapshotter);
+    }
+    let refused = |reason: &str| {
+        Err(Error::Invalid { what: "USER mode", value: request.userns.words(), reason: reason.into() })
+    };
+    match request.snapshotter {
+        Some(config::Snapshotter::Overlay | config::Snapshotter::Copy) => refused(
+            "only --snapshotter fuse can show an image's files under other ids: leave --snapshotter out",
+        ),
+        _ if !fuse_is_there() => refused(
+            "an image's files are shown under other ids by way of /dev/fuse, which you may not read and write (as root: \
+             modprobe fuse; chmod 666 /dev/fuse); without --userns they need no other ids",
+        ),
+        _ => Ok(Snapshotter::Fuse),
+    }
+}
+
+fn fuse_is_there() -> bool {
+    use rustix::fs::Access;
+    rustix::fs::access("/dev/fuse", Access::READ_OK | Access::WRITE_OK).is_ok()
+}
+
+pub(super) fn place(id: &ContainerId, ids: &userns::IdMap, request: &CreateRequest) -> Result<Place> {
     let mut place = Place::new(id.as_str());
     place.addresses = network::addresses(request);
     place.largest_gid = ids.gids.iter().map(|e| e.inside.saturating_add(e.count - 1)).max();
-    place
+    place.ids = spec::ids::of(request, ids)?;
+    Ok(place)
 }
 
 /// Whether the spec depends on a process that only `start` knows.
@@ -349,7 +379,7 @@ fn labels(request: &CreateRequest, config: Option<&ImageConfig>) -> BTreeMap<Str
 }
 
 /// What the user should know about the ids that containers get.
-fn weakness(ids: &userns::IdMap) -> Result<Vec<String>> {
+fn weakness(ids: &userns::IdMap, request: &CreateRequest) -> Result<Vec<String>> {
     if ids.has_real_root() {
         return Ok(vec![
             "/etc/subuid has no range for root: root in the container is root of this machine, held by capabilities \
@@ -357,7 +387,7 @@ fn weakness(ids: &userns::IdMap) -> Result<Vec<String>> {
                 .into(),
         ]);
     }
-    Ok(if ids.is_single() { vec![single_id_notice()?] } else { Vec::new() })
+    Ok(if ids.is_single() { vec![single_id_notice(request)?] } else { Vec::new() })
 }
 
 /// What it costs that nothing better than the copy driver works here, which nobody asked for.
@@ -373,15 +403,20 @@ fn makeshift(
     }
     let cost = snapshot::cost_of_copying(&engine.store, layers);
     Some(format!(
-        "neither the kernel's overlay nor /dev/fuse can be used here: {cost} (--snapshotter copy says that this is meant)"
+        "neither the kernel's overlay nor the one over FUSE works here, as `kelp info` explains: {cost} (--snapshotter copy says \
+         that this is meant)"
     ))
 }
 
-fn single_id_notice() -> Result<String> {
+fn single_id_notice(request: &CreateRequest) -> Result<String> {
     let why =
         userns::lacking_range()?.map_or("the running containers have no more".into(), |why| why.to_string());
+    let (who, missing) = match request.userns {
+        UsernsMode::Host => ("root exists", ""),
+        _ => ("you exist", ", not even root, and all files of the image are yours"),
+    };
     Ok(format!(
-        "{why}: containers get a single id, so only root exists in them (Debian, Ubuntu: apt install uidmap, and a \
+        "{why}: containers get a single id, so only {who} in them{missing} (Debian, Ubuntu: apt install uidmap, and a \
          range in /etc/subuid and /etc/subgid)"
     ))
 }

@@ -21,7 +21,7 @@ pub fn kill(engine: &Engine, container: &str, signal: &str) -> Result<()> {
         Err(shim::Error::Gone) => return Err(find::not_running(&record, "kill")),
         Err(e) => return Err(e.into()),
     }
-    engine.store.append_event(&Event::of_container(&record, "kill").with("signal", number))?;
+    let _ = engine.store.append_event(&Event::of_container(&record, "kill").with("signal", number));
     if number != SIGKILL {
         return Ok(());
     }

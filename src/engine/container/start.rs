@@ -10,7 +10,7 @@ use super::attach::{self, Attach, Ending};
 use super::rm::{self, RmOptions};
 use super::stored::Stored;
 use super::{create, find, holder, network};
-use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode};
+use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode, UsernsMode};
 use crate::engine::{Engine, Error, Result, spec};
 use crate::shim::launch::{Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
@@ -201,6 +201,7 @@ fn begin(
         return stored.bundle(&start, None);
     }
     start.join_pid = peer(engine, &request.pid)?;
+    refuse_inner(engine, &request.ipc)?;
     start.join_ipc = peer(engine, &request.ipc)?;
     start.join_uts = peer(engine, &request.uts)?;
     let sharing = network::sharing(engine, record, request)?;
@@ -231,6 +232,25 @@ fn peer(engine: &Engine, mode: &NamespaceMode) -> Result<Option<Peer>> {
     process_of(&observed).map(Some).ok_or_else(|| find::not_running(&other, "join the namespaces of"))
 }
 
+/// `/dev/shm` comes along with the IPC namespace, and a container with a user namespace of its own shows none of its
+/// files to others.
+fn refuse_inner(engine: &Engine, ipc: &NamespaceMode) -> Result<()> {
+    let NamespaceMode::Container(name) = ipc else { return Ok(()) };
+    let (other, _) = find::find(engine, name)?;
+    match Stored::of(&other)?.request()?.userns {
+        UsernsMode::Host => Ok(()),
+        own => Err(Error::Invalid {
+            what: "IPC mode",
+            value: format!("container:{name}"),
+            reason: format!(
+                "{} was made with --userns {}, and only its own processes see its /dev/shm",
+                other.name,
+                own.words()
+            ),
+        }),
+    }
+}
+
 pub(super) fn process_of(observed: &Observed) -> Option<Peer> {
     let pid = observed.pid?;
     Some(Peer { pid, start: container::process_start(pid)? })
@@ -246,7 +266,7 @@ fn joined_spec(
     sharing: Option<network::Sharing>,
 ) -> Result<Spec> {
     let ids = crate::store::userns::id_map(&engine.store)?;
-    let mut place = create::place(&record.id, &ids, request);
+    let mut place = create::place(&record.id, &ids, request)?;
     place.addresses = start.addresses;
     place.others = network::others(start.addresses, &start.members);
     place.shared = sharing.map(|s| s.texts);

@@ -41,7 +41,8 @@ pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> 
         observed.pid.is_some_and(|pid| !settings.host_pids && stopping::reach(pid, signal) == Reach::Dropped)
     };
     let seconds = stop.timeout.or(settings.stop_timeout).unwrap_or(engine.config.stop_timeout);
-    engine.store.append_event(&Event::of_container(&record, "kill").with("signal", signal))?;
+    // An event that cannot be written, on a disk that has become read-only, keeps nobody from stopping.
+    let _ = engine.store.append_event(&Event::of_container(&record, "kill").with("signal", signal));
     // Asked on both sides of the signal: a program that is just starting may install its handler in between, and
     // one that received the signal may have put its handler away.
     let was_deaf = is_deaf();
@@ -52,7 +53,8 @@ pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> 
         over(wait(&dir, -1))?;
     }
     settle(engine, &record)?;
-    Ok(engine.store.append_event(&Event::of_container(&record, "stop"))?)
+    let _ = engine.store.append_event(&Event::of_container(&record, "stop"));
+    Ok(())
 }
 
 fn wait(dir: &std::path::Path, seconds: i64) -> shim::Result<Waited> {

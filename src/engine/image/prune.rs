@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::resolve;
 use super::rmi::{Removed, carry_out, deleted_layers};
+use crate::engine::container::create::about_to_go;
 use crate::engine::filter::Prune;
 use crate::engine::{Engine, Result};
 use crate::store::container::ContainerRecord;
@@ -47,8 +48,7 @@ pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Res
     let all = filter.dangling.map_or(request.all, |dangling| !dangling);
     let store = &engine.store;
     let _room = (!request.dry_run).then(|| store.make_room());
-    let mut users = store.container_rows()?;
-    users.retain(|row| !without.contains(&row.id.to_string()));
+    let users = users(engine, request.dry_run, without)?;
     let used: BTreeSet<&str> = users.iter().filter_map(|row| row.image_id.as_deref()).collect();
     let mut candidates = Vec::new();
     for image in store.images()? {
@@ -72,6 +72,19 @@ pub fn prune(engine: &Engine, request: &PruneRequest, without: &[String]) -> Res
     };
     let reclaimed = sum(&gone.layers, &layers) + sum(&gone.blobs, &blobs) + interrupted.bytes;
     Ok(Pruned { images: told(removed, gone.layers), downloads: interrupted.blobs, reclaimed })
+}
+
+/// Containers that keep their images. One of `--rm` that has ended is about to be removed, and is so first.
+fn users(engine: &Engine, dry_run: bool, without: &[String]) -> Result<Vec<ContainerRecord>> {
+    let mut users = Vec::new();
+    for row in engine.store.container_rows()? {
+        let goes = without.contains(&row.id.to_string())
+            || row.auto_remove && !dry_run && about_to_go(engine, &row.id)?;
+        if !goes {
+            users.push(row);
+        }
+    }
+    Ok(users)
 }
 
 /// Images that went, each with what there is to say of it, and the content that went with them.

@@ -2,7 +2,7 @@
 
 use super::invalid;
 use crate::engine::Result;
-use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource};
+use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, RootfsSource, UsernsMode};
 use crate::runtime::sysctl;
 
 /// Checks a complete request; to be called once by `create`, before anything is made.
@@ -20,6 +20,7 @@ pub fn check(request: &CreateRequest) -> Result<()> {
         ));
     }
     network(request)?;
+    joined_from_inside(request)?;
     // Joined is not the host's, so setting it harms no one outside.
     let own = sysctl::Own {
         network: request.network != NetworkMode::Host,
@@ -28,6 +29,21 @@ pub fn check(request: &CreateRequest) -> Result<()> {
     };
     for name in request.sysctls.keys() {
         sysctl::check(name, own).map_err(|e| invalid("sysctl", name, e.to_string()))?;
+    }
+    Ok(())
+}
+
+/// What another container's processes, and its messages, belong to is out of reach of a user namespace beside theirs.
+fn joined_from_inside(request: &CreateRequest) -> Result<()> {
+    if request.userns == UsernsMode::Host {
+        return Ok(());
+    }
+    for (flag, mode) in [("--pid", &request.pid), ("--ipc", &request.ipc)] {
+        if matches!(mode, NamespaceMode::Container(_)) {
+            let reason =
+                format!("it cannot be combined with {flag} container:NAME, whose user namespace is another");
+            return Err(invalid("USER mode", request.userns.words(), reason));
+        }
     }
     Ok(())
 }

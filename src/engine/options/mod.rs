@@ -17,18 +17,20 @@ mod ports;
 mod process;
 mod security;
 mod slirp;
+mod userns;
 
 pub use check::check;
 pub use env::{Lookup, annotations, env, labels};
 pub use limits::{oom_score_adj, shm_size, size, sysctls, ulimit};
 pub use mounts::{mount, tmpfs, volume};
-pub use namespaces::{ipc, pid, userns, uts};
+pub use namespaces::{ipc, pid, uts};
 pub use network::{HOST_GATEWAY, add_host, dns, dns_option, dns_search, hostname};
 pub use networks::{Asked, connection, networks};
 pub use ports::{expose, exposed_range, one_port, publish};
 pub use process::{detach_keys, platform, rootfs, signal, stop_signal, user, workdir};
 pub use security::{SecurityOptions, capabilities, security_opts};
 pub use slirp::network;
+pub use userns::userns;
 
 use super::Error;
 

@@ -1,8 +1,8 @@
-//! `--pid`, `--ipc`, `--uts`, `--userns`. A mode of docker's that is not built is an error saying so.
+//! `--pid`, `--ipc`, `--uts`. A mode of docker's that is not built is an error saying so.
 
 use super::invalid;
 use crate::engine::Result;
-use crate::engine::request::{NamespaceMode, UsernsMode};
+use crate::engine::request::NamespaceMode;
 
 fn container(what: &'static str, mode: &str) -> Option<Result<NamespaceMode>> {
     let name = mode.strip_prefix("container:")?;
@@ -44,14 +44,6 @@ pub fn uts(mode: &str) -> Result<NamespaceMode> {
     }
 }
 
-/// Empty or `host`.
-pub fn userns(mode: &str) -> Result<UsernsMode> {
-    match mode {
-        "" | "host" => Ok(UsernsMode::Host),
-        _ => Err(invalid("USER mode", mode, "only host is allowed; other user namespaces are not built yet")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,7 +57,5 @@ mod tests {
         assert_eq!(ipc("shareable").unwrap(), NamespaceMode::Private);
         assert!(ipc("none").is_err());
         assert!(uts("container:x").is_err());
-        assert_eq!(userns("host").unwrap(), UsernsMode::Host);
-        assert!(userns("keep-id").is_err());
     }
 }

@@ -11,6 +11,7 @@
 //! part of the spec: whoever starts the container compiles it from the request.
 
 mod files;
+pub mod ids;
 mod mounts;
 #[cfg(test)]
 mod tests;
@@ -79,6 +80,8 @@ pub struct Place {
     pub others: Vec<Addresses>,
     /// The largest group id of the user's map: all up to it may `ping`.
     pub largest_gid: Option<u32>,
+    /// Of a user namespace of the container's own.
+    pub ids: Option<ids::Ids>,
 }
 
 /// What a container has from the one whose network it shares.
@@ -291,8 +294,11 @@ fn annotations(
         let reason = format!("names that begin with `{}` are kelp's own", annotation::PREFIX);
         return Err(Error::Invalid { what: "annotation", value: name.clone(), reason });
     }
-    let from_image = || image.and_then(|c| c.user().clone());
-    let user = request.user.clone().or_else(from_image).unwrap_or_default();
+    let user = ids::user_of(request, image, place.ids.as_ref());
+    let cwd = working_directory(request, image);
+    if let Some(account) = place.ids.as_ref().and_then(|ids| ids.account(request, &cwd)) {
+        all.insert(annotation::ACCOUNT.to_owned(), serde_json::json!(account).to_string());
+    }
     let groups = serde_json::Value::from(request.group_add.clone()).to_string();
     all.insert(annotation::USER.to_owned(), user);
     all.insert(annotation::GROUPS.to_owned(), groups);
@@ -322,7 +328,9 @@ fn linux(request: &CreateRequest, place: &Place) -> Result<Linux> {
     )?;
     // The builder fills in sections of its own invention; what is not meant must not be there.
     linux.set_resources(None).set_rootfs_propagation(None).set_devices(None).set_cgroups_path(None);
-    linux.set_uid_mappings(None).set_gid_mappings(None).set_seccomp(None).set_personality(None);
+    linux.set_seccomp(None).set_personality(None);
+    let (uids, gids) = place.ids.as_ref().map(|ids| (ids.uids.clone(), ids.gids.clone())).unzip();
+    linux.set_uid_mappings(uids).set_gid_mappings(gids);
     Ok(linux)
 }
 
@@ -337,8 +345,9 @@ fn sysctls(request: &CreateRequest, place: &Place) -> HashMap<String, String> {
     // A joined one has been set up by whom it belongs to.
     if request.network.is_own() {
         all.insert(PORT_START.to_owned(), "0".to_owned());
-        if let Some(largest) = place.largest_gid {
-            all.insert(PING_GROUPS.to_owned(), format!("0 {largest}"));
+        let shared = place.largest_gid.map(|largest| (0, largest));
+        if let Some((first, last)) = place.ids.as_ref().map_or(shared, ids::Ids::pingers) {
+            all.insert(PING_GROUPS.to_owned(), format!("{first} {last}"));
         }
     }
     all.extend(request.sysctls.iter().map(|(k, v)| (k.clone(), v.clone())));
@@ -357,6 +366,9 @@ fn namespaces(request: &CreateRequest, place: &Place) -> Result<Vec<LinuxNamespa
         Ok(())
     };
     push(T::Mount, None)?;
+    if place.ids.is_some() {
+        push(T::User, None)?;
+    }
     push(T::Cgroup, None)?;
     match &request.network {
         NetworkMode::Slirp(_) | NetworkMode::None | NetworkMode::Networks(_) => push(T::Network, None)?,

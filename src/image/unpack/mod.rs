@@ -54,13 +54,14 @@ impl Limits {
     /// Left free on the disk that is written to.
     pub const RESERVE: u64 = 32 << 20;
 
-    /// As much as the file system of `dir` has room for.
+    /// As much as the file system of `dir` has room for, if it says.
     pub fn for_disk(dir: impl std::os::fd::AsFd) -> Result<Self, Error> {
         use crate::sys::Context;
         let stat = rustix::fs::fstatvfs(dir)
             .op("statvfs")
             .map_err(|source| Error::Sys { entry: ".".into(), source })?;
-        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        // One that counts no blocks, as ramfs.
+        let free = if stat.f_blocks == 0 { u64::MAX } else { stat.f_bavail.saturating_mul(stat.f_frsize) };
         Ok(Self { entries: Self::ENTRIES, bytes: free.saturating_sub(Self::RESERVE) })
     }
 }

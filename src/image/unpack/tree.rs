@@ -39,6 +39,13 @@ pub(super) struct Tree<'a> {
     root_entry: Option<Entry>,
     /// `None`: a layer.
     copying: Option<Copying>,
+    /// A whiteout had to be a file beside its place.
+    marks: bool,
+}
+
+/// The name of the file that hides what `place` is on the layers below.
+fn mark_of(place: &Place) -> Vec<u8> {
+    [b".wh.", place.name.as_slice()].concat()
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
@@ -48,7 +55,7 @@ fn as_path(bytes: &[u8]) -> &Path {
 impl<'a> Tree<'a> {
     pub(super) fn new(root: OwnedFd, ids: &'a IdMap) -> Self {
         let (open, times) = (HashMap::new(), Vec::new());
-        Self { root: Rc::new(root), ids, open, times, kept: 0, root_entry: None, copying: None }
+        Self { root: Rc::new(root), ids, open, times, kept: 0, root_entry: None, copying: None, marks: false }
     }
 
     /// Into a directory that is in use.
@@ -199,7 +206,8 @@ impl<'a> Tree<'a> {
         owner: attributes::Owner,
     ) -> Result<(), Error> {
         let name = as_path(&place.name);
-        let mut was_hidden = false;
+        let mut was_hidden =
+            self.marks && kind_at(dir, &mark_of(place)).map_err(|e| failed(entry, e))?.is_some();
         match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -263,7 +271,23 @@ impl<'a> Tree<'a> {
         let dir = self.directory(&place.parent, entry)?;
         let name = as_path(&place.name);
         let make = || rustix::fs::mknodat(&*dir, name, FileType::CharacterDevice, Mode::empty(), 0);
-        self.replacing(&dir, place, entry, make)
+        match self.replacing(&dir, place, entry, make) {
+            Err(Error::Sys { source, .. })
+                if [libc::EPERM, libc::EOPNOTSUPP, libc::EINVAL].contains(&source.errno()) =>
+            {
+                self.mark(&dir, place, entry)
+            }
+            made => made,
+        }
+    }
+
+    /// A whiteout where no device can be made: a file beside the place, as the drivers read it.
+    fn mark(&mut self, dir: &OwnedFd, place: &Place, entry: &Entry) -> Result<(), Error> {
+        self.marks = true;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made =
+            rustix::fs::openat(dir, as_path(&mark_of(place)), flags, Mode::empty()).op("make a whiteout");
+        made.map(drop).map_err(|e| failed(entry, e))
     }
 
     /// Runs `make`, and once more after removing what is in its way: the later entry wins.

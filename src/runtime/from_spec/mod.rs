@@ -13,10 +13,11 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType, Spec};
 
-use super::plan::{Clock, ClockOffset, Namespace, Namespaces, Plan, Rootfs};
+use super::plan::{Account, Clock, ClockOffset, Namespace, Namespaces, Plan, Rootfs};
 use super::sysctl;
+use crate::sys::userns::{Extent, Nested};
 
 pub use process::{ExecChanges, exec_process};
 
@@ -32,6 +33,8 @@ pub mod annotation {
     pub const CREATE_CWD: &str = "kelp.create-cwd";
     /// Followed by a path: the text of the file that a mount of type [`super::TEXT`] puts there.
     pub const TEXT: &str = "kelp.text:";
+    /// A [`super::Account`] that the container's passwd has to know, as JSON.
+    pub const ACCOUNT: &str = "kelp.account";
     /// Names of sysctls that nobody asked for, a JSON array of strings: one that cannot be set is left as it is.
     pub const OPTIONAL_SYSCTLS: &str = "kelp.optional-sysctls";
     /// What all of them begin with.
@@ -45,6 +48,9 @@ pub const TEXT: &str = "kelp.text";
 const PATH_LIMIT: usize = 4095;
 /// Bytes of one argument or environment entry, without the final NUL: the kernel's `MAX_ARG_STRLEN`.
 const STRING_LIMIT: usize = 131_071;
+
+/// Lines of an id map: the kernel's `UID_GID_MAP_MAX_EXTENTS`.
+const MAP_LIMIT: usize = 340;
 
 /// What the spec does not say.
 #[derive(Debug, Clone)]
@@ -112,7 +118,8 @@ impl Plan {
             readonly_paths: system_paths("readonlyPaths", linux.readonly_paths().as_deref())?,
             sysctls: sysctls(linux, &namespaces)?,
             optional_sysctls: names(spec, annotation::OPTIONAL_SYSCTLS)?,
-            tty_gid: facts.tty_gid,
+            tty_gid: tty_gid(facts.tty_gid, namespaces.user.as_ref()),
+            account: account(spec)?,
             process,
             init: flag(spec, annotation::INIT)?,
             namespaces,
@@ -130,8 +137,6 @@ fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
         ("windows", spec.windows().is_some()),
         ("vm", spec.vm().is_some()),
         ("zos", spec.zos().is_some()),
-        ("linux.uidMappings", linux.uid_mappings().is_some()),
-        ("linux.gidMappings", linux.gid_mappings().is_some()),
         ("linux.netDevices", linux.net_devices().is_some()),
         ("linux.resources", linux.resources().is_some()),
         ("linux.cgroupsPath", linux.cgroups_path().is_some()),
@@ -151,8 +156,10 @@ fn refuse_unbuilt(spec: &Spec, linux: &Linux) -> Result<()> {
 
 fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let host = Namespace::Host;
-    let mut found = Namespaces { network: host, pid: host, ipc: host, uts: host, cgroup: host, time: host };
+    let mut found =
+        Namespaces { user: None, network: host, pid: host, ipc: host, uts: host, cgroup: host, time: host };
     let mut seen = Vec::new();
+    let mut own_user = false;
     let mut own_mounts = false;
     for namespace in linux.namespaces().iter().flatten() {
         let kind = namespace.typ();
@@ -171,8 +178,10 @@ fn namespaces(linux: &Linux) -> Result<Namespaces> {
             LinuxNamespaceType::Uts => found.uts = from,
             LinuxNamespaceType::Cgroup => found.cgroup = from,
             LinuxNamespaceType::Mount => own_mounts = from == Namespace::New,
-            // Entered by the shim before any plan runs.
-            LinuxNamespaceType::User => {}
+            LinuxNamespaceType::User if from == Namespace::New => own_user = true,
+            LinuxNamespaceType::User => {
+                return Err(Error::NotBuilt("joining a user namespace".to_owned()));
+            }
             LinuxNamespaceType::Time if from == Namespace::New => found.time = from,
             LinuxNamespaceType::Time => {
                 return Err(Error::NotBuilt("joining a time namespace".to_owned()));
@@ -182,7 +191,58 @@ fn namespaces(linux: &Linux) -> Result<Namespaces> {
     if !own_mounts {
         return Err(invalid("linux.namespaces", "a new mount namespace is needed"));
     }
+    found.user = nested(linux, own_user)?;
+    if found.user.is_some() && (found.pid == Namespace::Joined || found.ipc == Namespace::Joined) {
+        return Err(Error::NotBuilt(
+            "joining a pid or ipc namespace from a user namespace of the container's own".to_owned(),
+        ));
+    }
     Ok(found)
+}
+
+/// The ids of the container's own user namespace. Without maps it shares the one that the plan runs in.
+fn nested(linux: &Linux, own: bool) -> Result<Option<Nested>> {
+    let list = |what: &str, mappings: &Option<Vec<LinuxIdMapping>>| -> Result<Vec<Extent>> {
+        let mappings = mappings.as_deref().unwrap_or_default();
+        let extent = |m: &LinuxIdMapping| {
+            let (inside, outside, count) = (m.container_id(), m.host_id(), m.size());
+            let fits = |first: u32| first.checked_add(count).is_some();
+            let right = count > 0 && fits(inside) && fits(outside);
+            right
+                .then_some(Extent { inside, outside, count })
+                .ok_or_else(|| invalid(what, "ids out of range"))
+        };
+        if mappings.len() > MAP_LIMIT {
+            return Err(invalid(what, format!("at most {MAP_LIMIT} lines are allowed")));
+        }
+        mappings.iter().map(extent).collect()
+    };
+    let uids = list("linux.uidMappings", linux.uid_mappings())?;
+    let gids = list("linux.gidMappings", linux.gid_mappings())?;
+    match (own, uids.is_empty(), gids.is_empty()) {
+        (_, true, true) => Ok(None),
+        (true, false, false) => Ok(Some(Nested { uids, gids })),
+        _ => Err(invalid("linux.uidMappings", "a user namespace has maps of both uids and gids")),
+    }
+}
+
+/// The group of terminals, where the container has it.
+fn tty_gid(wanted: u32, user: Option<&Nested>) -> u32 {
+    match user {
+        Some(user) if !user.has_gid(wanted) => user.gids.first().map_or(0, |e| e.inside),
+        _ => wanted,
+    }
+}
+
+fn account(spec: &Spec) -> Result<Option<Account>> {
+    let Some(json) = annotations(spec).and_then(|a| a.get(annotation::ACCOUNT)) else { return Ok(None) };
+    let account: Account =
+        serde_json::from_str(json).map_err(|_| invalid(annotation::ACCOUNT, "not an account"))?;
+    let plain = |text: &String| !text.chars().any(|c| c == ':' || c.is_control());
+    if [&account.name, &account.group, &account.home].into_iter().all(plain) {
+        return Ok(Some(account));
+    }
+    Err(invalid(annotation::ACCOUNT, "no field may have a colon or a line break in it"))
 }
 
 fn clock_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<ClockOffset>> {

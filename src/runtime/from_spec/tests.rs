@@ -41,6 +41,44 @@ fn a_plain_bundle() {
 }
 
 #[test]
+fn a_user_namespace_of_its_own() {
+    let map = json!([{"containerID": 0, "hostID": 1, "size": 7}, {"containerID": 7, "hostID": 0, "size": 1}]);
+    let mut spec = with("/linux/uidMappings", map.clone());
+    assert!(plan(&spec).unwrap_err().to_string().contains("uidMappings"), "one map is not enough");
+    spec["linux"]["gidMappings"] = map.clone();
+    assert!(plan(&spec).is_err(), "no user namespace is listed");
+    spec["linux"]["namespaces"] = json!([{"type": "mount"}, {"type": "pid"}, {"type": "user"}]);
+    let made = plan(&spec).unwrap().plan;
+    let user = made.namespaces.user.unwrap();
+    assert_eq!((user.uids.len(), user.outer_root(), user.own_root()), (2, Some((7, 7)), Some((1, 1))));
+    assert_eq!(made.tty_gid, 5);
+    spec["linux"]["gidMappings"] = json!([{"containerID": 9, "hostID": 0, "size": 1}]);
+    assert_eq!(plan(&spec).unwrap().plan.tty_gid, 9, "there is no group 5");
+    for wrong in [
+        json!([{"containerID": 0, "hostID": 0, "size": 0}]),
+        json!([{"containerID": 4_294_967_295_u32, "hostID": 0, "size": 1}]),
+    ] {
+        spec["linux"]["gidMappings"] = wrong;
+        assert!(plan(&spec).is_err());
+    }
+    spec["linux"]["gidMappings"] = map;
+    spec["linux"]["namespaces"] =
+        json!([{"type": "mount"}, {"type": "pid", "path": "/proc/1/ns/pid"}, {"type": "user"}]);
+    assert!(plan(&spec).unwrap_err().to_string().contains("pid"));
+}
+
+#[test]
+fn an_account_has_no_second_line() {
+    let account =
+        |name: &str| json!({"name": name, "uid": 5, "group": "g", "gid": 6, "home": "/"}).to_string();
+    let made = plan(&with("/annotations", json!({ annotation::ACCOUNT: account("ann") }))).unwrap().plan;
+    assert_eq!(made.account.unwrap().name, "ann");
+    for name in ["a:0", "a\nroot::0:0::/:"] {
+        refused("/annotations", json!({ annotation::ACCOUNT: account(name) }), "line break");
+    }
+}
+
+#[test]
 fn too_long_is_refused_with_the_limit_never_cut() {
     let long = "x".repeat(200_000);
     let path = format!("/{}", "x".repeat(70_000));

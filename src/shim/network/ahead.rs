@@ -64,15 +64,21 @@ pub(in crate::shim) fn begin(guess: Guess) -> sys::Result<Option<Ahead>> {
     Ok(Some(Ahead { tun, namespace }))
 }
 
-/// The namespace that is wanted after all: the one that was guessed, or another one.
+/// The namespace that is wanted after all: the one that was guessed, or another one. With `user`, one that belongs to
+/// that user namespace, which nobody guesses.
 pub(in crate::shim) fn settle(
     ahead: Option<Ahead>,
     wanted: Option<(&Slirp, &Addresses)>,
+    user: Option<&OwnedFd>,
 ) -> sys::Result<Made> {
     let wanted = wanted.map(|(slirp, addresses)| tun(slirp, addresses));
-    let network = match ahead {
-        Some(ahead) if ahead.tun == wanted => ahead.namespace.finish(),
-        other => {
+    let network = match (ahead, user) {
+        (ahead, Some(user)) => {
+            forget(ahead);
+            link::new_namespace_within(user, wanted.as_ref())
+        }
+        (Some(ahead), None) if ahead.tun == wanted => ahead.namespace.finish(),
+        (other, None) => {
             forget(other);
             link::new_namespace(wanted)?.finish()
         }

@@ -4,10 +4,12 @@
 //! directory service. They are written by `newuidmap` and `newgidmap`, which carry the privilege that this
 //! user lacks; both run side by side. Sources: user_namespaces(7), newuidmap(1).
 
+mod nested;
 mod ranges;
 mod writer;
 
-pub use ranges::{Wanted, WhyNoRange, wanted};
+pub use nested::{Nested, become_own_root, enter_nested, make_within};
+pub use ranges::{Account, Wanted, WhyNoRange, account, wanted};
 pub use writer::Writers;
 
 use super::Result;

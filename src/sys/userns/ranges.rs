@@ -99,22 +99,45 @@ fn with_self(own: u32, ranges: &[(u32, u32)]) -> Vec<Extent> {
     extents
 }
 
-/// The name of `uid` in `/etc/passwd`, else what `getent` knows (LDAP, systemd-userdb).
-fn user_name(uid: u32) -> Result<Option<String>> {
-    let local = read_bounded(Path::new("/etc/passwd"))?;
-    if let Some(name) = name_in_passwd(&local, uid) {
-        return Ok(Some(name));
-    }
-    let answer = run(&["getent", "passwd", &uid.to_string()]);
-    Ok(answer.and_then(|text| name_in_passwd(&text, uid)))
+/// An account of the host, as passwd(5) and group(5) have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    pub name: String,
+    pub home: PathBuf,
+    /// The name of its group; `None` where that has none.
+    pub group: Option<String>,
 }
 
-fn name_in_passwd(text: &str, uid: u32) -> Option<String> {
-    let uid = uid.to_string();
+/// The host's account of these ids; `None` where the user has no name.
+pub fn account(uid: u32, gid: u32) -> Result<Option<Account>> {
+    let Some(fields) = entry("/etc/passwd", "passwd", uid)? else { return Ok(None) };
+    let group = entry("/etc/group", "group", gid)?.and_then(|fields| fields.into_iter().next());
+    let mut fields = fields.into_iter();
+    let name = fields.next().unwrap_or_default();
+    let home = fields.nth(4).unwrap_or_default();
+    Ok(Some(Account { name, home: home.into(), group }))
+}
+
+fn user_name(uid: u32) -> Result<Option<String>> {
+    Ok(entry("/etc/passwd", "passwd", uid)?.and_then(|fields| fields.into_iter().next()))
+}
+
+/// The line of `id` in `file`, as fields, else what `getent` knows (LDAP, systemd-userdb).
+fn entry(file: &str, database: &str, id: u32) -> Result<Option<Vec<String>>> {
+    let local = read_bounded(Path::new(file))?;
+    if let Some(fields) = entry_in(&local, id) {
+        return Ok(Some(fields));
+    }
+    let answer = run(&["getent", database, &id.to_string()]);
+    Ok(answer.and_then(|text| entry_in(&text, id)))
+}
+
+/// The number is the third field of both passwd and group.
+fn entry_in(text: &str, id: u32) -> Option<Vec<String>> {
+    let id = id.to_string();
     text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid && !name.is_empty()).then(|| name.to_string())
+        let fields: Vec<String> = line.split(':').map(str::to_owned).collect();
+        (*fields.get(2)? == id && !fields[0].is_empty()).then_some(fields)
     })
 }
 
@@ -211,6 +234,14 @@ mod tests {
         let map = with_self(1000, &[(100_000, 10), (100_005, 10), (1000, 1)]);
         assert_eq!(map.len(), 2);
         assert_eq!(map[1], Extent { inside: 1, outside: 100_000, count: 10 });
+    }
+
+    #[test]
+    fn lines_of_passwd_and_group() {
+        let text = "root:x:0:0::/root:/bin/sh\n:x:7:7\nbroken\nbob:x:7:8:Bob:/home/bob:/bin/sh\n";
+        let bob = entry_in(text, 7).unwrap();
+        assert_eq!((bob[0].as_str(), bob[5].as_str()), ("bob", "/home/bob"));
+        assert_eq!(entry_in(text, 8), None);
     }
 
     #[test]

@@ -69,8 +69,13 @@ impl Writers {
 /// One's own single-id map may be written from within, once setgroups(2) is given up.
 fn write_single(wanted: &Wanted) -> Result<()> {
     write_proc("/proc/self/setgroups", "deny")?;
-    write_proc("/proc/self/uid_map", &lines(&wanted.map.uids))?;
-    write_proc("/proc/self/gid_map", &lines(&wanted.map.gids))
+    write_map("/proc/self/uid_map", &wanted.map.uids)?;
+    write_map("/proc/self/gid_map", &wanted.map.gids)
+}
+
+/// Writes one map of a namespace whose ids this process may set.
+pub(super) fn write_map(path: &str, extents: &[Extent]) -> Result<()> {
+    write_proc(path, &lines(extents))
 }
 
 fn lines(extents: &[Extent]) -> String {

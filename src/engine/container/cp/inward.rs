@@ -28,7 +28,6 @@ pub(super) fn copy(
     path: &OsStr,
     request: &CpRequest,
 ) -> Result<u64> {
-    let ids = userns::id_map(&engine.store)?;
     let local = match from {
         Side::Local(path) => Some(on_host(path, request.follow_link)?),
         _ if std::io::stdin().is_terminal() => {
@@ -42,6 +41,7 @@ pub(super) fn copy(
     };
     let asked = Asked::new(path, Path::new("/"));
     let visitor = Visitor::to(engine, held, VERB)?;
+    let ids = visitor.ids(engine)?;
     let (read, write) = produced::pipe()?;
     let kept: Vec<_> = visitor.kept().chain([read.as_fd()]).collect();
     let input = &read;

@@ -5,30 +5,36 @@ use std::path::PathBuf;
 
 use crate::engine::container::held::Held;
 use crate::engine::container::inspect;
-use crate::engine::request::MountRequest;
+use crate::engine::request::{MountRequest, UsernsMode};
 use crate::engine::{Engine, Result};
 use crate::runtime::visit::{self, Bind, Origin};
 use crate::shim;
 use crate::snapshot::{self, MountPlan, Recipe};
+use crate::store::userns::{self, IdMap};
 
 /// All that a job needs to see a container's files.
 #[derive(Debug)]
 pub(super) struct Visitor {
     /// The pidfd of the first process of one that runs.
     process: Option<OwnedFd>,
+    /// Its pid.
+    running: Option<u32>,
     /// What is mounted of one that does not.
     mounts: Option<MountPlan>,
     recursive: bool,
     binds: Vec<Bind>,
     read_only: bool,
     attach: PathBuf,
+    /// It runs in a user namespace of its own.
+    inner: bool,
 }
 
 impl Visitor {
     pub(super) fn to(engine: &Engine, held: &Held, verb: &'static str) -> Result<Self> {
         let request = inspect::request(&held.record)?;
         let recipe = held.recipe()?;
-        let process = match held.observed.pid.filter(|_| held.is_running()) {
+        let running = held.observed.pid.filter(|_| held.is_running());
+        let process = match running {
             Some(pid) => {
                 // Between the look at it and this it may have ended, and another have its number.
                 let state = engine.store.read_state(&held.record.id)?.filter(|s| s.init_pid == pid);
@@ -54,7 +60,17 @@ impl Visitor {
             binds: request.mounts.iter().filter_map(bind).collect(),
             read_only: request.read_only,
             attach: engine.store.staging_dir(),
+            inner: request.userns != UsernsMode::Host && running.is_some(),
+            running,
         })
+    }
+
+    /// The ids that the container's files have, as the host sees them.
+    pub(super) fn ids(&self, engine: &Engine) -> Result<IdMap> {
+        match self.running.filter(|_| self.inner) {
+            Some(pid) => Ok(IdMap::of_process(pid).map_err(crate::store::Error::from)?),
+            None => Ok(userns::id_map(&engine.store)?),
+        }
     }
 
     /// What the job must keep open.
@@ -68,19 +84,22 @@ impl Visitor {
             Some(hint) => format!("{message} ({hint})"),
             None => message,
         };
+        if let Some(process) = self.process.as_ref().filter(|_| self.inner) {
+            visit::follow(process).map_err(|e| told(e.message, e.hint))?;
+        }
         visit::set_apart().map_err(|e| told(e.message, e.hint))?;
         let rootfs = self.mounts.as_ref().map(shim::rootfs_of);
         let mut served = false;
         let origin = match (&self.process, &self.mounts, &rootfs) {
             (Some(process), _, _) => Origin::Running { process, recursive: self.recursive },
             (None, Some(plan), Some(rootfs)) => {
-                let files = shim::files_of(plan).map_err(|e| told(e.message, e.hint))?;
+                let files = shim::files_of(plan, None).map_err(|e| told(e.message, e.hint))?;
                 served = files.is_some();
                 Origin::Mounted(rootfs, files.map(|files| files.mount))
             }
             _ => return Err("the container has no root".into()),
         };
-        let entered = visit::enter(origin, &self.binds, self.read_only, &self.attach);
+        let entered = visit::enter(origin, &self.binds, self.read_only, &self.attach, self.inner);
         let root = entered.map_err(|failure| told(failure.message, failure.hint))?;
         Ok(Entered { root, served })
     }

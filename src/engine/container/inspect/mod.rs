@@ -94,7 +94,7 @@ pub struct HostConfig {
     pub tmpfs: BTreeMap<String, String>,
     #[serde(rename = "UTSMode")]
     pub uts_mode: String,
-    pub userns_mode: &'static str,
+    pub userns_mode: String,
     /// Bytes.
     pub shm_size: u64,
     pub sysctls: BTreeMap<String, String>,
@@ -269,7 +269,7 @@ fn host_config(request: &CreateRequest) -> HostConfig {
         security_opt: security_opt(request),
         tmpfs: request.mounts.iter().filter_map(tmpfs).collect(),
         uts_mode: mode(&request.uts, ""),
-        userns_mode: "host",
+        userns_mode: request.userns.words(),
         shm_size: request.shm_size.unwrap_or(64 << 20),
         sysctls: request.sysctls.clone(),
         ulimits: request

@@ -1,0 +1,120 @@
+//! A user namespace within the one whose root this process is: another view of the same ids.
+//!
+//! Nobody's help is needed: whoever may set ids in the outer namespace writes the maps of an inner one
+//! (user_namespaces(7)). It lives as long as a process is in it, or a descriptor of it is open.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{Gid, Uid};
+
+use super::{Extent, contains, writer};
+use crate::sys::process::{self, Fork};
+use crate::sys::socket::{self, Received};
+use crate::sys::{Context, Error, Result};
+
+/// The ids of an inner namespace; `outside` are those of the one that it is made in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nested {
+    pub uids: Vec<Extent>,
+    pub gids: Vec<Extent>,
+}
+
+impl Nested {
+    pub fn has_gid(&self, inside: u32) -> bool {
+        contains(&self.gids, inside)
+    }
+
+    /// What the outer root is inside. `None` where it is nobody there.
+    pub fn outer_root(&self) -> Option<(u32, u32)> {
+        let of = |extents: &[Extent]| extents.iter().find(|e| e.outside == 0).map(|e| e.inside);
+        of(&self.uids).zip(of(&self.gids))
+    }
+
+    /// What is root inside, as the outer namespace numbers it. `None` where there is no root.
+    pub fn own_root(&self) -> Option<(u32, u32)> {
+        let of = |extents: &[Extent]| extents.iter().find(|e| e.inside == 0).map(|e| e.outside);
+        of(&self.uids).zip(of(&self.gids))
+    }
+
+    /// Makes it. The calling process has one thread, and its files in `/proc` are its own.
+    pub fn make(&self) -> Result<OwnedFd> {
+        let (wait, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
+        match process::fork(libc::CLONE_NEWUSER as u64)? {
+            Fork::Parent(first) => {
+                let made = self.write_maps(first.pid).and_then(|()| process::namespace(first.pid, "user"));
+                drop(hold);
+                let _ = process::wait_pid(first.pid);
+                made
+            }
+            Fork::Child => {
+                drop(hold);
+                // Until the parent has what it wants, or is dead.
+                let _ = rustix::io::read(&wait, &mut [0u8; 1]);
+                process::exit_now(0)
+            }
+        }
+    }
+
+    fn write_maps(&self, pid: u32) -> Result<()> {
+        writer::write_map(&format!("/proc/{pid}/uid_map"), &self.uids)?;
+        writer::write_map(&format!("/proc/{pid}/gid_map"), &self.gids)
+    }
+}
+
+/// Enters an inner namespace, given by itself or by the pidfd of a process in it, with every capability there. The
+/// process keeps its ids, and with them its way to what they own.
+pub fn enter_nested(namespace: impl AsFd) -> Result<()> {
+    process::enter(namespace, libc::CLONE_NEWUSER)?;
+    // A change of credentials clears it.
+    process::die_with_parent()
+}
+
+/// Runs `make` in a process of its own in an inner namespace, and hands over the descriptors that it makes. `told` makes
+/// an error of what failed there, and its errno. The calling process has one thread.
+pub fn make_within(
+    namespace: impl AsFd,
+    make: impl FnOnce() -> Result<Vec<OwnedFd>>,
+    told: impl FnOnce(&str, i32) -> Error,
+) -> Result<Vec<OwnedFd>> {
+    let (ours, theirs) = socket::seqpacket_pair()?;
+    match process::fork(0)? {
+        Fork::Parent(child) => {
+            drop(theirs);
+            let (mut text, mut fds) = ([0u8; 512], Vec::new());
+            let got = socket::receive(&ours, &mut text, &mut fds, true)?;
+            process::wait_pid(child.pid)?;
+            let Some(Received::Packet(length)) = got else {
+                return Err(Error::new("work in the inner user namespace", libc::ECHILD));
+            };
+            let text = String::from_utf8_lossy(&text[..length]);
+            match text.split_once(' ') {
+                None => Ok(fds),
+                Some((errno, what)) => Err(told(what, errno.parse().unwrap_or(libc::EIO))),
+            }
+        }
+        Fork::Child => {
+            let made = enter_nested(namespace).and_then(|()| make());
+            let text = made.as_ref().map_or_else(|e| format!("{} {}", e.errno(), e.op()), |_| "made".into());
+            let fds: Vec<_> = made.iter().flatten().map(AsFd::as_fd).collect();
+            let _ = socket::send(&theirs, &[IoSlice::new(text.as_bytes())], &fds, true);
+            process::exit_now(0)
+        }
+    }
+}
+
+/// Takes the ids of the namespace's root, where it has one: what is made from here on belongs to that.
+pub fn become_own_root() -> Result<()> {
+    let (uid, gid) = (Uid::ROOT, Gid::ROOT);
+    // An id that is not in the map.
+    let missing = |e: &rustix::io::Errno| *e == rustix::io::Errno::INVAL;
+    match rustix::thread::set_thread_res_gid(gid, gid, gid) {
+        Err(e) if missing(&e) => {}
+        set => set.op("setresgid")?,
+    }
+    match rustix::thread::set_thread_res_uid(uid, uid, uid) {
+        Err(e) if missing(&e) => {}
+        set => set.op("setresuid")?,
+    }
+    process::die_with_parent()
+}
