@@ -144,7 +144,8 @@ mod tests {
         let owners = Owners::Shifted(IdMap { uids: uids.clone(), gids: uids });
         assert_eq!([1, 0, 1500].map(|id| owners.shown_uid(id)), [0, 1000, 1500]);
         assert_eq!([0, 1000, 1500].map(|id| owners.stored_gid(id)), [Ok(1), Ok(0), Ok(1500)]);
-        assert_eq!(owners.stored_uid(u32::MAX), Err(Errno::OVERFLOW));
+        assert_eq!(owners.stored_uid(70_000), Err(Errno::OVERFLOW));
+        assert_eq!(owners.stored_uid(u32::MAX), Err(Errno::INVAL));
         assert_eq!(owners.shown_gid(u32::MAX), OVERFLOW);
     }
 

@@ -33,11 +33,16 @@ pub(super) fn says<'a>(dir: impl AsFd, name: &'a OsStr) -> Result<Says<'a>> {
     Ok(match stat(dir, name)? {
         None => Says::Nothing,
         Some(stat) if is_whiteout(&stat) => Says::Hidden(name),
-        Some(stat) => match name.as_bytes().strip_prefix(DOTTED).filter(|_| is_mark(&stat)) {
+        Some(stat) => match name.as_bytes().strip_prefix(DOTTED).filter(|of| is_name(of) && is_mark(&stat)) {
             Some(hidden) => Says::Hidden(OsStr::from_bytes(hidden)),
             None => Says::Is(stat),
         },
     })
+}
+
+/// Whether something can be hidden that is called so: other files that begin like a mark are what they are.
+fn is_name(name: &[u8]) -> bool {
+    !(matches!(name, b"" | b"." | b"..") || name.starts_with(DOTTED))
 }
 
 fn is_mark(stat: &Stat) -> bool {
@@ -177,5 +182,22 @@ impl Merged {
             }
         }
         Ok(seen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_hides_names_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let layer = crate::sys::path::open_directory(dir.path()).unwrap();
+        for (name, hidden) in [(".wh.a", Some("a")), (".wh..", None), (".wh...", None), (".wh..wh.a", None)] {
+            std::fs::File::create(dir.path().join(name)).unwrap();
+            rustix::fs::chmodat(&layer, name, Mode::empty(), AtFlags::empty()).unwrap();
+            let said = says(&layer, OsStr::new(name)).unwrap();
+            assert_eq!(matches!(said, Says::Hidden(_)), hidden.is_some(), "{name}: {said:?}");
+        }
     }
 }

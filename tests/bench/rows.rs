@@ -63,9 +63,9 @@ const RANDOM_READS: &str = "python3 -c \"import mmap,random; random.seed(1); f=o
 const RANDOM_WRITES: &str = "python3 -c \"import os,random; random.seed(2); f=os.open('big2',os.O_WRONLY); \
     [os.pwrite(f,bytes(4096),random.randrange(25000)*4096) for _ in range(20000)]; os.close(f)\"";
 /// In the tree as its root: what a container does. Nobody's user is there to drop privileges to.
-const APT: &str = "chroot . sh -ec 'cd /debs; export DEBIAN_FRONTEND=noninteractive; \
-    apt-get -o APT::Sandbox::User=root -o Dir::Etc::sourcelist=/dev/null install -q -y --no-install-recommends --no-download \
-    ./*.deb'";
+const APT: &str = "chroot . sh -ec 'export DEBIAN_FRONTEND=noninteractive; \
+    apt-get -o APT::Sandbox::User=root -o Dir::Etc::sourcelist=/dev/null install -q -y --no-install-recommends \
+    /debs/*.deb'";
 
 /// Made once, below what is mounted: a checkout of 10,000 files and a file to read at random. Beside it: an archive of 6,000
 /// objects, some packages that need no others, and a crate that has a few modules.

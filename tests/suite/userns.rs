@@ -248,6 +248,8 @@ fn networks_work_as_ever() {
     s.ok("network create n2");
     s.ok("network connect n2 server");
     s.ok("exec server ip addr").has("eth1");
+    let address = s.field("server", ".NetworkSettings.Networks.n2.IPAddress");
+    s.ok("exec server cat /etc/hosts").has(&address);
     s.ok("run --rm --network container:server --userns keep-id busybox ip addr").has("eth1");
     s.ok("run --rm --network host --userns keep-id busybox true");
     s.ok("run --rm --network none --userns keep-id busybox true");

@@ -338,7 +338,10 @@ fn snapshotter(engine: &Engine, request: &CreateRequest, shifted: bool) -> Resul
             "an image's files are shown under other ids by way of /dev/fuse, which you may not read and write (as root: \
              modprobe fuse; chmod 666 /dev/fuse); without --userns they need no other ids",
         ),
-        _ => Ok(Snapshotter::Fuse),
+        _ => {
+            snapshot::require(&engine.store, Snapshotter::Fuse)?;
+            Ok(Snapshotter::Fuse)
+        }
     }
 }
 

@@ -43,8 +43,9 @@ impl Held {
         let (record, observed) = find::settled(engine, record.id.as_str(), verb)?;
         let request = Stored::of(&record)?.request()?;
         let mut held = Self { record, observed, request, lock };
-        if held.runs() && held.request.joins().len() != held.state().members.len() {
-            // A command that was killed left the shim at work: it does one thing after the other.
+        if held.runs() {
+            // A command that was killed may have left the shim at work, which does one thing after the other, and what
+            // it says holds is only true afterwards.
             held.apply(engine, &Change::Rename(BTreeMap::new()))?;
             held.observed = find::settled(engine, held.record.id.as_str(), verb)?.1;
         }

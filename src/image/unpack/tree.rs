@@ -206,8 +206,7 @@ impl<'a> Tree<'a> {
         owner: attributes::Owner,
     ) -> Result<(), Error> {
         let name = as_path(&place.name);
-        let mut was_hidden =
-            self.marks && kind_at(dir, &mark_of(place)).map_err(|e| failed(entry, e))?.is_some();
+        let mut was_hidden = self.marks && is_marked(dir, place).map_err(|e| failed(entry, e))?;
         match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -403,6 +402,14 @@ fn stat_at(dir: &OwnedFd, name: &[u8]) -> sys::Result<Option<rustix::fs::Stat>> 
 
 fn kind_at(dir: &OwnedFd, name: &[u8]) -> sys::Result<Option<FileType>> {
     Ok(stat_at(dir, name)?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
+}
+
+fn is_marked(dir: &OwnedFd, place: &Place) -> sys::Result<bool> {
+    match kind_at(dir, &mark_of(place)) {
+        // So long a name has no mark.
+        Err(e) if e.is(libc::ENAMETOOLONG) => Ok(false),
+        kind => Ok(kind?.is_some()),
+    }
 }
 
 /// The entry's content into `file`, extents at their places, holes left out.

@@ -162,6 +162,7 @@ impl Changes<'_> {
 fn edit_inside(mounts: &OwnedFd, edits: &[Edit]) -> sys::Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let descriptors = rustix::fs::open("/proc/self/fd", flags, Mode::empty()).op("open /proc/self/fd")?;
+    sys::userns::enter_owner_of(mounts)?;
     process::enter(mounts, libc::CLONE_NEWNS)?;
     // One that is not as it was keeps none of the others.
     let done: Vec<_> = edits.iter().map(|edit| lines::edit(edit, &descriptors)).collect();

@@ -8,7 +8,7 @@ mod nested;
 mod ranges;
 mod writer;
 
-pub use nested::{Nested, become_own_root, enter_nested, make_within};
+pub use nested::{Nested, become_own_root, enter_nested, enter_owner_of, make_within};
 pub use ranges::{Account, Wanted, WhyNoRange, account, wanted};
 pub use writer::Writers;
 

@@ -4,7 +4,7 @@
 //! (user_namespaces(7)). It lives as long as a process is in it, or a descriptor of it is open.
 
 use std::io::IoSlice;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use rustix::process::{Gid, Uid};
 
@@ -62,12 +62,34 @@ impl Nested {
     }
 }
 
+/// `NS_GET_USERNS` of ioctl_ns(2).
+const GET_OWNER: libc::c_ulong = 0xb701;
+
 /// Enters an inner namespace, given by itself or by the pidfd of a process in it, with every capability there. The
 /// process keeps its ids, and with them its way to what they own.
 pub fn enter_nested(namespace: impl AsFd) -> Result<()> {
     process::enter(namespace, libc::CLONE_NEWUSER)?;
     // A change of credentials clears it.
     process::die_with_parent()
+}
+
+/// Enters the user namespace that `namespace` belongs to, where that is an inner one, and becomes its root: nobody
+/// else gets at what is mounted in there over FUSE.
+pub fn enter_owner_of(namespace: impl AsFd) -> Result<()> {
+    // SAFETY: the request takes no argument; its result is an error or a descriptor.
+    let owner = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), GET_OWNER) };
+    if owner < 0 {
+        return Err(Error::last("find a user namespace"));
+    }
+    // SAFETY: it is new, and nobody else's.
+    let owner = unsafe { OwnedFd::from_raw_fd(owner) };
+    let own = process::thread_namespace("user")?;
+    let (inner, outer) = (rustix::fs::fstat(&owner).op("stat")?, rustix::fs::fstat(&own).op("stat")?);
+    if inner.st_ino == outer.st_ino {
+        return Ok(());
+    }
+    enter_nested(owner)?;
+    become_own_root()
 }
 
 /// Runs `make` in a process of its own in an inner namespace, and hands over the descriptors that it makes. `told` makes
