@@ -8,6 +8,8 @@
 //! is acknowledged once.
 
 mod backlog;
+mod congestion;
+mod flight;
 mod flow;
 mod open;
 mod receiver;

@@ -23,11 +23,12 @@ impl Flow {
         if self.discard(step).is_err() {
             return self.host_failed(step);
         }
-        while let Some((seq, length)) = self.tx.lost() {
+        while let Some((seq, length)) = self.tx.lost(self.largest(), step.now) {
             if self.resend(seq, length, step).is_err() {
                 return self.host_failed(step);
             }
         }
+        let before = self.tx.nxt;
         loop {
             let at_end = self.tx.fin.is_some_and(|fin| !self.tx.nxt.before(fin));
             if at_end && self.broken && !self.rx.finished {
@@ -65,7 +66,16 @@ impl Flow {
             self.tx.sent(1, step.now);
             self.acknowledged();
         }
+        if self.tx.probes() && self.tx.nxt != before {
+            self.timer = None;
+        }
         self.rearm(step.now);
+    }
+
+    /// Bytes of the largest packet: whole segments.
+    fn largest(&self) -> usize {
+        let size = usize::from(self.tx.segment_size);
+        ((LARGEST - 60) / size).max(1) * size
     }
 
     /// Throws away what the container has acknowledged.
@@ -82,8 +92,7 @@ impl Flow {
     /// Sends the next bytes, at most `room`. 0: the host sends no more.
     pub(super) fn send_next(&mut self, room: usize, step: &mut Step<'_>) -> inet::Outcome<usize> {
         let Some(socket) = &self.socket else { return Err(Errno::AGAIN) };
-        let size = usize::from(self.tx.segment_size);
-        let most = ((LARGEST - 60) / size).max(1) * size;
+        let (size, most) = (usize::from(self.tx.segment_size), self.largest());
         let mut wanted = room.min(SEVERAL / most * most);
         if wanted > size {
             wanted -= wanted % size;
@@ -107,9 +116,6 @@ impl Flow {
             let fin = self.tx.fin == Some(self.tx.nxt + length);
             let psh = at + length == n && n < wanted;
             let segment = Segment { seq: self.tx.nxt, psh, fin, window, ..self.blank() };
-            if self.tx.nxt.before(self.tx.top) {
-                step.link.counters.retransmitted += 1;
-            }
             step.link.send_tcp_part(&segment, at, length, self.tx.segment_size);
             self.tx.sent(length + usize::from(fin), step.now);
             self.acknowledged();
@@ -176,7 +182,9 @@ impl Flow {
     pub(super) fn rearm(&mut self, now: Instant) {
         let waiting = self.readable || self.tx.fin == Some(self.tx.nxt);
         if self.tx.in_flight() > 0 || (waiting && self.tx.window_is_shut()) {
-            self.timer.get_or_insert(now + self.tx.timeout.get());
+            let tx = &mut self.tx;
+            let mut patience = || if tx.in_flight() > 0 { tx.patience() } else { tx.timeout.get() };
+            self.timer.get_or_insert_with(|| now + patience());
         } else {
             self.timer = None;
         }

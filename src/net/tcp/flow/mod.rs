@@ -20,7 +20,7 @@ use manners::Manners;
 use super::backlog::Backlog;
 use super::receiver::Receiver;
 use super::segment::{Options, Segment};
-use super::sender::Sender;
+use super::sender::{Sender, Silence};
 use super::seq::Seq;
 use super::source::{Pool, Source};
 use crate::net::link::Link;
@@ -182,7 +182,7 @@ impl Flow {
         Segment {
             source: self.pair.peer,
             destination: self.pair.container,
-            seq: self.tx.top,
+            seq: self.tx.nxt,
             ack: Some(self.rx.nxt),
             syn: false,
             fin: false,
@@ -257,7 +257,8 @@ impl Flow {
         match (self.phase, self.timer) {
             (Phase::Connecting | Phase::Closed, _) => None,
             (Phase::Open, timer) => {
-                [timer, self.manners.deadline()].into_iter().flatten().chain([silent]).min()
+                let due = [timer, self.manners.deadline(), self.tx.doubt()];
+                due.into_iter().flatten().chain([silent]).min()
             }
             (_, timer) => timer,
         }
@@ -266,6 +267,7 @@ impl Flow {
     /// Does what is due.
     pub(in crate::net) fn expire(&mut self, step: &mut Step<'_>) {
         self.ack_due |= self.manners.expire(step.now);
+        self.tx.look_again(step.now);
         if self.deadline().is_none_or(|at| at > step.now) {
             return;
         }
@@ -291,9 +293,12 @@ impl Flow {
             return self.abandon(step);
         }
         if due && self.tx.in_flight() > 0 {
-            self.tx.time_out();
             self.timer = None;
-            self.readable = true;
+            if let Silence::Probe(seq, length) = self.tx.silence(step.now)
+                && self.resend(seq, length, step).is_err()
+            {
+                self.host_failed(step);
+            }
             return;
         }
         if due {
