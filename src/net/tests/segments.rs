@@ -455,3 +455,30 @@ fn a_full_table_lets_the_oldest_go_that_is_not_open() {
     let heard = talk.data(b"x");
     assert!(heard.len() == 1 && heard[0].ack == Some(1002), "{heard:?}");
 }
+
+#[test]
+fn what_is_over_gives_way_to_what_begins() {
+    let limits = Limits { tcp: 8, ..Limits::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut talk = Talk::with(Config { limits, ..config() }, listener.local_addr().unwrap().port());
+    let mut streams = Vec::new();
+    for port in 0..100 {
+        talk.from.set_port(20_000 + port);
+        talk.seq = 1000;
+        let answer = talk.syn();
+        assert!(answer.len() == 1 && answer[0].syn, "{answer:?}");
+        (talk.seq, talk.ack) = (1001, answer[0].seq.wrapping_add(1));
+        assert_eq!(talk.acknowledge(), []);
+        let (stream, _) = listener.accept().unwrap();
+        if port < 4 {
+            streams.push(stream);
+            continue;
+        }
+        // The host ends it first, so it is remembered for a minute.
+        drop(stream);
+        assert!(talk.wire.segments()[0].fin);
+        talk.ack = talk.ack.wrapping_add(1);
+        talk.fin();
+    }
+    assert_eq!((talk.wire.stack.flows().0, talk.wire.stack.counters().over_limit), (8, 0));
+}
