@@ -148,11 +148,11 @@ fn receive_with(socket: impl AsFd, buffer: &mut [u8], flags: RecvFlags) -> Outco
     }
 }
 
-/// Lets as many datagrams wait in the socket as the host allows: the double of what it has by default, and at a gigabit in
-/// a second some milliseconds' worth.
+/// Lets more datagrams wait in the socket than it has room for by default, as far as the host allows: five milliseconds'
+/// worth at a gigabit in a second.
 pub fn widen_queue(socket: impl AsFd) {
-    /// More than any host allows; it takes the most it does.
-    const WANTED: usize = 4 << 20;
+    /// In bytes. The kernel doubles it for its own records.
+    const WANTED: usize = 512 << 10;
     let _ = rustix::net::sockopt::set_socket_recv_buffer_size(socket, WANTED);
 }
 
