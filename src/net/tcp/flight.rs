@@ -228,11 +228,6 @@ impl Flight {
         }
     }
 
-    /// Whether nothing is known to have arrived behind a gap.
-    pub(in crate::net) fn is_plain(&self) -> bool {
-        self.plain
-    }
-
     fn bytes(&self, fate: Fate) -> usize {
         self.pieces.iter().filter(|p| p.fate == fate).map(|p| p.to.after(p.from)).sum()
     }
@@ -309,7 +304,7 @@ mod tests {
         flight.hurried();
         flight.resent(segment(2).0, segment(2).1, again);
         flight.acknowledged(Seq(10_000), again + TRIP);
-        assert!(flight.is_plain() && flight.away() == 0);
+        assert!(flight.plain && flight.away() == 0);
     }
 
     #[test]
