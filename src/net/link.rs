@@ -20,6 +20,9 @@ const HEADROOM: usize = 128;
 /// The largest IP packet in bytes.
 pub(super) const LARGEST: usize = 65_535;
 
+/// How much payload of several packets may be at hand, in bytes.
+pub(super) const SEVERAL: usize = 256 << 10;
+
 /// Hops that a packet of the stack's own may make. It makes none.
 const HOPS: u8 = 64;
 
@@ -61,7 +64,7 @@ pub(super) struct Taken {
 
 impl Link {
     pub(super) fn new(tun: OwnedFd, config: &Config) -> Self {
-        let frame = vec![0; HEADROOM + LARGEST].into_boxed_slice();
+        let frame = vec![0; HEADROOM + SEVERAL].into_boxed_slice();
         Self { tun, mtu: config.mtu.into(), frame, ident: 0, counters: Counters::default() }
     }
 
@@ -90,10 +93,23 @@ impl Link {
     /// Sends a TCP segment whose payload is the first `length` bytes of [`Link::payload`], as one packet that the
     /// container's kernel takes for as many as `segment_size` makes of it.
     pub(super) fn send_tcp(&mut self, segment: &Segment<'_>, length: usize, segment_size: u16) {
+        self.send_tcp_part(segment, 0, length, segment_size);
+    }
+
+    /// The same with the `length` bytes that begin `at` bytes into [`Link::payload`]. What is right before them is
+    /// lost.
+    pub(super) fn send_tcp_part(
+        &mut self,
+        segment: &Segment<'_>,
+        at: usize,
+        length: usize,
+        segment_size: u16,
+    ) {
         let header = segment.header_length();
-        let start = HEADROOM - header;
+        let payload = HEADROOM + at;
+        let start = payload - header;
         let (source, destination) = (segment.source.ip(), segment.destination.ip());
-        segment.emit(&mut self.frame[start..HEADROOM]);
+        segment.emit(&mut self.frame[start..payload]);
         let transport = header + length;
         self.partial_checksum(start + usize::from(TCP_CHECKSUM), source, destination, 6, transport);
         let large = length > usize::from(segment_size);
@@ -104,7 +120,7 @@ impl Link {
         };
         let ip = self.ip_header(start, source, destination, IpProtocol::Tcp, transport);
         let vnet = Vnet { gso, header: start - ip + header, gso_size: segment_size, checksum: TCP_CHECKSUM };
-        self.write(ip, HEADROOM + length, &vnet.bytes(start - ip));
+        self.write(ip, payload + length, &vnet.bytes(start - ip));
     }
 
     /// Sends a datagram whose payload is the first `length` bytes of [`Link::payload`].

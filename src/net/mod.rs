@@ -21,6 +21,7 @@ mod fragment;
 mod handle;
 mod icmp;
 mod link;
+mod lookout;
 mod packet;
 mod ping;
 mod policy;

@@ -72,6 +72,7 @@ impl Ports {
         let ready = inet::set_nonblocking(&listener.socket).is_ok();
         if listener.protocol == Protocol::Udp {
             inet::tell_local_address(&listener.socket);
+            inet::widen_queue(&listener.socket);
         }
         let slot = self.listeners.insert(Published { id, listener });
         let added = self.listeners.get(slot).is_some_and(|published| {

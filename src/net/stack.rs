@@ -10,6 +10,7 @@ use smoltcp::wire::IpProtocol;
 use super::fragment::Fragments;
 use super::handle::{Command, Handle, TakeQuery};
 use super::link::{LARGEST, Link};
+use super::lookout::Lookout;
 use super::packet::{Malformed, Packet};
 use super::ping::Ping;
 use super::published::Ports;
@@ -22,6 +23,8 @@ use crate::sys::{inet, limits, tun};
 
 /// Packets of the container's before its other business is looked after: their connections are acknowledged once.
 const BATCH: usize = 64;
+/// Bytes of a packet that is part of a bulk transfer.
+const BULK: usize = 4096;
 /// Descriptors that are left to the rest of the process.
 const RESERVE: u64 = 64;
 /// How long a container's last words may take.
@@ -42,6 +45,8 @@ pub struct Stack {
     ping: Ping,
     ports: Ports,
     packet: Box<[u8]>,
+    /// The container has sent large packets in this turn.
+    bulk: bool,
 }
 
 /// What the state machines share.
@@ -107,6 +112,7 @@ impl Stack {
             ping: Ping::new(share(limits.ping, 1)),
             ports: Ports::new(limits.udp),
             packet: vec![0; tun::HEADER + LARGEST].into_boxed_slice(),
+            bulk: false,
         })
     }
 
@@ -138,9 +144,18 @@ impl Stack {
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<()> {
         self.stop_at(stop)?;
         let mut now = Instant::now();
+        let mut lookout = Lookout::default();
         loop {
-            self.wait(self.deadline().map(|at| at.saturating_duration_since(now)))?;
+            let passed = self.shared.link.counters.packets_in + self.shared.link.counters.packets_out;
+            let found = match lookout.look(passed, std::mem::take(&mut self.bulk), Instant::now()) {
+                Some(end) => self.shared.poller.look(end)?,
+                None => false,
+            };
+            if !found {
+                self.wait(self.deadline().map(|at| at.saturating_duration_since(now)))?;
+            }
             now = Instant::now();
+            lookout.came(now);
             if self.turn(now)? == Turn::Stop {
                 self.shared.poller.remove(stop);
                 return self.part(now + PARTING);
@@ -237,6 +252,7 @@ impl Stack {
             match self.shared.link.take(&mut buffer) {
                 Ok(None) => break,
                 Ok(Some(taken)) => {
+                    self.bulk |= taken.length > BULK;
                     let bytes = &buffer[tun::HEADER..tun::HEADER + taken.length];
                     self.packet(bytes, taken.checksum_trusted, now);
                 }

@@ -212,6 +212,7 @@ impl Udp {
         }
         let socket = inet::socket(Kind::Udp, container.ip())?;
         inet::queue_errors(&socket, container.ip())?;
+        inet::widen_queue(&socket);
         if let Some(from) = around.config.outbound(container.ip()) {
             inet::bind(&socket, SocketAddr::new(from, 0))?;
         }

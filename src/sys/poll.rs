@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
@@ -15,6 +15,10 @@ pub struct Ready {
     pub writable: bool,
     /// The socket has an error, or both its directions are closed.
     pub failed: bool,
+    /// The other end has sent all that it will send, and nothing else happened.
+    pub ended: bool,
+    /// There is something else than bytes in their order: an error, or an urgent byte.
+    pub special: bool,
 }
 
 /// Descriptors and the numbers they are known by. A descriptor leaves by being closed.
@@ -35,7 +39,11 @@ impl Poller {
 
     /// Wakes on every change of the descriptor from unready to ready.
     pub fn add_edge(&self, fd: impl AsFd, number: u64) -> Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::PRI
+            | epoll::EventFlags::ET;
         epoll::add(&self.epoll, fd, epoll::EventData::new_u64(number), flags).op("epoll_ctl")
     }
 
@@ -47,6 +55,21 @@ impl Poller {
     /// Forgets a descriptor that stays open.
     pub fn remove(&self, fd: impl AsFd) {
         let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Looks for events again and again until `end`, without sleeping. Whether there are some. Whoever else could run on
+    /// this processor, as one that was just woken by a packet, goes first.
+    pub fn look(&mut self, end: Instant) -> Result<bool> {
+        loop {
+            self.wait(Some(Duration::ZERO))?;
+            if !self.events.is_empty() {
+                return Ok(true);
+            }
+            if Instant::now() >= end {
+                return Ok(false);
+            }
+            rustix::thread::sched_yield();
+        }
     }
 
     /// Waits, without a limit if `timeout` is `None`. A signal ends the waiting without events.
@@ -83,6 +106,8 @@ fn read(event: epoll::Event) -> (u64, Ready) {
         readable: flags.contains(epoll::EventFlags::IN),
         writable: flags.contains(epoll::EventFlags::OUT),
         failed: flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP),
+        ended: flags.contains(epoll::EventFlags::RDHUP) && !flags.contains(epoll::EventFlags::ERR),
+        special: flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::PRI),
     };
     (data.u64(), ready)
 }

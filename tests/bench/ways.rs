@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use crate::AGENT;
@@ -16,12 +17,16 @@ const INSIDE: u16 = 5201;
 /// How long a tool may take to have its network ready.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long an answer may take: some ways stop carrying anything under load.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// The program of `traffic` somewhere: it is told what to do, and tells what came of it.
 #[derive(Debug)]
 pub struct Agent {
+    command: Command,
     child: Child,
     to: ChildStdin,
-    from: BufReader<ChildStdout>,
+    answers: Receiver<String>,
 }
 
 /// One way between the host and a namespace.
@@ -57,15 +62,29 @@ impl Agent {
     fn start(mut command: Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, to, from }
+        let (tell, answers) = channel();
+        std::thread::spawn(move || from.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        Self { command, child, to, answers }
     }
 
-    /// `None` when it has ended, having said why.
+    /// `None` when it has ended, having said why, or did not answer, and is ended therefore.
     pub fn ask(&mut self, line: &str) -> Option<Vec<f64>> {
-        let mut answer = String::new();
         writeln!(self.to, "{line}").ok()?;
-        self.from.read_line(&mut answer).ok().filter(|n| *n > 0)?;
+        let Ok(answer) = self.answers.recv_timeout(ANSWER) else {
+            let _ = self.child.kill();
+            return None;
+        };
         answer.split_whitespace().map(|word| word.parse().ok()).collect()
+    }
+
+    /// The same, of one that is needed again when it has ended.
+    pub fn ask_always(&mut self, line: &str) -> Option<Vec<f64>> {
+        let answer = self.ask(line);
+        if answer.is_none() {
+            let again = Self::start(std::mem::replace(&mut self.command, Command::new("true")));
+            drop(std::mem::replace(self, again));
+        }
+        answer
     }
 }
 

@@ -71,6 +71,29 @@ fn a_running_container_comes_and_leaves() {
 }
 
 #[test]
+fn who_shares_a_network_has_its_hosts() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --subnet 10.231.0.0/24 shop");
+    s.ok("network create --subnet 10.232.0.0/24 lab");
+    sleeper(&s, "web", "--network shop");
+    sleeper(&s, "beside", "--network container:web");
+    sleeper(&s, "further", "--network container:beside");
+    inside(&s, "beside", "echo 192.0.2.9 mine >> /etc/hosts");
+    let hosts = |container: &str| inside(&s, container, "cat /etc/hosts").text().to_owned();
+    s.ok("network connect --ip 10.232.0.77 lab web");
+    for container in ["web", "beside", "further"] {
+        let text = hosts(container);
+        assert!(text.contains("10.231.0.") && text.contains("10.232.0.77"), "{container}: {text}");
+    }
+    s.ok("network disconnect shop web");
+    for container in ["web", "beside", "further"] {
+        let text = hosts(container);
+        assert!(!text.contains("10.231.0.") && text.contains("10.232.0.77"), "{container}: {text}");
+    }
+    assert!(hosts("beside").contains("192.0.2.9 mine"), "what was written there is kept");
+}
+
+#[test]
 fn what_cannot_be_connected() {
     let s = Sandbox::new().busybox();
     s.ok("network create --subnet 10.217.0.0/24 shop");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::engine::container::stored::Stored;
 use crate::engine::container::{find, network};
-use crate::engine::request::CreateRequest;
+use crate::engine::request::{CreateRequest, NetworkMode};
 use crate::engine::{Engine, Error, Result, spec};
 use crate::shim::network::change::{Change, Edit};
 use crate::shim::{self, client};
@@ -71,8 +71,45 @@ impl Held {
     pub(super) fn apply(&self, engine: &Engine, change: &Change) -> Result<()> {
         let dir = engine.store.container_dir(&self.record.id);
         match client::connect(&dir).and_then(|socket| client::change_network(&socket, change)) {
-            Ok(()) | Err(shim::Error::Gone) => Ok(()),
-            Err(e) => Err(e.into()),
+            Ok(()) | Err(shim::Error::Gone) => {}
+            Err(e) => return Err(e.into()),
+        }
+        if let Change::Join { edits, .. } | Change::Leave { edits, .. } = change
+            && !edits.is_empty()
+        {
+            self.tell_sharers(engine, edits);
+        }
+        Ok(())
+    }
+
+    /// Those who share the container's network have its files, and the files follow there too. That one of them cannot
+    /// be told, as when it has just ended, undoes nothing.
+    fn tell_sharers(&self, engine: &Engine, edits: &[Edit]) {
+        let sharers: Vec<_> = engine
+            .store
+            .containers()
+            .unwrap_or_default()
+            .into_iter()
+            .filter_map(|record| {
+                let request = Stored::of(&record).and_then(|stored| stored.request()).ok()?;
+                let NetworkMode::Container(word) = &request.network else { return None };
+                let owner = find::find(engine, word).ok()?.0.id;
+                Some((record.id, request, owner))
+            })
+            .collect();
+        let mut told = vec![self.record.id.clone()];
+        let mut at = 0;
+        while let Some(owner) = told.get(at).cloned() {
+            at += 1;
+            for (id, request, _) in sharers.iter().filter(|(_, _, of)| *of == owner) {
+                if told.contains(id) {
+                    continue;
+                }
+                told.push(id.clone());
+                let edits = edits.iter().filter(|edit| !is_users(request, &edit.path)).cloned().collect();
+                let socket = client::connect(&engine.store.container_dir(id));
+                let _ = socket.and_then(|socket| client::change_network(&socket, &Change::Files(edits)));
+            }
         }
     }
 
@@ -89,10 +126,14 @@ impl Held {
         let old = spec::texts(&self.request, &place(before.addresses, &before.members));
         let first = own.filter(|_| request.slirp().is_some()).or_else(|| network::first_of(after));
         let new = spec::texts(request, &place(first, after));
-        let users = |path: &str| request.mounts.iter().any(|m| m.target() == std::path::Path::new(path));
-        let edits = old.into_iter().zip(new).filter(|((path, _), _)| !users(path));
+        let edits = old.into_iter().zip(new).filter(|((path, _), _)| !is_users(request, path));
         edits.filter_map(|((path, old), (_, new))| difference(path, &old, &new)).collect()
     }
+}
+
+/// Whether the user has put something of their own there.
+fn is_users(request: &CreateRequest, path: &str) -> bool {
+    request.mounts.iter().any(|m| m.target() == std::path::Path::new(path))
 }
 
 /// Lines of which there are more in the one than in the other.

@@ -8,6 +8,8 @@
 //! is acknowledged once.
 
 mod backlog;
+mod congestion;
+mod flight;
 mod flow;
 mod open;
 mod receiver;
@@ -50,6 +52,8 @@ pub(super) struct Tcp {
     touched: Vec<Slot>,
     /// Connections that were being opened, the oldest first: they give way to new ones.
     opening: VecDeque<Slot>,
+    /// Those that are over and only remembered, the oldest first: they give way before any other.
+    lingering: VecDeque<Slot>,
     pool: Pool,
     /// Bytes in backlogs and waiting rooms.
     held: usize,
@@ -68,6 +72,7 @@ impl Tcp {
             agenda: BinaryHeap::new(),
             touched: Vec::new(),
             opening: VecDeque::new(),
+            lingering: VecDeque::new(),
             pool: Pool::default(),
             held: 0,
             limit,
@@ -108,14 +113,13 @@ impl Tcp {
     /// Takes what the poller says about a flow's socket.
     pub(super) fn ready(&mut self, slot: Slot, ready: Ready, around: &mut Surroundings<'_>) {
         let Some(flow) = self.flows.get_mut(slot) else { return };
+        flow.note(ready);
         if flow.phase == Phase::Connecting {
             if ready.writable || ready.failed {
                 self.connect_ended(slot, around);
             }
             return;
         }
-        flow.readable |= ready.readable || ready.failed;
-        flow.writable |= ready.writable || ready.failed;
         self.touch(slot);
     }
 
@@ -160,11 +164,16 @@ impl Tcp {
                 limit: self.most_held,
                 now: around.now,
             };
+            let before = flow.phase;
             flow.settle(&mut step);
-            if flow.phase == Phase::Closed {
-                self.remove(*slot);
-            } else {
-                self.schedule(*slot);
+            match flow.phase {
+                Phase::Closed => self.remove(*slot),
+                phase => {
+                    if phase == Phase::Lingering && before != phase {
+                        self.note_lingering(*slot);
+                    }
+                    self.schedule(*slot);
+                }
             }
         }
         // The allocation is used again.
@@ -176,6 +185,14 @@ impl Tcp {
         if let Some(flow) = self.flows.remove(slot) {
             self.index.remove(&flow.pair);
         }
+    }
+
+    /// Remembers that this one is over. Those that are forgotten by now leave the list, from its front: all last as long.
+    fn note_lingering(&mut self, slot: Slot) {
+        while self.lingering.front().is_some_and(|first| self.flows.get(*first).is_none()) {
+            self.lingering.pop_front();
+        }
+        self.lingering.push_back(slot);
     }
 
     /// Puts a flow into the agenda, unless it stands there early enough.
@@ -226,6 +243,12 @@ impl Tcp {
     fn make_room(&mut self, around: &mut Surroundings<'_>) -> bool {
         if self.flows.len() < self.limit {
             return true;
+        }
+        while let Some(slot) = self.lingering.pop_front() {
+            if self.flows.get(slot).is_some() {
+                self.remove(slot);
+                return true;
+            }
         }
         around.link.counters.over_limit += 1;
         let mut spared = 0;

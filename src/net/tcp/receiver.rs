@@ -42,6 +42,11 @@ impl Receiver {
         Self { nxt, edge: nxt, finished: false, scale, ahead: Vec::new(), latest: None }
     }
 
+    /// Whether nothing came ahead of a gap.
+    pub(in crate::net) fn is_whole(&self) -> bool {
+        self.ahead.is_empty()
+    }
+
     /// Whether both ends scale their windows.
     pub(in crate::net) fn is_scaled(&self) -> bool {
         self.scale > 0

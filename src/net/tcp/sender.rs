@@ -1,31 +1,27 @@
-//! The direction towards the container: what may be sent, what was lost, RFC 9293, 5681, 6582 and 6675.
+//! The direction towards the container: what may be sent and what has to be sent again, RFC 9293, 6675 and 8985.
 //!
 //! It knows sequence numbers and no bytes: those stay in the host's socket until they are acknowledged.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::congestion::Congestion;
+use super::flight::Flight;
 use super::segment::Ranges;
 use super::seq::Seq;
 use super::timeout::Timeout;
 
-/// The first congestion window in bytes: one packet of the link. There is no queue behind the link that it could
-/// flood, so it is more than the ten segments of RFC 6928.
-const FIRST_WINDOW: usize = 64 << 10;
-const LARGEST_WINDOW: usize = 16 << 20;
-/// Acknowledgements that say the same before what follows counts as lost.
-const DUPLICATES: u8 = 3;
-/// Ranges that are remembered as having arrived ahead of a gap.
-const SCOREBOARD: usize = 64;
+/// Acknowledgements that say the same before what follows counts as lost, where ranges are not told.
+const DUPLICATES: usize = 3;
+/// What an acknowledgement may take beyond two round trips before it is asked for.
+const TARDINESS: Duration = Duration::from_millis(10);
 
 /// What is sent to the container and what it has said about it.
 #[derive(Debug)]
 pub(in crate::net) struct Sender {
     /// The oldest byte that is not acknowledged.
     pub una: Seq,
-    /// The next to be sent; goes back when everything has to be sent again.
+    /// The next to be sent for the first time.
     pub nxt: Seq,
-    /// Behind the last that ever was sent.
-    pub top: Seq,
     /// Where the FIN is, once there is one to send.
     pub fin: Option<Seq>,
     /// Largest payload of a segment.
@@ -36,20 +32,46 @@ pub(in crate::net) struct Sender {
     window: usize,
     scale: u8,
     told_by: (Seq, Seq),
-    congestion_window: usize,
-    threshold: usize,
-    /// While recovering from a loss: `top` at its start.
-    recovery: Option<Seq>,
-    /// A timeout was at this `top`: duplicates below it say nothing.
-    guard: Option<Seq>,
-    /// Up to where gaps were filled in this recovery.
-    filled: Seq,
-    /// Bytes that may be sent in this recovery: as many as have left the link.
-    allowance: usize,
-    duplicates: u8,
-    arrived: Vec<(Seq, Seq)>,
-    /// A byte whose acknowledgement measures the round trip, and when it was sent.
-    timed: Option<(Seq, Instant)>,
+    flight: Flight,
+    congestion: Congestion,
+    recovery: Option<Recovery>,
+    /// The first that is sent again after a loss goes whatever the window says: it is what the others wait for.
+    urgent: bool,
+    /// When to look again for what is lost.
+    doubt: Option<Instant>,
+    probe: Probe,
+    /// Acknowledgements in a row that say the same, of a container that tells no ranges.
+    duplicates: usize,
+}
+
+/// Mending what was lost.
+#[derive(Debug, Clone, Copy)]
+struct Recovery {
+    /// Over when everything before this is acknowledged.
+    end: Seq,
+    /// Whether it was nothing but silence that told of the loss.
+    by_timeout: bool,
+}
+
+/// Asking for an acknowledgement by sending the last segment again, RFC 8985 §7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    Not,
+    /// When the timer runs out.
+    Armed,
+    /// Asked, or not of use: the timer's next end is a timeout.
+    Done,
+}
+
+/// What has to be done after a silence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::net) enum Silence {
+    /// Send so many bytes from there again.
+    Probe(Seq, usize),
+    /// Wait some more.
+    Wait,
+    /// Everything is lost.
+    Over,
 }
 
 /// What an acknowledgement came to.
@@ -79,7 +101,6 @@ impl Sender {
         Self {
             una: first,
             nxt: first,
-            top: first,
             fin: None,
             segment_size,
             sack_permitted: false,
@@ -87,15 +108,13 @@ impl Sender {
             window: 0,
             scale: 0,
             told_by: (first, first),
-            congestion_window: FIRST_WINDOW,
-            threshold: usize::MAX,
+            flight: Flight::new(first),
+            congestion: Congestion::new(),
             recovery: None,
-            guard: None,
-            filled: first,
-            allowance: 0,
+            urgent: false,
+            doubt: None,
+            probe: Probe::Not,
             duplicates: 0,
-            arrived: Vec::new(),
-            timed: None,
         }
     }
 
@@ -121,29 +140,36 @@ impl Sender {
         self.window == 0
     }
 
+    fn size(&self) -> usize {
+        self.segment_size.into()
+    }
+
     /// Bytes that may be sent from `nxt` on.
     pub(in crate::net) fn room(&self) -> usize {
-        let window = self.window.saturating_sub(self.in_flight());
-        match self.recovery {
-            Some(_) => window.min(self.allowance),
-            None => window.min(self.congestion_window.saturating_sub(self.in_flight())),
-        }
+        self.window.saturating_sub(self.in_flight()).min(self.spare())
+    }
+
+    /// What the congestion window has left.
+    fn spare(&self) -> usize {
+        let departed = self.duplicates * self.size();
+        self.congestion.window().saturating_sub(self.flight.away().saturating_sub(departed))
     }
 
     /// Notes that `length` sequence numbers from `nxt` on were sent.
     pub(in crate::net) fn sent(&mut self, length: usize, now: Instant) {
-        let fresh = !self.nxt.before(self.top);
+        let from = self.nxt;
         self.nxt += length;
-        self.top = self.top.max(self.nxt);
-        self.allowance = self.allowance.saturating_sub(length);
-        if fresh && self.timed.is_none() && self.recovery.is_none() {
-            self.timed = Some((self.nxt, now));
-        }
+        self.flight.sent(from, self.nxt, now);
+    }
+
+    /// Notes that the oldest byte was sent again.
+    pub(in crate::net) fn sent_again(&mut self, now: Instant) {
+        self.flight.resent(self.una, self.una + 1, now);
     }
 
     /// Takes in an acknowledgement.
     pub(in crate::net) fn acknowledge(&mut self, ack: &Ack, now: Instant) -> Acked {
-        if ack.ack.since(self.top) > 0 {
+        if ack.ack.since(self.nxt) > 0 {
             return Acked::Unsent;
         }
         if ack.ack.before(self.una) {
@@ -155,139 +181,168 @@ impl Sender {
             self.window = ack.window;
             self.told_by = (ack.seq, ack.ack);
         }
-        let before = self.arrived_bytes();
         let advanced = ack.ack.after(self.una);
+        let in_flight = self.in_flight();
+        let mut news = 0;
         if advanced > 0 {
-            self.advance(ack.ack, advanced, now);
+            news = self.flight.acknowledged(ack.ack, now);
+            self.una = ack.ack;
+            self.timeout.progress();
+            self.probe = Probe::Not;
         }
-        self.note_arrived(&ack.sack);
-        let arrived = self.arrived_bytes();
-        let news = arrived.saturating_sub(before);
-        if advanced == 0 && self.in_flight() > 0 && ack.bare && (same_window || news > 0) {
-            self.duplicates = self.duplicates.saturating_add(1);
-            let reordered = usize::from(DUPLICATES) * usize::from(self.segment_size);
-            if self.duplicates >= DUPLICATES || arrived > reordered {
-                self.lose();
-            }
-            self.allowance += news.max(usize::from(self.segment_size));
-        } else if self.recovery.is_some() {
-            self.allowance += advanced + news;
+        if self.sack_permitted {
+            news += self.note_arrived(&ack.sack, now);
         }
+        if let Some(trip) = self.flight.trip() {
+            self.timeout.measure(trip);
+        }
+        self.congestion.arrived(news, self.timeout.smoothed(), now);
+        if self.sack_permitted {
+            self.judge(now);
+        } else {
+            let duplicate = advanced == 0 && in_flight > 0 && ack.bare && same_window;
+            self.judge_by_duplicates(duplicate, advanced);
+        }
+        self.recover(in_flight, advanced);
         if advanced > 0 { Acked::New(advanced) } else { Acked::Nothing }
     }
 
-    fn advance(&mut self, to: Seq, advanced: usize, now: Instant) {
-        self.una = to;
-        self.nxt = self.nxt.max(to);
-        self.filled = self.filled.max(to);
-        self.duplicates = 0;
-        self.arrived.retain(|(_, end)| to.before(*end));
-        self.timeout.progress();
-        if let Some((seq, at)) = self.timed
-            && !to.before(seq)
-        {
-            self.timeout.measure(now.saturating_duration_since(at));
-            self.timed = None;
-        }
-        if self.guard.is_some_and(|g| !to.before(g)) {
-            self.guard = None;
-        }
-        match self.recovery {
-            Some(end) if !to.before(end) => {
-                self.recovery = None;
-                self.congestion_window = self.threshold;
-            }
-            Some(_) => {}
-            None if self.congestion_window < self.threshold => self.congestion_window += advanced,
-            None => {
-                let size = usize::from(self.segment_size);
-                self.congestion_window += (size * advanced / self.congestion_window).max(1);
-            }
-        }
-        self.congestion_window = self.congestion_window.min(LARGEST_WINDOW);
-    }
-
-    /// Begins to recover from a loss, unless it already does.
-    fn lose(&mut self) {
-        if self.recovery.is_some() || self.guard.is_some() {
-            return;
-        }
-        self.threshold = (self.in_flight() / 2).max(2 * usize::from(self.segment_size));
-        self.recovery = Some(self.top);
-        self.filled = self.una;
-        self.allowance = 0;
-        self.timed = None;
-    }
-
-    fn arrived_bytes(&self) -> usize {
-        self.arrived.iter().map(|(from, to)| to.after(*from)).sum()
-    }
-
-    /// Adds what the container says it has, if it was sent, and keeps the ranges sorted and apart.
-    fn note_arrived(&mut self, ranges: &Ranges) {
-        if !self.sack_permitted {
-            return;
-        }
+    /// Adds what the container says it has, if it was sent.
+    fn note_arrived(&mut self, ranges: &Ranges, now: Instant) -> usize {
+        let mut news = 0;
         for (from, to) in ranges.iter().flatten().copied() {
-            // A range below `una` says that something arrived twice, RFC 2883.
-            if !from.before(to) || !self.una.before(from) || to.since(self.top) > 0 {
+            if !from.before(to) || to.since(self.nxt) > 0 {
                 continue;
             }
-            if self.arrived.len() >= SCOREBOARD {
-                return;
+            if self.una.before(from) {
+                news += self.flight.arrived(from, to, now);
+            } else if to.since(self.una) <= 0 {
+                // RFC 2883.
+                self.flight.hurried();
             }
-            let at = self.arrived.partition_point(|(start, _)| start.before(from));
-            self.arrived.insert(at, (from, to));
-            let mut merged: Vec<(Seq, Seq)> = Vec::with_capacity(self.arrived.len());
-            for (from, to) in self.arrived.drain(..) {
-                match merged.last_mut() {
-                    Some((_, end)) if !end.before(from) => *end = end.max(to),
-                    _ => merged.push((from, to)),
+        }
+        news
+    }
+
+    /// Looks once more for what is lost, if it is time.
+    pub(in crate::net) fn look_again(&mut self, now: Instant) {
+        if self.doubt.is_some_and(|at| at <= now) {
+            self.judge(now);
+            self.recover(self.in_flight(), 0);
+        }
+    }
+
+    /// When [`Sender::look_again`] has something to do.
+    pub(in crate::net) fn doubt(&self) -> Option<Instant> {
+        self.doubt
+    }
+
+    fn judge(&mut self, now: Instant) {
+        let recovering = self.recovery.is_some();
+        self.doubt = self.flight.judge(self.size(), recovering, self.timeout.smoothed(), now);
+    }
+
+    /// The same as far as it goes without ranges, RFC 6582.
+    fn judge_by_duplicates(&mut self, duplicate: bool, advanced: usize) {
+        match self.recovery {
+            // Sent again from the start: it says nothing.
+            Some(Recovery { by_timeout: true, .. }) => self.duplicates = 0,
+            Some(recovery) if advanced > 0 => {
+                self.duplicates = 0;
+                if self.una.before(recovery.end) {
+                    self.flight.lose_first(self.size());
+                    self.urgent = true;
                 }
             }
-            self.arrived = merged;
+            _ if advanced > 0 => self.duplicates = 0,
+            _ if duplicate => {
+                self.duplicates += 1;
+                if self.duplicates == DUPLICATES && self.recovery.is_none() {
+                    self.flight.lose_first(self.size());
+                }
+            }
+            _ => {}
         }
     }
 
-    /// The next piece to be sent again, `filled` told what was.
-    pub(in crate::net) fn lost(&mut self) -> Option<(Seq, usize)> {
-        self.recovery?;
-        let (start, end) = self.gap()?;
-        let length = end.after(start).min(usize::from(self.segment_size));
-        // The first one goes whatever the allowance says: it is what the others wait for.
-        if length == 0 || (self.allowance < length && start != self.una) {
+    /// Begins to recover if something is lost, ends if nothing can be any more.
+    fn recover(&mut self, in_flight: usize, advanced: usize) {
+        if self.recovery.is_some_and(|recovery| !self.una.before(recovery.end)) {
+            self.recovery = None;
+        }
+        match self.recovery {
+            None if self.flight.lost().is_some() => {
+                self.recovery = Some(Recovery { end: self.nxt, by_timeout: false });
+                self.congestion.lose(in_flight, self.least_trip(), self.size());
+                self.urgent = true;
+            }
+            Some(Recovery { by_timeout: false, .. }) => {}
+            _ if advanced > 0 => self.congestion.grow(advanced, self.size()),
+            _ => {}
+        }
+    }
+
+    fn least_trip(&self) -> Duration {
+        self.flight.least_trip().unwrap_or_default()
+    }
+
+    /// The next piece to be sent again, of at most so many bytes. Counts as sent.
+    pub(in crate::net) fn lost(&mut self, most: usize, now: Instant) -> Option<(Seq, usize)> {
+        let (from, to) = self.flight.lost()?;
+        let size = self.size();
+        let spare = if self.urgent { self.spare().max(size) } else { self.spare() };
+        let mut length = to.after(from);
+        if length > spare.min(most) {
+            // Whole segments.
+            length = spare.min(most) / size * size;
+        }
+        if length == 0 {
             return None;
         }
-        self.allowance = self.allowance.saturating_sub(length);
-        self.filled = start + length;
-        Some((start, length))
+        self.urgent = false;
+        self.flight.resent(from, from + length, now);
+        Some((from, length))
     }
 
-    fn gap(&self) -> Option<(Seq, Seq)> {
-        let mut start = self.filled.max(self.una);
-        for (from, to) in &self.arrived {
-            if start.before(*from) {
-                return Some((start, *from));
-            }
-            start = start.max(*to);
+    /// How long to wait for the container to say something about what is on its way.
+    pub(in crate::net) fn patience(&mut self) -> Duration {
+        let timeout = self.timeout.get();
+        let asks = self.sack_permitted && self.recovery.is_none() && self.in_flight() > self.size();
+        let sooner = self.timeout.smoothed() * 2 + TARDINESS;
+        if asks && self.probe != Probe::Done && sooner < timeout {
+            self.probe = Probe::Armed;
+            return sooner;
         }
-        // Without any range the first segment is what is missing.
-        let first = self.arrived.is_empty() && self.filled == self.una;
-        (first && self.una.before(self.top)).then_some((self.una, self.top))
+        timeout
+    }
+
+    /// Whether the timer runs for a probe, which is due only a while after the last segment.
+    pub(in crate::net) fn probes(&self) -> bool {
+        self.probe == Probe::Armed
+    }
+
+    /// The timer has run out.
+    pub(in crate::net) fn silence(&mut self, now: Instant) -> Silence {
+        if self.probe != Probe::Armed {
+            self.time_out();
+            return Silence::Over;
+        }
+        self.probe = Probe::Done;
+        if self.recovery.is_some() {
+            return Silence::Wait;
+        }
+        let length = self.in_flight().min(self.size());
+        let from = self.una + (self.in_flight() - length);
+        self.flight.resent(from, self.nxt, now);
+        Silence::Probe(from, length)
     }
 
     /// Nothing was heard for too long: everything goes again, slowly at first.
-    pub(in crate::net) fn time_out(&mut self) {
-        self.threshold = (self.in_flight() / 2).max(2 * usize::from(self.segment_size));
-        self.congestion_window = usize::from(self.segment_size);
-        self.guard = Some(self.top);
-        self.recovery = None;
-        self.duplicates = 0;
-        // RFC 2018: the receiver may have thrown away what it had said it has.
-        self.arrived.clear();
-        self.nxt = self.una;
-        self.filled = self.una;
-        self.timed = None;
+    fn time_out(&mut self) {
+        self.congestion.time_out(self.in_flight(), self.least_trip(), self.size());
+        self.flight.lose_all(self.timeout.is_backing_off());
+        self.recovery = Some(Recovery { end: self.nxt, by_timeout: true });
+        (self.urgent, self.doubt, self.duplicates) = (true, None, 0);
         self.timeout.back_off();
     }
 

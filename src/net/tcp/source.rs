@@ -49,6 +49,11 @@ impl Source {
         }
     }
 
+    /// Whether the bytes stay in the socket, and a copy that comes out short has all of them.
+    pub(in crate::net) fn keeps_in_socket(&self) -> bool {
+        matches!(self, Self::Peek { .. })
+    }
+
     /// Copies bytes from `offset` on. `Ok(0)`: there are none and will be none. `AGAIN`: none yet.
     pub(in crate::net) fn copy(
         &mut self,

@@ -29,6 +29,11 @@ impl Timeout {
         base.saturating_mul(1 << self.doublings.min(10)).min(MOST)
     }
 
+    /// The usual round trip; zero before anything was measured.
+    pub(in crate::net) fn smoothed(&self) -> Duration {
+        self.measured.map_or(Duration::ZERO, |(smoothed, _)| smoothed)
+    }
+
     /// Takes in a round trip of something that was sent once.
     pub(in crate::net) fn measure(&mut self, trip: Duration) {
         self.measured = Some(match self.measured {
@@ -44,6 +49,11 @@ impl Timeout {
     /// Waits twice as long from now on.
     pub(in crate::net) fn back_off(&mut self) {
         self.doublings = self.doublings.saturating_add(1);
+    }
+
+    /// Whether it has run out since something new was acknowledged.
+    pub(in crate::net) fn is_backing_off(&self) -> bool {
+        self.doublings > 0
     }
 
     /// Something new was acknowledged.

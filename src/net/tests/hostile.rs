@@ -19,6 +19,7 @@ fn tcp(flags: &'static str, from: &str, to: &str) -> Vec<u8> {
         window: 1000,
         payload: b"payload",
         modern: true,
+        sack: None,
     };
     sent.packet()
 }

@@ -3,6 +3,7 @@
 
 mod clients;
 mod hostile;
+mod losses;
 mod random;
 mod segments;
 mod transfer;

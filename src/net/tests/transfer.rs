@@ -221,7 +221,8 @@ impl HostEnd {
     }
 }
 
-fn play(plan: Plan) {
+/// How long it took by the link's clock until every byte was there.
+fn play(plan: Plan) -> Duration {
     let mut random = Random::new(plan.seed);
     let mut world = World::new(config());
     let (up, down) = (random.bytes(plan.up), random.bytes(plan.down));
@@ -300,12 +301,14 @@ fn play(plan: Plan) {
             break;
         }
     }
+    let took = world.wire.now - world.start;
     drop(end);
     for _ in 0..400 {
         world.step(plan.weather, &mut random);
         world.wire.pass(Duration::from_secs(2));
     }
     assert_eq!(world.wire.stack.flows().0, 0, "{plan:?}: a flow is left");
+    took
 }
 
 #[test]
@@ -342,6 +345,21 @@ fn every_weather() {
             Weather { loss: random.below(80), doubling: random.below(100), swapping: random.below(200) };
         let (up, down) = (random.below(400_000), random.below(400_000));
         play(Plan { seed, weather, up, down, v6: seed % 3 == 0, published: seed % 4 == 1, ..CALM });
+    }
+}
+
+/// Losses are mended by what the container says, in some round trips: by the silence of a timeout, at 200 ms each, it
+/// would take many times as long.
+#[test]
+fn losses_are_mended_without_waiting() {
+    for (loss, most) in [(10, 400), (50, 900)] {
+        let took: Duration = (0..8)
+            .map(|seed| {
+                let weather = Weather { loss, doubling: 0, swapping: 0 };
+                play(Plan { seed, weather, up: 0, down: 1_000_000, buffer: 1 << 20, ..CALM })
+            })
+            .sum();
+        assert!(took / 8 < Duration::from_millis(most), "{loss} ‰ lost: {took:?}");
     }
 }
 

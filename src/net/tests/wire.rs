@@ -202,6 +202,8 @@ pub(super) struct Sent<'a> {
     pub payload: &'a [u8],
     /// Whether a SYN offers SACK and a window scale of 0.
     pub modern: bool,
+    /// A range that it says has arrived.
+    pub sack: Option<(u32, u32)>,
 }
 
 impl Sent<'_> {
@@ -211,7 +213,7 @@ impl Sent<'_> {
             segment_size: self.flags.contains('S').then_some(1460),
             window_scale: modern.then_some(0),
             sack_permitted: modern,
-            ..Default::default()
+            sack: [self.sack.map(|(from, to)| (Seq(from), Seq(to))), None, None],
         };
         let segment = Segment {
             source: self.from,

@@ -40,6 +40,8 @@ pub enum Change {
     },
     /// The names in each network, by its id.
     Rename(BTreeMap<String, Vec<String>>),
+    /// The container whose network this one shares has changed: no more than the files follow.
+    Files(Vec<Edit>),
 }
 
 /// In the place of an id: the network in user space.
@@ -89,6 +91,10 @@ impl Changes<'_> {
             Change::Rename(names) => {
                 let renamed = way.rename(|network| names.get(network).cloned());
                 renamed.map_err(|e| refused("rename the container in its networks", &e))?;
+            }
+            Change::Files(edits) => {
+                self.edit(&edits);
+                return Ok(());
             }
         }
         self.tell(way)

@@ -135,8 +135,10 @@ impl Flow {
             return;
         }
         if !bytes.is_empty() {
-            self.ack_due = true;
+            let short = bytes.len() < usize::from(self.tx.segment_size) && !segment.fin && self.rx.is_whole();
+            self.ack_due |= !self.manners.heard(short, step.now);
             if !self.deliver(bytes, step) {
+                self.ack_due = true;
                 return;
             }
             while let Some((held, piece)) = self.rx.next_piece() {

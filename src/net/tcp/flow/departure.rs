@@ -5,7 +5,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::{Flow, Step};
-use crate::net::link::LARGEST;
+use crate::net::link::{LARGEST, SEVERAL};
 use crate::net::tcp::segment::{Options, Ranges, Segment};
 use crate::net::tcp::seq::Seq;
 use crate::sys::inet;
@@ -14,17 +14,21 @@ use crate::sys::inet;
 /// filled to the brim and then tells when it has room.
 const LEAST_WINDOW: usize = 64 << 10;
 
+/// Bytes from the container after which the host's socket is asked again how much it takes.
+const LITTLE: usize = 4 << 10;
+
 impl Flow {
     /// Discards what the container has and sends it what it may get.
     pub(super) fn pump(&mut self, step: &mut Step<'_>) {
         if self.discard(step).is_err() {
             return self.host_failed(step);
         }
-        while let Some((seq, length)) = self.tx.lost() {
+        while let Some((seq, length)) = self.tx.lost(self.largest(), step.now) {
             if self.resend(seq, length, step).is_err() {
                 return self.host_failed(step);
             }
         }
+        let before = self.tx.nxt;
         loop {
             let at_end = self.tx.fin.is_some_and(|fin| !self.tx.nxt.before(fin));
             if at_end && self.broken && !self.rx.finished {
@@ -46,7 +50,8 @@ impl Flow {
                     self.tx.fin = Some(self.tx.nxt);
                     break;
                 }
-                Ok(_) => {}
+                Ok(_) if self.tx.fin.is_some() || self.readable => {}
+                Ok(_) => break,
                 Err(Errno::AGAIN) => {
                     self.readable = false;
                     break;
@@ -59,9 +64,18 @@ impl Flow {
             let fin = Segment { seq: self.tx.nxt, fin: true, window, ..self.blank() };
             step.link.send_tcp(&fin, 0, u16::MAX);
             self.tx.sent(1, step.now);
-            self.ack_due = false;
+            self.acknowledged();
+        }
+        if self.tx.probes() && self.tx.nxt != before {
+            self.timer = None;
         }
         self.rearm(step.now);
+    }
+
+    /// Bytes of the largest packet: whole segments.
+    fn largest(&self) -> usize {
+        let size = usize::from(self.tx.segment_size);
+        ((LARGEST - 60) / size).max(1) * size
     }
 
     /// Throws away what the container has acknowledged.
@@ -78,24 +92,35 @@ impl Flow {
     /// Sends the next bytes, at most `room`. 0: the host sends no more.
     pub(super) fn send_next(&mut self, room: usize, step: &mut Step<'_>) -> inet::Outcome<usize> {
         let Some(socket) = &self.socket else { return Err(Errno::AGAIN) };
-        let size = usize::from(self.tx.segment_size);
-        let most = ((LARGEST - 60) / size).max(1) * size;
-        let mut wanted = room.min(most);
+        let (size, most) = (usize::from(self.tx.segment_size), self.largest());
+        let mut wanted = room.min(SEVERAL / most * most);
         if wanted > size {
             wanted -= wanted % size;
         }
         let offset = self.tx.nxt.after(self.base);
         let buffer = &mut step.link.payload()[..wanted];
         let n = self.source.copy(socket, offset, buffer, step.pool)?;
-        if n > 0 {
-            let window = self.window(step);
-            let segment = Segment { seq: self.tx.nxt, psh: n < wanted, window, ..self.blank() };
-            if self.tx.nxt.before(self.tx.top) {
-                step.link.counters.retransmitted += 1;
+        // Less than there was room for is all that there is, unless it stops before an urgent byte or an error. What comes
+        // later is an event of its own, and so is the end, if it is not here already.
+        let all = n > 0 && n < wanted && !self.special && !self.broken && self.source.keeps_in_socket();
+        if all && self.tx.fin.is_none() {
+            self.readable = false;
+            if self.ended {
+                self.tx.fin = Some(self.tx.nxt + n);
             }
-            step.link.send_tcp(&segment, n, self.tx.segment_size);
-            self.tx.sent(n, step.now);
-            self.ack_due = false;
+        }
+        let mut at = 0;
+        while at < n {
+            let length = most.min(n - at);
+            let window = self.window(step);
+            let fin = self.tx.fin == Some(self.tx.nxt + length);
+            let psh = at + length == n && n < wanted;
+            let segment = Segment { seq: self.tx.nxt, psh, fin, window, ..self.blank() };
+            step.link.send_tcp_part(&segment, at, length, self.tx.segment_size);
+            self.tx.sent(length + usize::from(fin), step.now);
+            self.acknowledged();
+            self.manners.answered(step.now);
+            at += length;
         }
         Ok(n)
     }
@@ -114,16 +139,26 @@ impl Flow {
         let segment = Segment { seq, fin, window, ..self.blank() };
         step.link.counters.retransmitted += 1;
         step.link.send_tcp(&segment, n, self.tx.segment_size);
-        self.ack_due = false;
+        self.acknowledged();
         Ok(())
+    }
+
+    /// What was just sent acknowledges all that came.
+    fn acknowledged(&mut self) {
+        self.ack_due = false;
+        self.manners.acknowledged();
     }
 
     /// The window field of what is sent now.
     pub(super) fn window(&mut self, step: &Step<'_>) -> u16 {
-        // Asking the socket is a system call: not for data that acknowledges nothing.
-        if self.rx.finished || !self.backlog.is_empty() || !self.ack_due {
+        // Asking the socket is a system call: not for data that acknowledges nothing, nor while the container may
+        // still send plenty.
+        let enough = self.rx.offered() >= LEAST_WINDOW / 2 && self.rx.nxt.after(self.asked_at) < LITTLE;
+        let acknowledges = self.ack_due || self.manners.owes();
+        if self.rx.finished || !self.backlog.is_empty() || !acknowledges || enough {
             return self.rx.offer(0);
         }
+        self.asked_at = self.rx.nxt;
         let free = match &self.socket {
             Some(socket) if !self.broken => inet::send_buffer(socket).map_or(0, |(limit, queued)| {
                 usize::try_from(limit.saturating_sub(queued)).unwrap_or_default()
@@ -140,14 +175,16 @@ impl Flow {
         let options = Options { sack, ..Options::default() };
         let segment = Segment { window, options, ..self.blank() };
         step.link.send_tcp(&segment, 0, u16::MAX);
-        self.ack_due = false;
+        self.acknowledged();
     }
 
     /// Sets the timer for what is on its way, or for a window that is shut.
     pub(super) fn rearm(&mut self, now: Instant) {
         let waiting = self.readable || self.tx.fin == Some(self.tx.nxt);
         if self.tx.in_flight() > 0 || (waiting && self.tx.window_is_shut()) {
-            self.timer.get_or_insert(now + self.tx.timeout.get());
+            let tx = &mut self.tx;
+            let mut patience = || if tx.in_flight() > 0 { tx.patience() } else { tx.timeout.get() };
+            self.timer.get_or_insert_with(|| now + patience());
         } else {
             self.timer = None;
         }

@@ -8,20 +8,24 @@
 
 mod arrival;
 mod departure;
+mod manners;
 mod opening;
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use manners::Manners;
+
 use super::backlog::Backlog;
 use super::receiver::Receiver;
 use super::segment::{Options, Segment};
-use super::sender::Sender;
+use super::sender::{Sender, Silence};
 use super::seq::Seq;
 use super::source::{Pool, Source};
 use crate::net::link::Link;
 use crate::sys::inet;
+use crate::sys::poll::Ready;
 
 /// Silence after which the container is asked whether it is still there, RFC 9293 §3.8.4 and RFC 5382.
 const KEEP_ALIVE: Duration = Duration::from_secs(2 * 3600);
@@ -80,8 +84,12 @@ pub(in crate::net) struct Flow {
     /// The number of the host's first byte that is not discarded.
     base: Seq,
     /// What the host's socket was last known to be ready for.
-    pub readable: bool,
-    pub writable: bool,
+    readable: bool,
+    writable: bool,
+    /// The host has sent its last byte.
+    ended: bool,
+    /// There was something else than bytes in their order.
+    special: bool,
     /// Nothing can be sent to the host any more.
     broken: bool,
     /// The host was told that the container sends no more.
@@ -89,7 +97,10 @@ pub(in crate::net) struct Flow {
     /// The container closed before we did.
     container_first: bool,
     /// What an acknowledgement is owed for.
-    pub ack_due: bool,
+    ack_due: bool,
+    manners: Manners,
+    /// The next byte of the container's when the host's socket was last asked how much it takes.
+    asked_at: Seq,
     /// When something is sent again, or a shut window tried.
     timer: Option<Instant>,
     tries: u8,
@@ -143,10 +154,14 @@ impl Flow {
             base: first + 1,
             readable: false,
             writable: false,
+            ended: false,
+            special: false,
             broken: false,
             shut: false,
             container_first: false,
             ack_due: false,
+            manners: Manners::default(),
+            asked_at: Seq(0),
             timer: None,
             tries: 0,
             heard: now,
@@ -155,11 +170,19 @@ impl Flow {
         }
     }
 
+    /// Takes in what the poller says about the host's socket.
+    pub(in crate::net) fn note(&mut self, ready: Ready) {
+        self.readable |= ready.readable || ready.failed;
+        self.writable |= ready.writable || ready.failed;
+        self.ended |= ready.ended;
+        self.special |= ready.special;
+    }
+
     fn blank(&self) -> Segment<'static> {
         Segment {
             source: self.pair.peer,
             destination: self.pair.container,
-            seq: self.tx.top,
+            seq: self.tx.nxt,
             ack: Some(self.rx.nxt),
             syn: false,
             fin: false,
@@ -233,14 +256,18 @@ impl Flow {
         let silent = self.heard + KEEP_ALIVE + KEEP_ALIVE_STEP * u32::from(self.tries);
         match (self.phase, self.timer) {
             (Phase::Connecting | Phase::Closed, _) => None,
-            (Phase::Open, None) => Some(silent),
-            (Phase::Open, Some(timer)) => Some(timer.min(silent)),
+            (Phase::Open, timer) => {
+                let due = [timer, self.manners.deadline(), self.tx.doubt()];
+                due.into_iter().flatten().chain([silent]).min()
+            }
             (_, timer) => timer,
         }
     }
 
     /// Does what is due.
     pub(in crate::net) fn expire(&mut self, step: &mut Step<'_>) {
+        self.ack_due |= self.manners.expire(step.now);
+        self.tx.look_again(step.now);
         if self.deadline().is_none_or(|at| at > step.now) {
             return;
         }
@@ -266,9 +293,12 @@ impl Flow {
             return self.abandon(step);
         }
         if due && self.tx.in_flight() > 0 {
-            self.tx.time_out();
             self.timer = None;
-            self.readable = true;
+            if let Silence::Probe(seq, length) = self.tx.silence(step.now)
+                && self.resend(seq, length, step).is_err()
+            {
+                self.host_failed(step);
+            }
             return;
         }
         if due {

@@ -25,6 +25,7 @@ impl Flow {
         let theirs = syn.options.segment_size.unwrap_or(536).max(64);
         let scaled = syn.options.window_scale;
         self.rx = Receiver::new(syn.seq, scaled.map_or(0, |_| receiver::SCALE));
+        self.asked_at = self.rx.nxt;
         let scale = scaled.unwrap_or(0);
         self.tx.agree(syn.seq, syn.window, scale, ours.min(theirs), syn.options.sack_permitted);
     }
@@ -32,17 +33,17 @@ impl Flow {
     /// The host's connect has been: answers the SYN.
     pub(in crate::net) fn connected(&mut self, step: &mut Step<'_>) {
         self.phase = Phase::Answered;
-        (self.readable, self.writable) = (true, true);
-        self.tx.sent(1, step.now);
         self.send_syn(step);
     }
 
     /// Sends the SYN, or the SYN that answers one.
     pub(in crate::net) fn send_syn(&mut self, step: &mut Step<'_>) {
         let calling = self.phase == Phase::Calling;
-        if calling && self.tx.nxt == self.tx.una {
+        if self.tx.nxt == self.tx.una {
             (self.readable, self.writable) = (true, true);
             self.tx.sent(1, step.now);
+        } else {
+            self.tx.sent_again(step.now);
         }
         let window = if calling { 65_535 } else { self.rx.offer_unscaled(FIRST_WINDOW) };
         let scales = calling || self.rx.is_scaled();
