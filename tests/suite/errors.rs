@@ -4,8 +4,9 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use crate::harness::{Layer, Sandbox, needs_root};
+use crate::harness::{Layer, Sandbox, needs_root, within};
 
 #[test]
 fn no_user_namespaces() {
@@ -232,6 +233,20 @@ fn a_full_disk_during_a_run() {
     assert_eq!(s.field("c1", ".State.ExitCode"), "7");
     s.ok("ps -a");
     s.ok("rm c1");
+    s.ok("run --rm busybox true");
+}
+
+/// What nobody sees any more does not keep the disk full.
+#[test]
+fn a_throw_away_container_that_fills_the_disk_goes_all_the_same() {
+    let Some(s) = Sandbox::with_small_disk("size=40m") else {
+        return needs_root("a_throw_away_container_that_fills_the_disk_goes_all_the_same");
+    };
+    let s = s.busybox();
+    s.exits(1, "run --rm busybox sh -c 'cat /dev/zero > /fill'").says("no space left");
+    let containers = s.store().join("containers");
+    let gone = within(Duration::from_secs(5), || fs::read_dir(&containers).unwrap().next().is_none());
+    assert!(gone, "its files keep the disk full");
     s.ok("run --rm busybox true");
 }
 

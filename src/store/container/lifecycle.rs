@@ -232,7 +232,19 @@ impl Store {
     /// Removes row and directory. `delete` removes the staged tree (in the user namespace, where files belong to
     /// sub-ids). `NoSuchContainer` when somebody else was faster. The caller holds the life lock. Appends the
     /// `destroy` event.
-    pub fn remove_container(&self, id: &ContainerId, delete: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub fn remove_container(&self, id: &ContainerId, delete: impl Fn(&Path) -> Result<()>) -> Result<()> {
+        match self.withdraw_and_forget(id, &delete) {
+            // What is to go makes the room that its going needs.
+            Err(error) if error.is_disk_full() => {
+                let _room = self.make_room();
+                self.empty_container(id)?;
+                self.withdraw_and_forget(id, &delete)
+            }
+            other => other,
+        }
+    }
+
+    fn withdraw_and_forget(&self, id: &ContainerId, delete: impl Fn(&Path) -> Result<()>) -> Result<()> {
         let staged = self.withdraw_container(id)?;
         crash::point("remove: withdrawn");
         let record = match self.delete_row(id) {
