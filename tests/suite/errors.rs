@@ -250,6 +250,20 @@ fn a_throw_away_container_that_fills_the_disk_goes_all_the_same() {
     s.ok("run --rm busybox true");
 }
 
+/// Somebody, or a power cut, took the files of a container away.
+#[test]
+fn a_container_without_its_files_can_be_removed() {
+    let s = Sandbox::new().busybox();
+    for (name, removal) in [("c1", "rm c1"), ("c2", "rm -f c2"), ("c3", "container prune -f")] {
+        s.ok(&format!("create --name {name} busybox true"));
+        fs::remove_dir_all(s.store().join("containers").join(s.field(name, ".Id"))).unwrap();
+        s.exits(1, "system check").has("its files are missing");
+        s.ok(removal);
+        s.ok("system check");
+        s.exits(1, &format!("inspect {name}"));
+    }
+}
+
 /// What makes room works where there is none.
 #[test]
 fn a_full_disk_is_no_obstacle_to_removing() {

@@ -268,6 +268,18 @@ impl Store {
         orphaned.and(deleted)
     }
 
+    /// Drops the record of a container whose directory somebody took away. `false` when it has its directory, or no
+    /// record any more. Appends the `destroy` event.
+    pub fn forget_lost_container(&self, id: &ContainerId) -> Result<bool> {
+        if self.look_in(id, |dir| Ok(dir.symlink_metadata().is_ok().then_some(())))?.is_some() {
+            return Ok(false);
+        }
+        let Some(record) = self.delete_row(id)? else { return Ok(false) };
+        self.tell(&[Event::of_container(&record, "destroy")]);
+        record.image_id.map_or(Ok(()), |image| self.remove_orphaned_layers(&image))?;
+        Ok(true)
+    }
+
     /// A container that went may have been the last to stand on the layers of an image that was removed before it.
     pub(super) fn remove_orphaned_layers(&self, image: &str) -> Result<()> {
         match self.one("SELECT 1 FROM images WHERE id = ?1", [image], |_| Ok(()))? {
