@@ -342,6 +342,7 @@ fn ps_tells_who_is_there() {
     s.ok("ps -a --filter status=exited --format '{{.Names}} {{.Status}}'").has("b1 Exited (3)");
     s.ok("ps -aq --filter name=^a1$").is(&a[..12]);
     s.ok("ps -q --no-trunc").is(&a);
+    s.ok("ps -q --format '{{.Names}}'").is(&a[..12]).says("--format is ignored");
     s.ok("ps -aq -n 2").lines().len().eq(&2).then_some(()).unwrap();
     s.ok("ps -l --format '{{.Names}}'").is("c1");
     s.ok("ps -a --filter label=tier=web --format '{{.Label \"tier\"}}'").is("web");

@@ -290,6 +290,7 @@ fn limit(value: u64) -> i64 {
 fn mode(mode: &NamespaceMode, private: &str) -> String {
     match mode {
         NamespaceMode::Private => private.into(),
+        NamespaceMode::None => "none".into(),
         NamespaceMode::Host => "host".into(),
         NamespaceMode::Container(name) => format!("container:{name}"),
     }
@@ -322,12 +323,15 @@ fn bind(mount: &MountRequest) -> Option<String> {
 
 fn tmpfs(mount: &MountRequest) -> Option<(String, String)> {
     match mount {
-        MountRequest::Tmpfs { target, size, mode, read_only, exec, suid, dev } => {
+        MountRequest::Tmpfs { target, size, mode, uid, gid, inodes, read_only, exec, suid, dev } => {
             let words = [("ro", read_only), ("exec", exec), ("suid", suid), ("dev", dev)];
             let words = words.into_iter().filter(|(_, set)| **set).map(|(word, _)| word.to_owned());
             let size = size.map(|bytes| format!("size={bytes}"));
             let mode = mode.map(|bits| format!("mode={bits:o}"));
-            let options: Vec<String> = words.chain(size).chain(mode).collect();
+            let owner = [("uid", uid), ("gid", gid)].map(|(key, id)| id.map(|id| format!("{key}={id}")));
+            let inodes = inodes.map(|count| format!("nr_inodes={count}"));
+            let owner = owner.into_iter().flatten();
+            let options: Vec<String> = words.chain(size).chain(mode).chain(owner).chain(inodes).collect();
             Some((target.display().to_string(), options.join(",")))
         }
         MountRequest::Bind { .. } => None,
