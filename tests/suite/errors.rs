@@ -346,6 +346,9 @@ fn help_goes_to_stdout_and_usage_errors_to_stderr() {
     let s = Sandbox::new();
     s.ok("--help").has("run").silent();
     s.ok("run --help").has("--entrypoint").silent();
+    assert_eq!(s.ok("help").stdout, s.ok("--help").stdout);
+    assert_eq!(s.ok("help container rm").stdout, s.ok("container rm --help").stdout);
+    s.exits(1, "help nonsense").says("nonsense");
     let out = s.kelp("run --nonsense").exits(125);
     assert_eq!(out.stdout, "");
 }

@@ -189,6 +189,7 @@ fn restart_is_a_new_process_in_the_same_container() {
     s.ok("run -d --name c1 busybox sh -c 'echo x >> /count; sleep 1000'");
     let first = s.pid_of("c1");
     s.ok("restart -t 0 c1").is("c1");
+    assert_ne!(s.field("c1", ".State.FinishedAt"), "0001-01-01T00:00:00Z", "the last end");
     assert_ne!(s.pid_of("c1"), first);
     s.ok("exec c1 sh -c 'sleep 0.2; wc -l < /count'").is("2");
     s.ok("stop -t 0 c1");
@@ -393,6 +394,7 @@ fn version_and_info_answer() {
     s.ok("version").has(env!("CARGO_PKG_VERSION"));
     s.ok("version --format '{{.Client.Version}}'").is(env!("CARGO_PKG_VERSION"));
     s.json("info --format '{{json .}}'");
+    s.ok("info -f '{{len .ID}} {{.LoggingDriver}} {{.DefaultRuntime}}'").is("32 k8s-file kelp");
     s.ok("info").has(&format!("Storage Driver: {}", Sandbox::snapshotter()));
     s.ok("--version").has(env!("CARGO_PKG_VERSION"));
 }

@@ -23,6 +23,10 @@ use crate::store::container::network::Protocol;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::userns;
 
+/// podman's word for the log's format, that of CRI.
+pub(in crate::engine) const LOG_DRIVER: &str = "k8s-file";
+pub(in crate::engine) const RUNTIME: &str = "kelp";
+
 /// One element of the list that `docker container inspect` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
