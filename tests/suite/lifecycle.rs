@@ -379,6 +379,11 @@ fn inspect_has_dockers_shape() {
     {
         assert!(c.get(key).is_some(), "no {key}");
     }
+    assert_eq!(c["GraphDriver"]["Name"], Sandbox::snapshotter());
+    if Sandbox::snapshotter() != "copy" {
+        let upper = s.store().join("containers").join(&id).join("upper");
+        assert_eq!(c["GraphDriver"]["Data"]["UpperDir"], upper.display().to_string());
+    }
     let optional = "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{json .Config.Healthcheck}} \
         {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.Memory}} {{len .HostConfig.PortBindings}} {{.Config.Domainname}}";
     s.ok(["inspect", "-f", optional, "c1"]).is("none null no 0 0");

@@ -14,11 +14,12 @@ use serde::Serialize;
 use self::network::{HostPort, NetworkSettings};
 use super::ps::{self, Size};
 use super::stored::Stored;
+use crate::engine::image::inspect::GraphDriver;
 use crate::engine::request::{
     CreateRequest, MountRequest, NamespaceMode, NetworkMode, Propagation, RootfsSource, SeccompChoice,
 };
 use crate::engine::{Engine, Result};
-use crate::snapshot;
+use crate::snapshot::{self, Snapshotter};
 use crate::store::container::network::Protocol;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::userns;
@@ -46,7 +47,10 @@ pub struct Container {
     pub restart_count: u32,
     pub driver: &'static str,
     pub platform: &'static str,
+    #[serde(flatten)]
+    unset: unset::Container,
     pub host_config: HostConfig,
+    pub graph_driver: GraphDriver,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_rw: Option<u64>,
     #[serde(rename = "SizeRootFs", skip_serializing_if = "Option::is_none")]
@@ -182,7 +186,9 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
         restart_count: 0,
         driver: launch.snapshotter.name(),
         platform: "linux",
+        unset: unset::Container::default(),
         host_config: host_config(&request),
+        graph_driver: graph_driver(engine, &row, launch.snapshotter),
         size_rw: size.map(|s| s.writable),
         size_root_fs: size.map(|s| s.total),
         mounts: request.mounts.iter().map(mount).collect(),
@@ -217,6 +223,21 @@ pub(super) fn size(engine: &Engine, row: &ContainerRecord) -> Result<Size> {
         None => 0,
     };
     Ok(Size { writable, total: writable + image })
+}
+
+/// Where the layers lie, the writable one on top. A copy stands on none.
+fn graph_driver(engine: &Engine, row: &ContainerRecord, driver: Snapshotter) -> GraphDriver {
+    let dir = engine.store.container_dir(&row.id);
+    let own = |name: &str| dir.join(name).display().to_string();
+    let layer = |layer: &String| engine.store.layer_dir(layer).display().to_string();
+    let data = (driver != Snapshotter::Copy).then(|| {
+        let mut data = BTreeMap::from([("UpperDir", own("upper")), ("WorkDir", own("work"))]);
+        if !row.layers.is_empty() {
+            data.insert("LowerDir", row.layers.iter().rev().map(layer).collect::<Vec<_>>().join(":"));
+        }
+        data
+    });
+    GraphDriver { data, name: driver.name() }
 }
 
 fn state(seen: &Observed) -> State {

@@ -7,6 +7,15 @@ use serde::Serialize;
 
 type Nothing = Option<()>;
 
+/// Of the container itself: security modules that kelp does not set up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Container {
+    mount_label: &'static str,
+    process_label: &'static str,
+    app_armor_profile: &'static str,
+}
+
 /// Of `HostConfig`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
