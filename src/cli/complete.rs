@@ -311,7 +311,7 @@ pub(super) fn pid() -> ArgValueCandidates {
 }
 
 pub(super) fn ipc() -> ArgValueCandidates {
-    modes(&["private", "shareable", "host"])
+    modes(&["private", "shareable", "none", "host"])
 }
 
 pub(super) fn security_options() -> ArgValueCandidates {
@@ -345,7 +345,9 @@ pub(super) fn container_filters() -> ArgValueCandidates {
         "before=",
         "exited=",
         "expose=",
+        "health=none",
         "id=",
+        "is-task=false",
         "label=",
         "name=",
         "network=",
@@ -354,6 +356,7 @@ pub(super) fn container_filters() -> ArgValueCandidates {
         "status=created",
         "status=exited",
         "status=running",
+        "volume=",
     ])
 }
 

@@ -53,5 +53,16 @@ pub fn script(shell: Shell) -> std::io::Result<String> {
     };
     let mut script = Vec::new();
     completer.write_registration(crate::config::COMPLETION_VARIABLE, "kelp", "kelp", "kelp", &mut script)?;
-    Ok(String::from_utf8_lossy(&script).into_owned())
+    let mut script = String::from_utf8_lossy(&script).into_owned();
+    if shell == Shell::Zsh {
+        script += ZSH_AUTOLOADED;
+    }
+    Ok(script)
 }
+
+/// In `$fpath` the script is the body of a function that the first TAB calls: it is to answer that one too.
+const ZSH_AUTOLOADED: &str = r#"
+if [[ $funcstack[1] == _kelp ]]; then
+    _clap_dynamic_completer_kelp "$@"
+fi
+"#;

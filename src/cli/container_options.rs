@@ -77,7 +77,7 @@ pub(super) struct ContainerOptions {
     /// IPv6 address in the user-defined network
     #[arg(long, value_name = "ADDRESS")]
     ip6: Option<String>,
-    /// IPC namespace: private, shareable, host or container:NAME
+    /// IPC namespace: private, shareable, none, host or container:NAME
     #[arg(long, value_name = "MODE", add = complete::ipc())]
     ipc: Option<String>,
     /// Ethernet address in the user-defined network
@@ -141,7 +141,11 @@ pub(super) struct ContainerOptions {
     /// Make the root file system read-only
     #[arg(long)]
     read_only: bool,
-    /// Take the first word as a directory to run in, read-only unless :rw is added, instead of an image
+    /// Restart policy: `no`, the default; others are not built yet
+    #[arg(long, value_name = "POLICY", value_parser = no_restart)]
+    restart: Option<String>,
+    /// Take the first word as a directory to run in, not as an image; what is written there goes away again, but for
+    /// PATH:rw
     #[arg(long)]
     rootfs: bool,
     /// seccomp=FILE|unconfined, no-new-privileges, systempaths=unconfined
@@ -199,6 +203,13 @@ pub(super) struct ContainerOptions {
 }
 
 /// `--pull`.
+fn no_restart(policy: &str) -> Result<String, String> {
+    match policy {
+        "" | "no" => Ok(policy.to_owned()),
+        _ => Err("restart policies other than `no` are not built yet".into()),
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum PullWhen {
     Always,

@@ -59,9 +59,12 @@ pub(super) struct CidFile<'a> {
 
 impl<'a> CidFile<'a> {
     pub(super) fn new(path: &'a Path) -> Result<Self, Failure> {
-        let file = std::fs::File::create_new(path).map_err(|source| Failure::Io {
-            doing: format!("create the cidfile {}", path.display()),
-            source,
+        let file = std::fs::File::create_new(path).map_err(|source| match source.kind() {
+            std::io::ErrorKind::AlreadyExists => Failure::Flag(format!(
+                "the cidfile {} exists: see that its container is not needed any more, then remove the file",
+                path.display()
+            )),
+            _ => Failure::Io { doing: format!("create the cidfile {}", path.display()), source },
         })?;
         Ok(Self { path, file, written: false })
     }

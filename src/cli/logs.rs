@@ -13,6 +13,9 @@ use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Logs {
+    /// Show what the log's options put before each line, as docker does: there are none, so it is a space
+    #[arg(long)]
+    details: bool,
     /// Go on until the container ends
     #[arg(short, long)]
     follow: bool,
@@ -49,6 +52,7 @@ impl Verb for Logs {
         let options = LogsOptions {
             follow: self.follow,
             timestamps: self.timestamps,
+            details: self.details,
             tail: tail(&self.tail),
             since: self.since.as_deref().map(|t| logs::parse_time("--since", t)).transpose()?,
             until: self.until.as_deref().map(|t| logs::parse_time("--until", t)).transpose()?,

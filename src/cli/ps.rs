@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::command::{Exit, Verb};
 use super::context::Context;
-use super::failure::Outcome;
+use super::failure::{Outcome, notice};
 use super::table::{Column, Listing};
 use super::template::{self, Row};
 use super::{complete, human, images, output, port, unbuilt};
@@ -20,7 +20,8 @@ pub(super) struct Ps {
     /// Show all containers, not only running ones
     #[arg(short, long)]
     all: bool,
-    /// Show only what matches: ancestor, before, exited, id, label, name, since, status
+    /// Show only what matches: ancestor, before, exited, expose, health, id, is-task, label, name,
+    /// network, publish, since, status, volume
     #[arg(short, long, value_name = "KEY=VALUE", add = complete::container_filters())]
     filter: Vec<String>,
     /// Print with a Go template, as `table TEMPLATE` or as `json`
@@ -79,8 +80,13 @@ impl Verb for Ps {
     fn run(self, context: &Context) -> Outcome {
         let default = if self.size { SIZED } else { TABLE };
         let format = match self.format.as_deref() {
+            given if self.quiet => {
+                if given.is_some() {
+                    notice("warning: --format is ignored, because --quiet is given too");
+                }
+                "{{.ID}}"
+            }
             Some(format) => format,
-            None if self.quiet => "{{.ID}}",
             None => default,
         };
         let listing = Listing::parse(format, default, COLUMNS)?;

@@ -14,6 +14,9 @@ pub(super) struct Rm {
     /// Kill a running container first; one that does not exist is no error
     #[arg(short, long)]
     force: bool,
+    /// Remove its anonymous volumes too: without volumes it has none
+    #[arg(short, long)]
+    volumes: bool,
     /// Names or ids of containers
     #[arg(required = true, value_name = "CONTAINER", add = complete::containers())]
     containers: Vec<String>,

@@ -164,7 +164,6 @@ pub(super) static CREATE: &[Flag] = &[
     "--no-healthcheck",
     "--oom-kill-disable",
     "--pids-limit",
-    "--restart",
     "--runtime",
     "--storage-opt",
     "--use-api-socket",
@@ -256,12 +255,10 @@ pub(super) static RM: &[Flag] = &[
     "-l",
     "--time",
     "-t",
-    "--volumes",
-    "-v",
 ];
 pub(super) static PS: &[Flag] =
     &["--external", "--noheading", "--ns", "--pod", "-p", "--sort", "--sync", "--watch", "-w"];
-pub(super) static LOGS: &[Flag] = &["--details", "--color", "--latest", "-l", "--names"];
+pub(super) static LOGS: &[Flag] = &["--color", "--latest", "-l", "--names"];
 pub(super) static WAIT: &[Flag] =
     &["--condition", "--exit-first-match", "--ignore", "--interval", "-i", "--latest", "-l"];
 pub(super) static PORT: &[Flag] = &["--all", "-a", "--latest", "-l"];

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::container::inspect;
 use super::container::ps::{self, Query, Status};
 use super::{Engine, Result};
 use crate::snapshot::{self, Snapshotter};
@@ -35,6 +36,11 @@ pub struct Info {
     pub ncpu: usize,
     /// Bytes.
     pub mem_total: u64,
+    pub logging_driver: &'static str,
+    pub default_runtime: &'static str,
+    /// Of the store.
+    #[serde(rename = "ID")]
+    pub id: String,
     /// The host's name.
     pub name: String,
     pub server_version: &'static str,
@@ -75,6 +81,9 @@ pub fn info(engine: &Engine) -> Result<Info> {
         architecture: std::env::consts::ARCH,
         ncpu: std::thread::available_parallelism().map_or(1, usize::from),
         mem_total: memory(),
+        logging_driver: inspect::LOG_DRIVER,
+        default_runtime: inspect::RUNTIME,
+        id: engine.store.id()?,
         name: first_line("/proc/sys/kernel/hostname"),
         server_version: env!("CARGO_PKG_VERSION"),
         warnings,

@@ -125,6 +125,14 @@ pub enum MountRequest {
         size: Option<u64>,
         /// Octal mode bits.
         mode: Option<u32>,
+        /// Whom it belongs to, as the container counts: root unless said.
+        #[serde(default)]
+        uid: Option<u32>,
+        #[serde(default)]
+        gid: Option<u32>,
+        /// How many files it may hold.
+        #[serde(default)]
+        inodes: Option<u64>,
         read_only: bool,
         exec: bool,
         suid: bool,
@@ -138,6 +146,11 @@ impl MountRequest {
         match self {
             Self::Bind { target, .. } | Self::Tmpfs { target, .. } => target,
         }
+    }
+
+    /// Whether this is where it comes from or where it is mounted.
+    pub fn has_end(&self, path: &Path) -> bool {
+        matches!(self, Self::Bind { source, .. } if source == path) || self.target() == path
     }
 }
 
@@ -260,6 +273,8 @@ impl NetworkMode {
 pub enum NamespaceMode {
     #[default]
     Private,
+    /// Of `--ipc`: private, and no `/dev/shm`.
+    None,
     Host,
     /// A container's name or id, as typed; resolved at each start.
     Container(String),

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 
 use super::handshake::{Failure, Step};
 use super::mounts;
+use super::plan::Plan;
 use crate::sys::mount;
 
 /// Name, major, minor: the nodes of the OCI runtime spec's default devices.
@@ -30,7 +31,7 @@ pub(super) fn tmpfs() -> Result<OwnedFd, Failure> {
 }
 
 /// Fills an attached `/dev`. The directories are for mounts that follow.
-pub(super) fn populate(dev: &OwnedFd, terminal: bool) -> Result<(), Failure> {
+pub(super) fn populate(dev: &OwnedFd, plan: &Plan) -> Result<(), Failure> {
     for (name, major, minor) in NODES {
         node(dev, name, *major, *minor)?;
     }
@@ -38,9 +39,13 @@ pub(super) fn populate(dev: &OwnedFd, terminal: bool) -> Result<(), Failure> {
         rustix::fs::symlinkat(*target, dev, *name).step("link in /dev")?;
     }
     for name in ["pts", "shm", "mqueue"] {
+        let target = Path::new("/dev").join(name);
+        if !plan.mounts.iter().any(|mount| mount.target == target) {
+            continue;
+        }
         rustix::fs::mkdirat(dev, name, Mode::from_raw_mode(0o755)).step("make a directory in /dev")?;
     }
-    if terminal {
+    if plan.process.terminal {
         place(dev, "console")?;
     }
     Ok(())

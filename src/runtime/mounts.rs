@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags};
 
 use super::handshake::{Failure, ProcessEnd, Step};
-use super::plan::{BindPropagation, Mount, MountFlags, MountSource, Namespace, Plan, PropagationKind};
+use super::plan::{BindPropagation, Mount, MountFlags, MountSource, Namespace, Plan, PropagationKind, Tmpfs};
 use super::{dev, inner};
 use crate::sys::mount::{self, FsContext, NO_DEV, NO_EXEC, NO_SUID, READ_ONLY};
 use crate::sys::path::{self, Make};
@@ -84,10 +84,10 @@ impl At<'_> {
             MountSource::Dev => {
                 let dev = dev::tmpfs()?;
                 self.attach_strict(&dev, &mount.target)?;
-                dev::populate(&dev, self.plan.process.terminal)
+                dev::populate(&dev, self.plan)
             }
-            MountSource::Tmpfs { size, mode } => {
-                let tmpfs = tmpfs(*size, *mode)?.mount(bits).step("tmpfs")?;
+            MountSource::Tmpfs(options) => {
+                let tmpfs = owned_tmpfs(options)?.mount(bits).step("tmpfs")?;
                 self.attach(&tmpfs, &mount.target, Make::Directory)
             }
             MountSource::Text(_) => {
@@ -239,6 +239,19 @@ pub(super) fn tmpfs(size: Option<u64>, mode: u32) -> Result<FsContext, Failure> 
     tmpfs.set("mode", format!("{mode:o}")).step("tmpfs")?;
     if let Some(size) = size {
         tmpfs.set("size", size.to_string()).step("tmpfs")?;
+    }
+    Ok(tmpfs)
+}
+
+fn owned_tmpfs(options: &Tmpfs) -> Result<FsContext, Failure> {
+    let tmpfs = tmpfs(options.size, options.mode)?;
+    let owner = [("uid", options.uid), ("gid", options.gid)];
+    for (key, id) in owner.into_iter().filter_map(|(key, id)| Some((key, id?))) {
+        let doing = || Failure::own("tmpfs", format!("{key}={id} is not among the ids that you may map"));
+        tmpfs.set(key, id.to_string()).map_err(|_| doing())?;
+    }
+    if let Some(inodes) = options.inodes {
+        tmpfs.set("nr_inodes", inodes.to_string()).step("tmpfs")?;
     }
     Ok(tmpfs)
 }

@@ -142,6 +142,18 @@ pub struct Mount {
     pub flags: MountFlags,
 }
 
+/// What a tmpfs is made with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tmpfs {
+    /// Bytes.
+    pub size: Option<u64>,
+    pub mode: u32,
+    /// As the container counts.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    pub inodes: Option<u64>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MountSource {
     Proc,
@@ -152,10 +164,7 @@ pub enum MountSource {
     Devpts,
     /// tmpfs with `/dev`'s nodes, links and directories.
     Dev,
-    Tmpfs {
-        size: Option<u64>,
-        mode: u32,
-    },
+    Tmpfs(Tmpfs),
     /// A file in memory with this text.
     Text(String),
     Bind {

@@ -68,7 +68,12 @@ pub(super) fn sysctls(
     }
     let proc = proc.map_or_else(private_proc, Ok).step("open /proc/sys")?;
     for (name, value) in settings {
-        match set_sysctl(&proc, name, value) {
+        let written = match name.as_str() {
+            // Its file belongs to the host's root, the name to the namespace's.
+            "kernel.domainname" => rustix::system::setdomainname(value.as_bytes()).op("set the domain name"),
+            _ => set_sysctl(&proc, name, value),
+        };
+        match written {
             // In another container that hides parts of /proc from us, /proc/sys is read-only.
             Err(_) if optional.contains(name) => {}
             written => written.step(&format!("set sysctl {name}={value}"))?,

@@ -49,6 +49,11 @@ pub struct Store {
 }
 
 impl Store {
+    /// What this store is known by for ever: 32 hex digits.
+    pub fn id(&self) -> Result<String> {
+        self.sql("read the store's id", schema::store_id(&self.db))
+    }
+
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

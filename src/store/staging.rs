@@ -285,9 +285,9 @@ impl Store {
         }
     }
 
-    /// Deletes a container's writable layer where it lies: what `rm` does on a disk that has no room for its
-    /// journal. The caller holds the operation and the life lock, and removes the container next.
-    pub fn empty_container(&self, id: &ContainerId) -> Result<()> {
+    /// Deletes a container's writable layer where it lies: what a removal does on a disk that has no room for its
+    /// journal. The caller holds the life lock, and removes the container next.
+    pub(super) fn empty_container(&self, id: &ContainerId) -> Result<()> {
         for name in ["upper", "work"] {
             let path = self.layout.container_dir(id).join(name);
             match remove_in(&path) {

@@ -129,6 +129,22 @@ fn after_tab(s: &Sandbox, typed: &str) -> String {
     s.program_call("/bin/bash").args(["-c", &script, "bash", typed]).exits(0).stdout
 }
 
+/// zsh reads the script as the function `_kelp` at the first TAB.
+#[test]
+fn zsh_answers_the_first_tab() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name up busybox sleep 1000");
+    let script = s.work().join("_kelp");
+    std::fs::write(&script, s.ok("completion zsh").stdout).unwrap();
+    let zsh = format!(
+        "compdef() {{ : }}; _describe() {{ print -l ${{(P)argv[-1]}} }}; kelp() {{ {} \"$@\" }}; \
+         fpath=({} $fpath); autoload -U _kelp; words=(kelp stop ''); CURRENT=3; _kelp",
+        s.program().display(),
+        s.work().display()
+    );
+    assert_eq!(s.program_call("zsh").args(["-f", "-c", &zsh]).exits(0).stdout, "up:busybox\n");
+}
+
 #[test]
 fn bash_completes_within_what_it_takes_for_several_words() {
     let s = Sandbox::new().busybox();

@@ -4,8 +4,9 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
-use crate::harness::{Layer, Sandbox, needs_root};
+use crate::harness::{Layer, Sandbox, needs_root, within};
 
 #[test]
 fn no_user_namespaces() {
@@ -235,6 +236,34 @@ fn a_full_disk_during_a_run() {
     s.ok("run --rm busybox true");
 }
 
+/// What nobody sees any more does not keep the disk full.
+#[test]
+fn a_throw_away_container_that_fills_the_disk_goes_all_the_same() {
+    let Some(s) = Sandbox::with_small_disk("size=40m") else {
+        return needs_root("a_throw_away_container_that_fills_the_disk_goes_all_the_same");
+    };
+    let s = s.busybox();
+    s.exits(1, "run --rm busybox sh -c 'cat /dev/zero > /fill'").says("no space left");
+    let containers = s.store().join("containers");
+    let gone = within(Duration::from_secs(5), || fs::read_dir(&containers).unwrap().next().is_none());
+    assert!(gone, "its files keep the disk full");
+    s.ok("run --rm busybox true");
+}
+
+/// Somebody, or a power cut, took the files of a container away.
+#[test]
+fn a_container_without_its_files_can_be_removed() {
+    let s = Sandbox::new().busybox();
+    for (name, removal) in [("c1", "rm c1"), ("c2", "rm -f c2"), ("c3", "container prune -f")] {
+        s.ok(&format!("create --name {name} busybox true"));
+        fs::remove_dir_all(s.store().join("containers").join(s.field(name, ".Id"))).unwrap();
+        s.exits(1, "system check").has("its files are missing");
+        s.ok(removal);
+        s.ok("system check");
+        s.exits(1, &format!("inspect {name}"));
+    }
+}
+
 /// What makes room works where there is none.
 #[test]
 fn a_full_disk_is_no_obstacle_to_removing() {
@@ -317,6 +346,9 @@ fn help_goes_to_stdout_and_usage_errors_to_stderr() {
     let s = Sandbox::new();
     s.ok("--help").has("run").silent();
     s.ok("run --help").has("--entrypoint").silent();
+    assert_eq!(s.ok("help").stdout, s.ok("--help").stdout);
+    assert_eq!(s.ok("help container rm").stdout, s.ok("container rm --help").stdout);
+    s.exits(1, "help nonsense").says("nonsense");
     let out = s.kelp("run --nonsense").exits(125);
     assert_eq!(out.stdout, "");
 }

@@ -138,6 +138,7 @@ fn namespaces_of_the_host_and_of_others_can_be_joined() {
     s.busybox_sh("--pid container:a1", "cat /proc/1/cmdline").has("sleep");
     s.ok("exec a1 touch /dev/shm/shared");
     s.busybox_sh("--ipc container:a1", "ls /dev/shm").is("shared");
+    s.busybox_sh("--ipc none", "ls /dev").has("mqueue").lacks("shm");
     s.exits(125, "run --rm --pid container:nobody busybox true").says("nobody");
     s.exits(125, "run --rm --pid nonsense busybox true").says("nonsense");
     s.ok("stop a1");

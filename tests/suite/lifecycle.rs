@@ -189,6 +189,7 @@ fn restart_is_a_new_process_in_the_same_container() {
     s.ok("run -d --name c1 busybox sh -c 'echo x >> /count; sleep 1000'");
     let first = s.pid_of("c1");
     s.ok("restart -t 0 c1").is("c1");
+    assert_ne!(s.field("c1", ".State.FinishedAt"), "0001-01-01T00:00:00Z", "the last end");
     assert_ne!(s.pid_of("c1"), first);
     s.ok("exec c1 sh -c 'sleep 0.2; wc -l < /count'").is("2");
     s.ok("stop -t 0 c1");
@@ -342,6 +343,7 @@ fn ps_tells_who_is_there() {
     s.ok("ps -a --filter status=exited --format '{{.Names}} {{.Status}}'").has("b1 Exited (3)");
     s.ok("ps -aq --filter name=^a1$").is(&a[..12]);
     s.ok("ps -q --no-trunc").is(&a);
+    s.ok("ps -q --format '{{.Names}}'").is(&a[..12]).says("--format is ignored");
     s.ok("ps -aq -n 2").lines().len().eq(&2).then_some(()).unwrap();
     s.ok("ps -l --format '{{.Names}}'").is("c1");
     s.ok("ps -a --filter label=tier=web --format '{{.Label \"tier\"}}'").is("web");
@@ -377,6 +379,11 @@ fn inspect_has_dockers_shape() {
     {
         assert!(c.get(key).is_some(), "no {key}");
     }
+    assert_eq!(c["GraphDriver"]["Name"], Sandbox::snapshotter());
+    if Sandbox::snapshotter() != "copy" {
+        let upper = s.store().join("containers").join(&id).join("upper");
+        assert_eq!(c["GraphDriver"]["Data"]["UpperDir"], upper.display().to_string());
+    }
     let optional = "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{json .Config.Healthcheck}} \
         {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.Memory}} {{len .HostConfig.PortBindings}} {{.Config.Domainname}}";
     s.ok(["inspect", "-f", optional, "c1"]).is("none null no 0 0");
@@ -392,6 +399,7 @@ fn version_and_info_answer() {
     s.ok("version").has(env!("CARGO_PKG_VERSION"));
     s.ok("version --format '{{.Client.Version}}'").is(env!("CARGO_PKG_VERSION"));
     s.json("info --format '{{json .}}'");
+    s.ok("info -f '{{len .ID}} {{.LoggingDriver}} {{.DefaultRuntime}}'").is("32 k8s-file kelp");
     s.ok("info").has(&format!("Storage Driver: {}", Sandbox::snapshotter()));
     s.ok("--version").has(env!("CARGO_PKG_VERSION"));
 }

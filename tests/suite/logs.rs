@@ -52,6 +52,7 @@ fn tail_since_and_timestamps() {
     s.ok("logs -n 0 c1").is("");
     s.ok("logs --tail all c1").is("1\n2\n3\n4\n5\nlate");
     s.ok("logs --tail 100 c1").is("1\n2\n3\n4\n5\nlate");
+    s.ok("logs --details --tail 2 c1").is("5\n late");
     let stamped = s.ok("logs -t c1");
     let last = *stamped.lines().last().unwrap();
     let (time, text) = last.split_once(' ').unwrap();

@@ -78,7 +78,7 @@ fn relative_sources_mean_the_current_directory() {
 }
 
 #[test]
-fn tmpfs_takes_size_and_mode() {
+fn tmpfs_takes_size_mode_owner_and_number_of_files() {
     let s = Sandbox::new().busybox();
     let out = s.busybox_sh(
         "--tmpfs /t:size=4m,mode=700",
@@ -92,6 +92,13 @@ fn tmpfs_takes_size_and_mode() {
     .is("full");
     s.busybox_sh("--tmpfs /t", "stat -c %a /t").is("1777");
     s.exits(125, "run --rm --tmpfs /t:nonsense=1 busybox true").says("nonsense");
+    s.busybox_sh(
+        "-u 5 --tmpfs /t:uid=5,gid=6,mode=700,nr_inodes=3",
+        "stat -c '%u %g' /t; cd /t; touch a b && touch c || echo full",
+    )
+    .has("5 6")
+    .has("full");
+    s.exits(125, "run --rm --tmpfs /t:uid=90000 busybox true").says("uid=90000").says("map");
 }
 
 #[test]

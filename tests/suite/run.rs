@@ -182,7 +182,7 @@ fn labels_come_from_a_file_too() {
     let labels = s.json("inspect c1 --format '{{json .Config.Labels}}'");
     assert_eq!(labels, serde_json::json!({"from.file": "1", "plain": "", "x": "y"}));
     s.ok("create --name d1 busybox true");
-    s.ok("ps -aq --filter label=x=y --format '{{.Names}}'").is("c1");
+    s.ok("ps -a --filter label=x=y --format '{{.Names}}'").is("c1");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn cidfile_holds_the_id_and_is_never_overwritten() {
     let s = Sandbox::new().busybox();
     let id = s.ok("run -d --cidfile cid busybox true").text().to_owned();
     assert_eq!(fs::read_to_string(s.work().join("cid")).unwrap(), id);
-    s.exits(125, "run --cidfile cid busybox true").says("cid");
+    s.exits(125, "run --cidfile cid busybox true").says("the cidfile cid exists");
     assert_eq!(fs::read_to_string(s.work().join("cid")).unwrap(), id);
     assert_eq!(s.ok("ps -aq").lines().len(), 1);
 }
@@ -207,6 +207,8 @@ fn hostname_and_hosts_are_the_containers() {
     assert_eq!(out.lines()[..2], ["box", "box"]);
     out.has("10.0.0.5\tdb").has("::1\tsix").has("127.0.0.1\tlocalhost");
     s.exits(125, "run --rm --add-host nonsense busybox true").says("nonsense");
+    let out = s.busybox_sh("--network none --add-host host:host-gateway", "cat /etc/hosts");
+    out.lacks("\thost\n").says("host:host-gateway is left out");
 }
 
 #[test]
@@ -262,6 +264,7 @@ fn sysctls_are_the_containers_own() {
     let s = Sandbox::new().busybox();
     s.busybox_sh("--sysctl net.ipv4.ip_forward=1", "cat /proc/sys/net/ipv4/ip_forward").is("1");
     s.busybox_sh("--sysctl kernel.msgmax=4321", "cat /proc/sys/kernel/msgmax").is("4321");
+    s.busybox_sh("--sysctl kernel.domainname=x.y", "cat /proc/sys/kernel/domainname").is("x.y");
     s.exits(125, "run --rm --sysctl vm.swappiness=1 busybox true").says("vm.swappiness");
     s.exits(125, "run --rm --network host --sysctl net.ipv4.ip_forward=1 busybox true")
         .says("net.ipv4.ip_forward");

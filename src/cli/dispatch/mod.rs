@@ -16,6 +16,7 @@ use crate::error::ExitStatus;
 
 /// Runs the command and reports its failure. `words` comes without `argv[0]`.
 pub(super) fn run(words: Vec<OsString>) -> ExitStatus {
+    let words = asked_for_help(words);
     let start = match Start::find(&words) {
         Ok(start) => start,
         Err(failure) => return finish(&failure, Exit::Verb),
@@ -34,6 +35,15 @@ pub(super) fn run(words: Vec<OsString>) -> ExitStatus {
         Ok(status) => status,
         Err(failure) => finish(&failure, exit),
     }
+}
+
+/// `kelp help run` is `kelp run --help`.
+fn asked_for_help(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.first().is_some_and(|word| word == "help") {
+        words.remove(0);
+        words.push("--help".into());
+    }
+    words
 }
 
 fn finish(failure: &Failure, exit: Exit) -> ExitStatus {

@@ -203,13 +203,15 @@ fn what_is_not_built_is_said_with_every_way_to_write_it() {
         ("run -m 64m debian", "-m is not built yet"),
         ("run -itc 5 debian", "-c is not built yet"),
         ("run -m64m debian", "-m is not built yet"),
-        ("run --restart=always debian", "--restart is not built yet"),
+        ("run --runtime=runc debian", "--runtime is not built yet"),
         ("pull --tls-verify=false debian", "--tls-verify is not built yet"),
-        ("rm -v web", "-v is not built yet"),
+        ("rm -l web", "-l is not built yet"),
         ("build .", "kelp build is not built yet"),
         ("-H tcp://x ps", "-H is not built yet"),
     ] {
         assert_eq!(parsed(line).unwrap_err().to_string(), text, "{line}");
     }
+    let text = parsed("run --restart=always debian").unwrap_err().to_string();
+    assert!(text.contains("restart policies other than `no` are not built yet"), "{text}");
     assert_eq!(command("run debian --memory 64m"), ["debian", "--memory", "64m"], "the command's own");
 }

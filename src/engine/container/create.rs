@@ -119,6 +119,7 @@ impl Draft {
         let mut warnings = weakness(&ids, &request)?;
         warnings.extend(makeshift(engine, &request, snapshotter, &origin.layers));
         warnings.extend(network::unpublished(&request, &members));
+        warnings.extend(network::hostless(&request, place.addresses.is_some()));
         warnings.extend(about_links);
         warnings.extend(origin.foreign.map(|made_for| {
             format!(

@@ -16,6 +16,8 @@ pub struct LogsOptions {
     pub follow: bool,
     /// Each line begins with its time.
     pub timestamps: bool,
+    /// Each line's attributes, which no log of kelp's has, and a space before its text.
+    pub details: bool,
     /// The last so many lines; `None` is all.
     pub tail: Option<u64>,
     /// Nothing older.
@@ -37,6 +39,7 @@ pub fn logs(
     let query = Query {
         follow: options.follow,
         timestamps: options.timestamps,
+        details: options.details,
         tail: options.tail,
         since: options.since,
         until: options.until,

@@ -7,6 +7,7 @@ use oci_spec::image::Config as ImageConfig;
 use super::stored::Stored;
 use super::{find, start};
 use crate::engine::network::create;
+use crate::engine::options::HOST_GATEWAY;
 use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::engine::spec::{self, Shared};
 use crate::engine::{Engine, Error, Result, options};
@@ -314,6 +315,16 @@ pub(super) fn unpublished(request: &CreateRequest, members: &[Member]) -> Option
         }
         _ => None,
     }
+}
+
+/// What becomes of `--add-host NAME:host-gateway` where no gateway is: a network that leads out would have one.
+pub(super) fn hostless(request: &CreateRequest, has_gateway: bool) -> Option<String> {
+    let nowhere = !has_gateway && !matches!(request.network, NetworkMode::Host | NetworkMode::Container(_));
+    let asked = request.add_hosts.iter().find(|(_, address)| address == HOST_GATEWAY);
+    let (name, _) = asked.filter(|_| nowhere)?;
+    Some(format!(
+        "--add-host {name}:{HOST_GATEWAY} is left out: no network of the container leads to the host"
+    ))
 }
 
 #[cfg(test)]

@@ -78,17 +78,14 @@ fn kill(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Resul
 
 /// `false`: a shim holds the container.
 pub(super) fn remove(engine: &Engine, record: &ContainerRecord) -> Result<bool> {
-    let lock = engine.store.operation_lock(&record.id)?;
-    let Some(life) = engine.store.wait_life_lock(&record.id, SHIM_PATIENCE)? else { return Ok(false) };
-    let delete = |staged: &std::path::Path| engine.store.delete_tree(staged);
-    match engine.store.remove_container(&record.id, delete) {
-        // What is to go makes the room that its going needs.
-        Err(e) if e.is_disk_full() => {
-            engine.store.empty_container(&record.id)?;
-            engine.store.remove_container(&record.id, delete)?;
+    let lock = match engine.store.operation_lock(&record.id) {
+        Err(store::Error::NoSuchContainer(_)) if engine.store.forget_lost_container(&record.id)? => {
+            return Ok(true);
         }
         other => other?,
-    }
+    };
+    let Some(life) = engine.store.wait_life_lock(&record.id, SHIM_PATIENCE)? else { return Ok(false) };
+    engine.store.remove_container(&record.id, |staged| engine.store.delete_tree(staged))?;
     drop((life, lock));
     Ok(true)
 }

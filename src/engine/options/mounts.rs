@@ -14,6 +14,9 @@ const NO_VOLUMES: &str = "volumes are not built yet: give an absolute path of th
 /// `consistent`, `cached` and `delegated` are promises that a Linux bind always keeps.
 pub fn volume(spec: &str, cwd: &Path) -> Result<MountRequest> {
     let fail = |reason: &str| invalid("volume specification", spec, reason);
+    if spec.is_empty() {
+        return Err(fail("it is empty"));
+    }
     let mut parts = spec.splitn(3, ':');
     let (source, target, options) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let Some(target) = target else {
@@ -168,8 +171,18 @@ fn tmpfs_mount(fields: &Fields, target: PathBuf) -> std::result::Result<MountReq
     if fields.propagation.is_some() || fields.recursive.is_some() {
         return Err("cannot mix 'bind-*' options with mount type 'tmpfs'".to_owned());
     }
-    let (size, mode, read_only) = (fields.tmpfs_size, fields.tmpfs_mode, fields.read_only);
-    Ok(MountRequest::Tmpfs { target, size, mode, read_only, exec: false, suid: false, dev: false })
+    Ok(MountRequest::Tmpfs {
+        target,
+        size: fields.tmpfs_size,
+        mode: fields.tmpfs_mode,
+        uid: None,
+        gid: None,
+        inodes: None,
+        read_only: fields.read_only,
+        exec: false,
+        suid: false,
+        dev: false,
+    })
 }
 
 fn field(fields: &mut Fields, entry: &str) -> std::result::Result<(), String> {
@@ -268,7 +281,9 @@ pub fn tmpfs(spec: &str) -> Result<MountRequest> {
     let fail = |reason: String| -> Error { invalid("tmpfs", spec, reason) };
     let (target, options) = spec.split_once(':').unwrap_or((spec, ""));
     let target = target_path(target).map_err(fail)?;
-    let (mut bytes, mut bits) = (None, None);
+    let number = |text: &str| text.parse().map_err(|_| fail(format!("`{text}` is not a number")));
+    let (mut bytes, mut bits, mut inodes) = (None, None, None);
+    let (mut uid, mut gid) = (None, None);
     let (mut read_only, mut exec, mut suid, mut dev) = (false, false, false, false);
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match option {
@@ -279,14 +294,18 @@ pub fn tmpfs(spec: &str) -> Result<MountRequest> {
             _ => match option.split_once('=') {
                 Some(("size", text)) => bytes = Some(size("tmpfs size", text)?),
                 Some(("mode", text)) => bits = Some(mode(text).map_err(fail)?),
+                Some(("uid", text)) => uid = Some(number(text)?),
+                Some(("gid", text)) => gid = Some(number(text)?),
+                Some(("nr_inodes", text)) => inodes = Some(u64::from(number(text)?)),
                 _ => {
-                    let known = "size=, mode=, ro, rw, exec, noexec, suid, nosuid, dev and nodev are";
+                    let known = "size=, mode=, uid=, gid=, nr_inodes=, ro, rw, exec, noexec, suid, nosuid, dev \
+                                 and nodev are";
                     return Err(fail(format!("option `{option}` is not built; {known}")));
                 }
             },
         }
     }
-    Ok(MountRequest::Tmpfs { target, size: bytes, mode: bits, read_only, exec, suid, dev })
+    Ok(MountRequest::Tmpfs { target, size: bytes, mode: bits, uid, gid, inodes, read_only, exec, suid, dev })
 }
 
 #[cfg(test)]

@@ -73,6 +73,9 @@ fn long_syntax() {
         target: "/t".into(),
         size: Some(1 << 20),
         mode: Some(0o700),
+        uid: None,
+        gid: None,
+        inodes: None,
         read_only: false,
         exec: false,
         suid: false,
@@ -111,13 +114,16 @@ fn tmpfs_flag() {
         target: "/t".into(),
         size: Some(64 << 20),
         mode: Some(0o1770),
+        uid: Some(5),
+        gid: Some(6),
+        inodes: Some(100),
         read_only: false,
         exec: true,
         suid: false,
         dev: false,
     };
-    assert_eq!(tmpfs("/t:size=64m,mode=1770,exec").unwrap(), expected);
-    for bad in ["t", "/", "/t:uid=5", "/t:size=x", "/t:size=50%", "/t:wat"] {
+    assert_eq!(tmpfs("/t:size=64m,mode=1770,uid=5,gid=6,nr_inodes=100,exec").unwrap(), expected);
+    for bad in ["t", "/", "/t:uid=x", "/t:gid=-1", "/t:nr_inodes=", "/t:size=x", "/t:size=50%", "/t:wat"] {
         assert!(tmpfs(bad).is_err(), "{bad}");
     }
 }

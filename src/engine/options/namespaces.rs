@@ -22,15 +22,15 @@ pub fn pid(mode: &str) -> Result<NamespaceMode> {
     }
 }
 
-/// Empty, `private`, `shareable`, `host` or `container:NAME`. Every container's IPC namespace can be joined by the
+/// Empty, `none`, `private`, `shareable`, `host` or `container:NAME`. Every container's IPC namespace can be joined by the
 /// same user's other containers, so private and shareable are the same thing.
 pub fn ipc(mode: &str) -> Result<NamespaceMode> {
     match mode {
         "" | "private" | "shareable" => Ok(NamespaceMode::Private),
         "host" => Ok(NamespaceMode::Host),
-        "none" => Err(invalid("IPC mode", mode, "a container without /dev/shm is not built yet")),
+        "none" => Ok(NamespaceMode::None),
         _ => container("IPC mode", mode).unwrap_or_else(|| {
-            Err(invalid("IPC mode", mode, "private, shareable, host and container:NAME are allowed"))
+            Err(invalid("IPC mode", mode, "none, private, shareable, host and container:NAME are allowed"))
         }),
     }
 }
@@ -55,7 +55,7 @@ mod tests {
         assert!(pid("private").is_err());
         assert!(pid("container:").is_err());
         assert_eq!(ipc("shareable").unwrap(), NamespaceMode::Private);
-        assert!(ipc("none").is_err());
+        assert_eq!(ipc("none").unwrap(), NamespaceMode::None);
         assert!(uts("container:x").is_err());
     }
 }

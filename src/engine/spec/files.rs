@@ -54,6 +54,7 @@ pub(super) fn hosts_file(request: &CreateRequest, place: &Place) -> String {
             line(&gateway, &names.join(" "));
         }
     }
+    // Without a gateway the name is left out, and the user told: `network::hostless`.
     for (name, address) in &request.add_hosts {
         match (address.as_str(), gateway) {
             (HOST_GATEWAY, Some(gateway)) => line(&gateway, name),

@@ -385,7 +385,7 @@ fn namespaces(request: &CreateRequest, place: &Place) -> Result<Vec<LinuxNamespa
     ];
     for (kind, mode, join) in modes {
         match mode {
-            NamespaceMode::Private => push(kind, None)?,
+            NamespaceMode::Private | NamespaceMode::None => push(kind, None)?,
             NamespaceMode::Host => {}
             NamespaceMode::Container(name) => {
                 let path = join.clone().ok_or_else(|| Error::NoSuchContainer(name.clone()))?;

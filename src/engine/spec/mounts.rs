@@ -79,17 +79,15 @@ fn system(request: &CreateRequest, place: &Place) -> Result<Vec<Mount>> {
     let bound = ["rbind", "nosuid", "noexec", "nodev", "rprivate"];
     // With the host's IPC namespace its queues; a host that has none mounted has none to show.
     list.push(mount(mqueue, "mqueue", &none("mqueue"), &guarded)?);
-    if request.ipc == NamespaceMode::Host {
-        list.push(mount(shm, "bind", shm, &bound)?);
-        return Ok(list);
-    }
-    match place.join_ipc.as_deref().filter(|_| request.ipc != NamespaceMode::Private) {
-        Some(namespace) => {
+    match (&request.ipc, place.join_ipc.as_deref()) {
+        (NamespaceMode::None, _) => {}
+        (NamespaceMode::Host, _) => list.push(mount(shm, "bind", shm, &bound)?),
+        (NamespaceMode::Container(_), Some(namespace)) => {
             // `/proc/PID/ns/ipc` to `/proc/PID/root/dev/shm`.
             let process = namespace.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
             list.push(mount(shm, "bind", &process.join("root/dev/shm"), &bound)?);
         }
-        None => {
+        (NamespaceMode::Container(_) | NamespaceMode::Private, _) => {
             let size = format!("size={}", request.shm_size.unwrap_or(SHM_SIZE));
             let options = ["nosuid", "noexec", "nodev", "mode=1777", size.as_str()];
             list.push(mount(shm, "tmpfs", &none("shm"), &options)?);
@@ -109,13 +107,16 @@ fn users(request: &MountRequest, target: &Path) -> Result<Mount> {
             };
             mount(target, "bind", source, &[bind, access, propagation_name(*propagation)])
         }
-        MountRequest::Tmpfs { size, mode, read_only, exec, suid, dev, .. } => {
+        MountRequest::Tmpfs { size, mode, uid, gid, inodes, read_only, exec, suid, dev, .. } => {
             let mut options = vec![if *read_only { "ro" } else { "rw" }.to_owned()];
             options.push(if *exec { "exec" } else { "noexec" }.to_owned());
             options.push(if *suid { "suid" } else { "nosuid" }.to_owned());
             options.push(if *dev { "dev" } else { "nodev" }.to_owned());
             options.extend(size.map(|bytes| format!("size={bytes}")));
             options.extend(mode.map(|bits| format!("mode={bits:o}")));
+            options.extend(uid.map(|id| format!("uid={id}")));
+            options.extend(gid.map(|id| format!("gid={id}")));
+            options.extend(inodes.map(|count| format!("nr_inodes={count}")));
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
             mount(target, "tmpfs", Path::new("tmpfs"), &options)
         }

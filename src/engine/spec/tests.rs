@@ -6,7 +6,7 @@ use super::files::{hosts_file, resolv_conf};
 use super::*;
 use crate::engine::request::{MountRequest, Propagation};
 use crate::runtime::from_spec::Facts;
-use crate::runtime::plan::{MountSource, Namespace, Plan, Rootfs};
+use crate::runtime::plan::{MountSource, Namespace, Plan, Rootfs, Tmpfs};
 
 fn image(json: &str) -> Config {
     serde_json::from_str(json).unwrap()
@@ -110,7 +110,10 @@ fn defaults_become_a_plan() {
     );
     assert!(plan.mounts[3].flags.read_only && plan.mounts[4].flags.read_only);
     assert_eq!(plan.mounts[1].source, MountSource::Dev);
-    assert_eq!(plan.mounts[6].source, MountSource::Tmpfs { size: Some(64 << 20), mode: 0o1777 });
+    assert_eq!(
+        plan.mounts[6].source,
+        MountSource::Tmpfs(Tmpfs { size: Some(64 << 20), mode: 0o1777, ..Tmpfs::default() })
+    );
     assert_eq!((plan.masked_paths.len(), plan.readonly_paths.len()), (12, 5));
 }
 

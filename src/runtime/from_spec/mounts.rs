@@ -5,7 +5,7 @@ use std::path::Path;
 use oci_spec::runtime as oci;
 
 use super::{Error, Result, TEXT, annotation, checked_path, invalid};
-use crate::runtime::plan::{BindPropagation, Mount, MountFlags, MountSource, PropagationKind};
+use crate::runtime::plan::{BindPropagation, Mount, MountFlags, MountSource, PropagationKind, Tmpfs};
 
 /// Files of `/proc` that may be covered, as runc has them: what lxcfs and its like provide.
 const PROC_FILES: [&str; 11] = [
@@ -27,8 +27,8 @@ struct Options {
     flags: MountFlags,
     recursive_bind: bool,
     propagation: Option<BindPropagation>,
-    size: Option<u64>,
-    mode: Option<u32>,
+    /// The mode is the one that the kernel gives a tmpfs, unless said.
+    tmpfs: Tmpfs,
 }
 
 pub(super) fn mount(mount: &oci::Mount, spec: &oci::Spec) -> Result<Mount> {
@@ -53,7 +53,7 @@ pub(super) fn mount(mount: &oci::Mount, spec: &oci::Spec) -> Result<Mount> {
         "mqueue" => MountSource::Mqueue,
         "devpts" => MountSource::Devpts,
         "tmpfs" if target == Path::new("/dev") => MountSource::Dev,
-        "tmpfs" => MountSource::Tmpfs { size: options.size, mode: options.mode.unwrap_or(0o1777) },
+        "tmpfs" => MountSource::Tmpfs(options.tmpfs),
         "bind" => {
             let source = mount.source().as_ref();
             let source =
@@ -94,7 +94,7 @@ fn refuse_covering(target: &Path, kind: &str) -> Result<()> {
 }
 
 fn options(shown: &str, kind: &str, names: &[String]) -> Result<Options> {
-    let mut o = Options::default();
+    let mut o = Options { tmpfs: Tmpfs { mode: 0o1777, ..Tmpfs::default() }, ..Options::default() };
     for name in names {
         let f = &mut o.flags;
         match name.as_str() {
@@ -115,8 +115,11 @@ fn options(shown: &str, kind: &str, names: &[String]) -> Result<Options> {
             "newinstance" | "ptmxmode=0666" | "mode=0620" if kind == "devpts" => {}
             other => match (propagation(other), other.split_once('=')) {
                 (Some(p), _) => o.propagation = Some(p),
-                (None, Some(("size", size))) if kind == "tmpfs" => o.size = Some(tmpfs_size(shown, size)?),
-                (None, Some(("mode", mode))) if kind == "tmpfs" => o.mode = Some(tmpfs_mode(shown, mode)?),
+                (None, Some((key, value))) if kind == "tmpfs" => {
+                    if !tmpfs_option(&mut o.tmpfs, shown, key, value)? {
+                        return Err(Error::NotBuilt(format!("mount option `{other}` (`{shown}`)")));
+                    }
+                }
                 _ => return Err(Error::NotBuilt(format!("mount option `{other}` (`{shown}`)"))),
             },
         }
@@ -135,6 +138,23 @@ fn propagation(name: &str) -> Option<BindPropagation> {
         _ => return None,
     };
     Some(BindPropagation { kind, recursive })
+}
+
+/// `false`: there is no such option.
+fn tmpfs_option(tmpfs: &mut Tmpfs, shown: &str, key: &str, value: &str) -> Result<bool> {
+    let number = || -> Result<u32> {
+        let reason = || format!("`{key}={value}` is not a number");
+        value.parse().map_err(|_| invalid(format!("tmpfs `{shown}`"), reason()))
+    };
+    match key {
+        "size" => tmpfs.size = Some(tmpfs_size(shown, value)?),
+        "mode" => tmpfs.mode = tmpfs_mode(shown, value)?,
+        "uid" => tmpfs.uid = Some(number()?),
+        "gid" => tmpfs.gid = Some(number()?),
+        "nr_inodes" => tmpfs.inodes = Some(u64::from(number()?)),
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 fn tmpfs_size(shown: &str, text: &str) -> Result<u64> {

@@ -32,6 +32,8 @@ pub struct Query {
     pub follow: bool,
     /// Each line begins with its time and a space.
     pub timestamps: bool,
+    /// Each line's text follows its attributes, of which there are none, and a space.
+    pub details: bool,
     /// The last so many lines.
     pub tail: Option<u64>,
     pub since: Option<Timestamp>,
@@ -217,6 +219,7 @@ fn key(time: Timestamp) -> Vec<u8> {
 /// Prints records in the form that was asked for.
 struct Printer<'a> {
     timestamps: bool,
+    details: bool,
     until: Option<Vec<u8>>,
     /// Whether the last record of the stream left its line open.
     open: [bool; 2],
@@ -243,6 +246,9 @@ impl Printer<'_> {
             let open = &mut self.open[usize::from(stream == Stream::Stderr)];
             if self.timestamps && !*open {
                 self.text.extend_from_slice(record.time);
+                self.text.push(b' ');
+            }
+            if self.details && !*open {
                 self.text.push(b' ');
             }
             *open = !record.ends_line;
@@ -294,8 +300,8 @@ pub fn read(
         at = at.max(time_start(file.as_fd(), size, &key(since))?);
     }
     let until = query.until.map(key);
-    let mut printer =
-        Printer { timestamps: query.timestamps, until, open: [false; 2], text: Vec::new(), out };
+    let Query { timestamps, details, .. } = *query;
+    let mut printer = Printer { timestamps, details, until, open: [false; 2], text: Vec::new(), out };
     loop {
         // Asked before the size: what was printed before the end is then surely seen.
         let ended = follower.as_ref().is_none_or(|f| f.ended);
@@ -431,5 +437,7 @@ mod tests {
         let stamped = shown(dir.path(), &Query { timestamps: true, ..Query::default() });
         let lines: Vec<_> = stamped.lines().map(|l| (l.as_bytes()[29], &l[31..])).collect();
         assert_eq!(lines, [(b'Z', "first"), (b'Z', "second"), (b'Z', "open")]);
+        let details = shown(dir.path(), &Query { details: true, ..Query::default() });
+        assert_eq!(details, " first\n second\n open");
     }
 }

@@ -57,6 +57,20 @@ struct Ended {
 
 impl Store {
     pub(super) fn remove_all_ended(&self) -> Result<()> {
+        match self.remove_those_ended() {
+            // What is to go makes the room that its going needs.
+            Err(error) if error.is_disk_full() => {
+                let _room = self.make_room();
+                for Ended { record, .. } in &self.ended()? {
+                    self.empty_container(&record.id)?;
+                }
+                self.remove_those_ended()
+            }
+            other => other,
+        }
+    }
+
+    fn remove_those_ended(&self) -> Result<()> {
         let ended = self.ended()?;
         let mut withdrawn = Vec::new();
         for Ended { record, .. } in &ended {

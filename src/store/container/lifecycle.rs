@@ -232,7 +232,19 @@ impl Store {
     /// Removes row and directory. `delete` removes the staged tree (in the user namespace, where files belong to
     /// sub-ids). `NoSuchContainer` when somebody else was faster. The caller holds the life lock. Appends the
     /// `destroy` event.
-    pub fn remove_container(&self, id: &ContainerId, delete: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    pub fn remove_container(&self, id: &ContainerId, delete: impl Fn(&Path) -> Result<()>) -> Result<()> {
+        match self.withdraw_and_forget(id, &delete) {
+            // What is to go makes the room that its going needs.
+            Err(error) if error.is_disk_full() => {
+                let _room = self.make_room();
+                self.empty_container(id)?;
+                self.withdraw_and_forget(id, &delete)
+            }
+            other => other,
+        }
+    }
+
+    fn withdraw_and_forget(&self, id: &ContainerId, delete: impl Fn(&Path) -> Result<()>) -> Result<()> {
         let staged = self.withdraw_container(id)?;
         crash::point("remove: withdrawn");
         let record = match self.delete_row(id) {
@@ -254,6 +266,18 @@ impl Store {
         let record = record.ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
         let orphaned = record.image_id.map_or(Ok(()), |image| self.remove_orphaned_layers(&image));
         orphaned.and(deleted)
+    }
+
+    /// Drops the record of a container whose directory somebody took away. `false` when it has its directory, or no
+    /// record any more. Appends the `destroy` event.
+    pub fn forget_lost_container(&self, id: &ContainerId) -> Result<bool> {
+        if self.look_in(id, |dir| Ok(dir.symlink_metadata().is_ok().then_some(())))?.is_some() {
+            return Ok(false);
+        }
+        let Some(record) = self.delete_row(id)? else { return Ok(false) };
+        self.tell(&[Event::of_container(&record, "destroy")]);
+        record.image_id.map_or(Ok(()), |image| self.remove_orphaned_layers(&image))?;
+        Ok(true)
     }
 
     /// A container that went may have been the last to stand on the layers of an image that was removed before it.

@@ -147,7 +147,6 @@ fn observed(record: &ContainerRecord, finding: Finding) -> Observed {
             status: Status::Running,
             pid: Some(state.init_pid).filter(|pid| *pid != 0),
             started: state.started,
-            finished: None,
             exit_code: None,
             network: state.network,
             ..base

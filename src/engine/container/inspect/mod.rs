@@ -14,14 +14,19 @@ use serde::Serialize;
 use self::network::{HostPort, NetworkSettings};
 use super::ps::{self, Size};
 use super::stored::Stored;
+use crate::engine::image::inspect::GraphDriver;
 use crate::engine::request::{
     CreateRequest, MountRequest, NamespaceMode, NetworkMode, Propagation, RootfsSource, SeccompChoice,
 };
 use crate::engine::{Engine, Result};
-use crate::snapshot;
+use crate::snapshot::{self, Snapshotter};
 use crate::store::container::network::Protocol;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::userns;
+
+/// podman's word for the log's format, that of CRI.
+pub(in crate::engine) const LOG_DRIVER: &str = "k8s-file";
+pub(in crate::engine) const RUNTIME: &str = "kelp";
 
 /// One element of the list that `docker container inspect` prints.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,7 +47,10 @@ pub struct Container {
     pub restart_count: u32,
     pub driver: &'static str,
     pub platform: &'static str,
+    #[serde(flatten)]
+    unset: unset::Container,
     pub host_config: HostConfig,
+    pub graph_driver: GraphDriver,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_rw: Option<u64>,
     #[serde(rename = "SizeRootFs", skip_serializing_if = "Option::is_none")]
@@ -178,7 +186,9 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
         restart_count: 0,
         driver: launch.snapshotter.name(),
         platform: "linux",
+        unset: unset::Container::default(),
         host_config: host_config(&request),
+        graph_driver: graph_driver(engine, &row, launch.snapshotter),
         size_rw: size.map(|s| s.writable),
         size_root_fs: size.map(|s| s.total),
         mounts: request.mounts.iter().map(mount).collect(),
@@ -213,6 +223,21 @@ pub(super) fn size(engine: &Engine, row: &ContainerRecord) -> Result<Size> {
         None => 0,
     };
     Ok(Size { writable, total: writable + image })
+}
+
+/// Where the layers lie, the writable one on top. A copy stands on none.
+fn graph_driver(engine: &Engine, row: &ContainerRecord, driver: Snapshotter) -> GraphDriver {
+    let dir = engine.store.container_dir(&row.id);
+    let own = |name: &str| dir.join(name).display().to_string();
+    let layer = |layer: &String| engine.store.layer_dir(layer).display().to_string();
+    let data = (driver != Snapshotter::Copy).then(|| {
+        let mut data = BTreeMap::from([("UpperDir", own("upper")), ("WorkDir", own("work"))]);
+        if !row.layers.is_empty() {
+            data.insert("LowerDir", row.layers.iter().rev().map(layer).collect::<Vec<_>>().join(":"));
+        }
+        data
+    });
+    GraphDriver { data, name: driver.name() }
 }
 
 fn state(seen: &Observed) -> State {
@@ -290,6 +315,7 @@ fn limit(value: u64) -> i64 {
 fn mode(mode: &NamespaceMode, private: &str) -> String {
     match mode {
         NamespaceMode::Private => private.into(),
+        NamespaceMode::None => "none".into(),
         NamespaceMode::Host => "host".into(),
         NamespaceMode::Container(name) => format!("container:{name}"),
     }
@@ -322,12 +348,15 @@ fn bind(mount: &MountRequest) -> Option<String> {
 
 fn tmpfs(mount: &MountRequest) -> Option<(String, String)> {
     match mount {
-        MountRequest::Tmpfs { target, size, mode, read_only, exec, suid, dev } => {
+        MountRequest::Tmpfs { target, size, mode, uid, gid, inodes, read_only, exec, suid, dev } => {
             let words = [("ro", read_only), ("exec", exec), ("suid", suid), ("dev", dev)];
             let words = words.into_iter().filter(|(_, set)| **set).map(|(word, _)| word.to_owned());
             let size = size.map(|bytes| format!("size={bytes}"));
             let mode = mode.map(|bits| format!("mode={bits:o}"));
-            let options: Vec<String> = words.chain(size).chain(mode).collect();
+            let owner = [("uid", uid), ("gid", gid)].map(|(key, id)| id.map(|id| format!("{key}={id}")));
+            let inodes = inodes.map(|count| format!("nr_inodes={count}"));
+            let owner = owner.into_iter().flatten();
+            let options: Vec<String> = words.chain(size).chain(mode).chain(owner).chain(inodes).collect();
             Some((target.display().to_string(), options.join(",")))
         }
         MountRequest::Bind { .. } => None,

@@ -7,6 +7,15 @@ use serde::Serialize;
 
 type Nothing = Option<()>;
 
+/// Of the container itself: security modules that kelp does not set up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Container {
+    mount_label: &'static str,
+    process_label: &'static str,
+    app_armor_profile: &'static str,
+}
+
 /// Of `HostConfig`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -73,7 +82,7 @@ impl Default for HostConfig {
         Self {
             container_id_file: "",
             // podman's word for the CRI format.
-            log_config: LogConfig { kind: "k8s-file", config: BTreeMap::new() },
+            log_config: LogConfig { kind: super::LOG_DRIVER, config: BTreeMap::new() },
             restart_policy: RestartPolicy { name: "no", maximum_retry_count: 0 },
             volume_driver: "",
             volumes_from: None,
@@ -82,7 +91,7 @@ impl Default for HostConfig {
             cgroup_parent: "",
             cgroupns_mode: "private",
             links: None,
-            runtime: "kelp",
+            runtime: super::RUNTIME,
             isolation: "",
             cpu_shares: 0,
             cpu_count: 0,

@@ -4,6 +4,7 @@
 //! and the create request is read only when its fields were asked for, or filtered by.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use jiff::Timestamp;
 use regex::Regex;
@@ -68,7 +69,7 @@ pub struct Size {
 }
 
 /// Filters that are about what the user asked for when the container was made.
-const BY_SETTINGS: [&str; 3] = ["network", "publish", "expose"];
+const BY_SETTINGS: [&str; 4] = ["network", "publish", "expose", "volume"];
 
 /// Newest first.
 pub fn list(engine: &Engine, query: &Query) -> Result<Vec<Summary>> {
@@ -186,6 +187,12 @@ struct Filters {
     /// Ports of the container.
     publish: Vec<Ports>,
     expose: Vec<Ports>,
+    /// Where something is mounted, from the host or inside.
+    volume: Vec<String>,
+    /// For each health that was asked for, whether it is that of all: none. There are no health checks.
+    health: Vec<bool>,
+    /// A swarm's tasks were asked for, and there are none.
+    tasks: bool,
     /// The id of each network, by its name: where they are asked for.
     ids: BTreeMap<String, String>,
 }
@@ -242,7 +249,13 @@ impl Filters {
                 // docker's rules: both are about the container's ports, whether it runs or not.
                 "publish" => filters.publish.push(ports(key, value)?),
                 "expose" => filters.expose.push(ports(key, value)?),
-                "volume" | "health" | "is-task" | "isolation" | "pod" | "until" | "restart-policy" => {
+                "volume" => filters.volume.push(value.clone()),
+                "health" => match value.as_str() {
+                    "none" | "starting" | "healthy" | "unhealthy" => filters.health.push(value == "none"),
+                    _ => return Err(refuse("starting, healthy, unhealthy or none is expected")),
+                },
+                "is-task" => filters.tasks = crate::engine::filter::truth(key, value)?,
+                "isolation" | "pod" | "until" | "restart-policy" => {
                     return Err(refuse("this filter is not built yet"));
                 }
                 _ => return Err(refuse("there is no such filter")),
@@ -256,7 +269,9 @@ impl Filters {
         let any = |list: &[Regex], text: &str| list.is_empty() || list.iter().any(|r| r.is_match(text));
         // docker's names begin with a slash, and both forms are searched for.
         let slashed = format!("/{}", row.name);
-        any(&self.id, row.id.as_str())
+        !self.tasks
+            && (self.health.is_empty() || self.health.contains(&true))
+            && any(&self.id, row.id.as_str())
             && (any(&self.name, row.name.as_str()) || any(&self.name, &slashed))
             && self.label.iter().all(|(key, wanted)| {
                 row.labels.get(key).is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
@@ -268,7 +283,8 @@ impl Filters {
 
     /// What was asked for when the container was made, and what has become of it.
     fn match_settings(&self, row: &ContainerRecord) -> Result<bool> {
-        if self.network.is_empty() && self.publish.is_empty() && self.expose.is_empty() {
+        let Self { network, publish, expose, volume, .. } = self;
+        if network.is_empty() && publish.is_empty() && expose.is_empty() && volume.is_empty() {
             return Ok(true);
         }
         let stored = Stored::of(row)?;
@@ -286,10 +302,12 @@ impl Filters {
             wanted.is_empty() || wanted.iter().any(within)
         };
         let published: Vec<_> = request.publish.iter().map(|p| (p.container_port, p.protocol)).collect();
+        let mounted = |wanted: &String| request.mounts.iter().any(|mount| mount.has_end(Path::new(wanted)));
         let exposed = if self.expose.is_empty() { Vec::new() } else { stored.launch()?.expose };
         Ok((self.network.is_empty() || networks(&request).iter().any(of_network))
             && any(&self.publish, &published)
-            && any(&self.expose, &exposed))
+            && any(&self.expose, &exposed)
+            && (self.volume.is_empty() || self.volume.iter().any(mounted)))
     }
 
     fn match_status(&self, status: Status, exit_code: Option<i32>) -> bool {

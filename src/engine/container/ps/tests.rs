@@ -125,14 +125,22 @@ fn filters_as_docker_does() {
         (&["since=db-1"], &["web-2"]),
         (&["ancestor=debian"], &["web-2", "db-1", "web-1"]),
         (&["ancestor=alpine"], &[]),
+        (&["health=none", "name=db"], &["db-1"]),
+        (&["health=none", "health=healthy", "name=db"], &["db-1"]),
+        (&["health=healthy"], &[]),
+        (&["is-task=false", "name=db"], &["db-1"]),
+        (&["is-task=true"], &[]),
+        (&["volume=/nowhere"], &[]),
+        (&["volume=/mnt", "name=db"], &["db-1"]),
+        (&["volume=/srv", "name=db"], &["db-1"]),
     ];
     for (filters, names) in cases {
         assert_eq!(fixture.filtered(filters), *names, "{filters:?}");
     }
     assert_eq!(fixture.filtered(&[&format!("id={}", web.short())]), ["web-1"]);
     for filter in [
-        "health=healthy",
-        "volume=x",
+        "health=well",
+        "is-task=perhaps",
         "publish=80:80",
         "colour=red",
         "status=asleep",
