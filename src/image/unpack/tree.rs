@@ -124,7 +124,7 @@ impl<'a> Tree<'a> {
             _ if self.copying.is_some_and(|c| c.keep_root) => Ok(()),
             None if self.copying.is_some() => Ok(()),
             Some(entry) => {
-                attributes::apply(&*self.root, &entry, self.owner(&entry)?, self.ids.kind)?;
+                attributes::apply(&*self.root, &entry, self.owner(&entry)?, self.ids)?;
                 let set = rustix::fs::futimens(&*self.root, &attributes::times(entry.mtime)).op("set times");
                 set.map_err(|e| failed(&entry, e))
             }
@@ -157,7 +157,7 @@ impl<'a> Tree<'a> {
             Kind::File => {
                 let file = self.replacing(&dir, place, entry, || create(&dir, name))?;
                 write_content(&file, entry, reader)?;
-                attributes::apply(&file, entry, owner, self.ids.kind)?;
+                attributes::apply(&file, entry, owner, self.ids)?;
                 let set = rustix::fs::futimens(&file, &attributes::times(entry.mtime)).op("set times");
                 set.map_err(|e| failed(entry, e))
             }
@@ -224,7 +224,7 @@ impl<'a> Tree<'a> {
             Err(e) => return Err(failed(entry, sys::Error::new("mkdir", e.raw_os_error()))),
         }
         let fd = open_directory(dir, name).op("open").map_err(|e| failed(entry, e))?;
-        attributes::apply(&fd, entry, owner, self.ids.kind)?;
+        attributes::apply(&fd, entry, owner, self.ids)?;
         if was_hidden {
             // A whiteout of the lower layers' directory and a new one of the same name: nothing shines through.
             attributes::make_opaque(&fd).map_err(|e| failed(entry, e))?;
