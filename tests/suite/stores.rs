@@ -69,18 +69,20 @@ fn on_an_overlay() {
         .file("var/kept", 0o644, b"")
         .file("usr/.wh.bin", 0o644, b"")
         .dir("usr/bin", 0o755)
-        .file("usr/bin/kept", 0o644, b"");
-    s.load(
-        &Image::busybox()
-            .layer(Layer::default().file("usr/bin/old", 0o755, b"").file("var/old", 0o644, b""))
-            .layer(above),
-        "hiding",
-    );
+        .file("usr/bin/kept", 0o644, b"")
+        .file("srv/.wh.d", 0o644, b"")
+        .file("srv/d/kept", 0o644, b"")
+        .file("srv/late", 0o644, b"")
+        .file("srv/.wh.late", 0o644, b"");
+    let below = Layer::default().file("usr/bin/old", 0o755, b"").file("var/old", 0o644, b"");
+    let below = below.file("srv/d/old", 0o644, b"").file("srv/late", 0o644, b"");
+    s.load(&Image::busybox().layer(below).layer(above), "hiding");
     for driver in ["fuse", "copy"] {
-        let script = "ls -d /home 2>/dev/null; ls /var /usr/bin; rm /usr/bin/kept";
+        let script = "ls -d /home 2>/dev/null; ls /var /usr/bin /srv /srv/d; rm /usr/bin/kept";
         let run = ["run", "--name", driver, "--snapshotter", driver, "hiding", "sh", "-c", script];
         let out = s.ok(run);
         out.has("/var:\nkept\n").has("/usr/bin:\nkept\n").lacks("old").lacks(".wh.");
+        out.has("/srv:\nd\n").has("/srv/d:\nkept").lacks("late");
         out.lacks("/home");
         s.ok(&format!("diff {driver}")).is("C /usr\nC /usr/bin\nD /usr/bin/kept");
         s.ok(&format!("rm {driver}"));
