@@ -96,7 +96,7 @@ impl Walk {
         }
         let beneath = match &below {
             Some(old) if old.is_directory() => layers.enter(name)?,
-            _ => Merged::empty(),
+            _ => layers.empty(),
         };
         let before = self.found.len();
         self.directory(&tree.enter(name)?, &beneath, path)?;

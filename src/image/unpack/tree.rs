@@ -269,10 +269,10 @@ impl<'a> Tree<'a> {
     fn whiteout(&mut self, place: &Place, entry: &Entry) -> Result<(), Error> {
         let dir = self.directory(&place.parent, entry)?;
         let name = as_path(&place.name);
-        let make = || rustix::fs::mknodat(&*dir, name, FileType::CharacterDevice, Mode::empty(), 0);
+        let make = || sys::whiteout::make(&*dir, name);
         match self.replacing(&dir, place, entry, make) {
             Err(Error::Sys { source, .. })
-                if [libc::EPERM, libc::EOPNOTSUPP, libc::EINVAL].contains(&source.errno()) =>
+                if sys::whiteout::is_refusal(Errno::from_raw_os_error(source.errno())) =>
             {
                 self.mark(&dir, place, entry)
             }
