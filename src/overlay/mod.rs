@@ -12,6 +12,9 @@
 //!    `rename` change names; whatever changes an object from below has it brought up first by `copy_up`.
 //! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
+//! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what is
+//! stored are the numbers that are seen in there.
+//!
 //! Nobody else may write to the layers while they are mounted: the kernel is told to believe what it has seen for
 //! ever. Names are bytes. Every failure is an errno; a malformed request is an error reply.
 
@@ -43,7 +46,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 pub use counts::{Counts, Operation};
-pub use owner::{IdMap, IdRange, Owners};
+pub use owner::Owners;
 pub use serve::{Mounted, Server, mount};
 
 /// What logic returns.
