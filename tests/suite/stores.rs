@@ -41,7 +41,7 @@ fn works(s: &Sandbox, driver: &str) -> Out {
 
 #[test]
 fn on_tmpfs() {
-    let Some(s) = Sandbox::with_small_disk("size=64m") else { return needs_root("on_tmpfs") };
+    let Some(s) = Sandbox::with_home_on("-t tmpfs -o size=64m small") else { return needs_root("on_tmpfs") };
     let s = s.busybox();
     s.ok("info").has("Storage Driver: overlay");
     assert_eq!([status(&s, "overlay"), status(&s, "fuse"), status(&s, "copy")], ["works"; 3]);
