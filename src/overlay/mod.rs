@@ -25,6 +25,7 @@ mod counts;
 mod create;
 mod file;
 mod inode;
+mod late;
 mod linger;
 mod lookup;
 mod lru;
