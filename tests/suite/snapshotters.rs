@@ -123,12 +123,13 @@ fn a_single_id_is_enough() {
 /// The kernel takes what is written into its memory; that it does not fit on the disk is told all the same, and once.
 #[test]
 fn a_full_disk_stops_who_only_writes() {
-    let Some(s) = Sandbox::with_small_disk("size=40m") else {
-        return needs_root("a_full_disk_stops_who_only_writes");
-    };
-    let s = s.busybox();
     let script = "cat /dev/zero > /fill || stat -c %n /fill; rm /fill; echo fits > /fill; cat /fill";
+    // Each on a disk of its own: the end of a container is told before all of it is cleared away.
     for driver in ["overlay", "fuse", "copy"] {
+        let Some(s) = Sandbox::with_small_disk("size=40m") else {
+            return needs_root("a_full_disk_stops_who_only_writes");
+        };
+        let s = s.busybox();
         let call = s.kelp(["run", "--rm", "--snapshotter", driver, "busybox", "sh", "-c", script]);
         call.exits(0).says("o space left").is("/fill\nfits");
     }
