@@ -117,8 +117,8 @@ impl Overlay {
         Ok(attr)
     }
 
-    /// Where a dotted mark hid the name, it goes; a directory hides by itself what the mark did. Gives the object's state,
-    /// which is `stat` so far.
+    /// Where a dotted mark hid the name, it goes; a directory hides by itself what the mark did. Gives the object's
+    /// state, which is `stat` so far.
     fn take_mark(&self, home: &Home, place: &Place, new: New<'_>, stat: Stat) -> Result<Stat> {
         if !self.hides.has_mark(&home.dir, new.name)? {
             return Ok(stat);

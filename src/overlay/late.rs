@@ -5,8 +5,8 @@
 //! into nothing without end. So the kernel is told to forget the file's attributes: it asks for them before the next
 //! write, by the handle of the writer, and gets the error instead, once. Whoever asks by name gets the attributes.
 //!
-//! Telling the kernel may wait for a file that is on its way out, and with it for writes that a worker has to answer, so
-//! a thread of its own does it.
+//! Telling the kernel may wait for a file that is on its way out, and with it for writes that a worker has to answer,
+//! so a thread of its own does it.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};

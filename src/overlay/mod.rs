@@ -8,12 +8,12 @@
 //! 1. `adapter` takes it from the kernel (crate `fuser`), counts it, and answers with what the logic returns.
 //! 2. `inode` knows which node a number means: its place in the tree, its layer, how often the kernel was told it.
 //! 3. `place` turns a node into descriptors. Nothing is opened by a path from outside the layers, no link followed.
-//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `file` and `seek` serve one object; `create`, `remove` and
-//!    `rename` change names; whatever changes an object from below has it brought up first by `copy_up`.
+//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `file` and `seek` serve one object; `create`, `remove`
+//!    and `rename` change names; whatever changes an object from below has it brought up first by `copy_up`.
 //! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
-//! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what is
-//! stored are the numbers that are seen in there.
+//! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what
+//! is stored are the numbers that are seen in there.
 //!
 //! Nobody else may write to the layers while they are mounted: the kernel is told to believe what it has seen for
 //! ever. Names are bytes. Every failure is an errno; a malformed request is an error reply.

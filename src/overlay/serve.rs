@@ -52,7 +52,8 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Mounts the layers as one tree. `name` is part of the type that is shown, `fuse.NAME`, `attributes` are `MOUNT_ATTR_*` bits.
+/// Mounts the layers as one tree. `name` is part of the type that is shown, `fuse.NAME`, `attributes` are
+/// `MOUNT_ATTR_*` bits.
 pub fn mount(layers: Layers, options: Options, name: &str, attributes: u64) -> sys::Result<Mounted> {
     let (mount, device) = sys::fuse::mount(name, attributes)?;
     Ok(Mounted { mount, server: Server::on(device, layers, options)? })

@@ -2,8 +2,8 @@
 //!
 //! A name: a character device 0:0, or, on file systems where none can be made, an empty file `.wh.NAME`. The whole
 //! of a directory: `user.overlay.opaque` is `y`, or there is a `.wh..wh..opq` in it. Dotted forms are only looked
-//! for where devices cannot be made ([`crate::sys::whiteout`]) or attributes not kept, so that elsewhere such a name is a
-//! name like any other.
+//! for where devices cannot be made ([`crate::sys::whiteout`]) or attributes not kept, so that elsewhere such a name is
+//! a name like any other.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;

@@ -6,8 +6,8 @@
 //! docker. The root of one that runs is a copy of its mount, so no file system is mounted twice. Targets of binds are
 //! found by descriptor inside the root, so a link that a container swaps meanwhile leads nowhere else.
 //!
-//! The calling process has one thread, is root of the user namespace, sets itself apart first ([`set_apart`]), and ends with its
-//! errand.
+//! The calling process has one thread, is root of the user namespace, sets itself apart first ([`set_apart`]), and ends
+//! with its errand.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};

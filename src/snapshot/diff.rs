@@ -6,8 +6,8 @@
 //! also size and time), so a file that was only opened for writing does not count. [`walk_layer`] is what `commit`
 //! stores: all that the writable layer holds, in the order in which it is to be unpacked.
 //!
-//! To be called as root of the user namespace, by a process that may have many files open ([`crate::sys::limits::many_files`]): one for each
-//! directory on the way, in each layer.
+//! To be called as root of the user namespace, by a process that may have many files open
+//! ([`crate::sys::limits::many_files`]): one for each directory on the way, in each layer.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

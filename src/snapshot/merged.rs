@@ -2,8 +2,8 @@
 //!
 //! Layers are in the kernel overlay's format: a character device 0:0 hides what the layers below have of that name,
 //! and a directory with `user.overlay.opaque` hides all that they have in it. Where no such device can be made
-//! ([`whiteout`](crate::sys::whiteout)), and nowhere else, a file `.wh.NAME` hides NAME, which is empty and of mode 0. Only
-//! the topmost layer of a running container changes; no name is followed or looked at twice.
+//! ([`whiteout`](crate::sys::whiteout)), and nowhere else, a file `.wh.NAME` hides NAME, which is empty and of mode 0.
+//! Only the topmost layer of a running container changes; no name is followed or looked at twice.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};

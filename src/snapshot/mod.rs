@@ -1,8 +1,8 @@
 //! From layers and a fresh writable layer to a [`MountPlan`]: what to mount, not the mounting.
 //!
-//! Three drivers: `overlay`, the kernel's own in the user namespace; `fuse`, the room `overlay`, where the kernel's does
-//! not work or the user says so; `copy`, where neither does. Layers are directories in the kernel's own format, so that
-//! each driver reads them, and the first two read what the other wrote.
+//! Three drivers: `overlay`, the kernel's own in the user namespace; `fuse`, the room `overlay`, where the kernel's
+//! does not work or the user says so; `copy`, where neither does. Layers are directories in the kernel's own format, so
+//! that each driver reads them, and the first two read what the other wrote.
 //!
 //! An enum and no trait: what sets the drivers apart are three decisions (what is made, what is mounted, how a change
 //! is found), each of them one `match` here, and two of the drivers share two of the answers.
@@ -227,8 +227,8 @@ impl<'a> Held<'a> {
         layers.iter().map(open).collect::<Result<_>>().map(Self)
     }
 
-    /// Whether each is still where it was. Whoever removes a layer moves it away first, so what was read of it until now
-    /// was whole; a held directory's inode number is nobody else's.
+    /// Whether each is still where it was. Whoever removes a layer moves it away first, so what was read of it until
+    /// now was whole; a held directory's inode number is nobody else's.
     fn check(&self) -> Result<()> {
         for (layer, path, dir) in &self.0 {
             let stat = rustix::fs::fstat(dir).op_on("stat", path)?;
@@ -265,15 +265,15 @@ fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
     Ok(mode)
 }
 
-/// What a container's tree is made of, for those who read it without a mount: as root of the user namespace, in a process
-/// that may have many files open.
+/// What a container's tree is made of, for those who read it without a mount: as root of the user namespace, in a
+/// process that may have many files open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layers {
     written: Written,
     /// From the top layer down.
     lowers: Vec<PathBuf>,
-    /// A directory that lies on the same file system as what is in the overlay's format, and that the container does not
-    /// see. `None`: the kernel's overlay has read it, to which devices alone hide a name, or nobody has.
+    /// A directory that lies on the same file system as what is in the overlay's format, and that the container does
+    /// not see. `None`: the kernel's overlay has read it, to which devices alone hide a name, or nobody has.
     beside: Option<PathBuf>,
     /// Each directory of the root is an overlay of its own, and what lies beside them is not kept.
     pub parted: bool,

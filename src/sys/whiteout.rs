@@ -25,8 +25,8 @@ pub fn is_refusal(error: Errno) -> bool {
     matches!(error, Errno::PERM | Errno::NOTSUP | Errno::INVAL | Errno::ACCESS)
 }
 
-/// Whether devices hide names in the file system of `dir`, a directory that nobody sees from inside: by making one there
-/// and taking it away.
+/// Whether devices hide names in the file system of `dir`, a directory that nobody sees from inside: by making one
+/// there and taking it away.
 pub fn can_be_made(dir: impl AsFd) -> Result<bool> {
     let dir = dir.as_fd();
     match make(dir, Path::new(PROBE)) {

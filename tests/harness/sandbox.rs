@@ -95,8 +95,8 @@ impl Sandbox {
     }
 
     /// A sandbox whose home is what mount(8) makes of this line, in which `BASE` is a directory for whatever it needs;
-    /// `None` where the tests may not mount. kelp itself chooses the snapshotter there, in every run of the tests: which
-    /// one such a home allows is what these are about.
+    /// `None` where the tests may not mount. kelp itself chooses the snapshotter there, in every run of the tests:
+    /// which one such a home allows is what these are about.
     pub fn with_home_on(line: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;

@@ -1,4 +1,5 @@
-//! `kelp cp -a`: whose the files are afterwards, into and out of containers whose user namespace gives ids other numbers.
+//! `kelp cp -a`: whose the files are afterwards, into and out of containers whose user namespace gives ids other
+//! numbers.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};

@@ -1,4 +1,5 @@
-//! Where the store lies, and what the kernel lets be: which snapshotter is chosen there, and what is said of the others.
+//! Where the store lies, and what the kernel lets be: which snapshotter is chosen there, and what is said of the
+//! others.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -145,8 +146,8 @@ fn without_the_fuse_device() {
     s.ok("info").has("Storage Driver: fuse");
 }
 
-/// As a kernel that was built without it answers; strace(1) makes this one do so at the first file system that a process
-/// opens, which is what the probe tries first.
+/// As a kernel that was built without it answers; strace(1) makes this one do so at the first file system that a
+/// process opens, which is what the probe tries first.
 #[test]
 fn a_kernel_without_overlay() {
     if !rustix::process::geteuid().is_root() {
@@ -174,7 +175,8 @@ fn a_kernel_without_overlay() {
     s.ok("run --rm --snapshotter auto busybox mount").lacks("fuse.kelp");
 }
 
-/// As ext4 makes itself after an error of the disk's: what runs goes on reading, can be ended, and starts again afterwards.
+/// As ext4 makes itself after an error of the disk's: what runs goes on reading, can be ended, and starts again
+/// afterwards.
 #[test]
 fn on_a_file_system_that_becomes_read_only() {
     let line = "-o loop,errors=remount-ro $(truncate -s 256m BASE/image && mkfs.ext4 -q BASE/image && echo BASE/image)";

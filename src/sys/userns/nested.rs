@@ -108,8 +108,8 @@ pub fn enter_owner_of(namespace: impl AsFd) -> Result<()> {
     become_own_root()
 }
 
-/// Runs `make` in a process of its own in an inner namespace, and hands over the descriptors that it makes. `told` makes
-/// an error of what failed there, and its errno. The calling process has one thread.
+/// Runs `make` in a process of its own in an inner namespace, and hands over the descriptors that it makes. `told`
+/// makes an error of what failed there, and its errno. The calling process has one thread.
 pub fn make_within(
     namespace: impl AsFd,
     make: impl FnOnce() -> Result<Vec<OwnedFd>>,
