@@ -18,7 +18,8 @@ pub enum ExitStatus {
     NotFound,
     /// 141: nobody reads our output any more. What SIGPIPE would have made of us (128+13), without a word.
     OutputClosed,
-    /// 69: a registry could not be reached. This and the two below are the numbers of sysexits(3); docker has 1 for all.
+    /// 69: a registry could not be reached. This and the two below are the numbers of sysexits(3); docker has 1 for
+    /// all.
     Unreachable,
     /// 76: a registry's certificate is not trusted.
     Certificate,

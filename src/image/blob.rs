@@ -20,8 +20,8 @@ pub fn receive_layer(store: &Store, what: &str, source: impl Read + Send) -> Res
 }
 
 /// Writes a layer archive to a blob of `store` and gives the blob's media type. gzip and zstd go as received; a plain
-/// tar, xz or bzip2 becomes zstd, so that the store does not hold every file twice at full length and every stored layer
-/// can be saved and pushed.
+/// tar, xz or bzip2 becomes zstd, so that the store does not hold every file twice at full length and every stored
+/// layer can be saved and pushed.
 pub(super) fn pack_layer(
     store: &Store,
     what: &str,

@@ -1,9 +1,9 @@
 //! `push`: from what the store has to a registry.
 //!
-//! All blobs side by side, each asked for before it is sent: what the registry has in this repository stays, what it has
-//! in another one that the store knows of is mounted from there. Then the manifests by their digests, the one with the
-//! name last: a name in the registry never leads to what is not there. Documents go as they came, so that everything has
-//! the digest that it was pulled with.
+//! All blobs side by side, each asked for before it is sent: what the registry has in this repository stays, what it
+//! has in another one that the store knows of is mounted from there. Then the manifests by their digests, the one with
+//! the name last: a name in the registry never leads to what is not there. Documents go as they came, so that
+//! everything has the digest that it was pulled with.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -4,14 +4,14 @@
 //! each direction. Where events have been coming one right after another, as when a client and a server talk in turns,
 //! the thread looks for the next one for a short while before it lets the kernel put it to sleep.
 //!
-//! The price is processor time while that goes on; a network that is not used costs none, because whoever looked in vain
-//! does not look again before events have come quickly once more. With a single processor, where looking would only keep
-//! the others from running, nobody looks; nor after much work, when the processors have better to do.
+//! The price is processor time while that goes on; a network that is not used costs none, because whoever looked in
+//! vain does not look again before events have come quickly once more. With a single processor, where looking would
+//! only keep the others from running, nobody looks; nor after much work, when the processors have better to do.
 
 use std::time::{Duration, Instant};
 
-/// How long to look, and how soon an event has to follow for looking to be of use: some times what a sleeping thread takes
-/// to wake up.
+/// How long to look, and how soon an event has to follow for looking to be of use: some times what a sleeping thread
+/// takes to wake up.
 const SPAN: Duration = Duration::from_micros(40);
 /// Events that must have come so quickly, one after another, before anybody looks.
 const QUICK: u8 = 8;
@@ -31,8 +31,8 @@ pub(super) struct Lookout {
 }
 
 impl Lookout {
-    /// A turn is done, in `bulk` or not, and so many packets have passed by `now`. Bulk is better taken in large batches:
-    /// whoever looks takes it piece by piece. Until when to look for what comes next; `None`: not at
+    /// A turn is done, in `bulk` or not, and so many packets have passed by `now`. Bulk is better taken in large
+    /// batches: whoever looks takes it piece by piece. Until when to look for what comes next; `None`: not at
     /// all.
     pub(super) fn look(&mut self, packets: u64, bulk: bool, now: Instant) -> Option<Instant> {
         let much = bulk || packets.wrapping_sub(self.packets) > MUCH;

@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use super::attr::{Attr, Change};
 use super::counts::{Counts, Operation};
 use super::create::Kind;
+use super::late::Late;
 use super::linger::Lookout;
 use super::readdir::FIRST;
 use super::rename::{At, Target};
@@ -45,6 +46,7 @@ pub(super) struct Adapter {
     counts: Arc<Counts>,
     lookout: Lookout,
     seeker: Arc<Seeker>,
+    late: Arc<Late>,
 }
 
 /// A request that is being answered. Must live until the answer is given: the worker looks for the next one then.
@@ -75,8 +77,9 @@ impl Adapter {
         counts: Arc<Counts>,
         lookout: Lookout,
         seeker: Arc<Seeker>,
+        late: Arc<Late>,
     ) -> Self {
-        Self { overlay, counts, lookout, seeker }
+        Self { overlay, counts, lookout, seeker, late }
     }
 
     /// The logic, called for one request of this kind.
@@ -158,9 +161,10 @@ impl Filesystem for Adapter {
         self.overlay.forget(ino.0, nlookup);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, _: &Request, ino: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
         let on = self.on(Operation::GetAttr);
-        let result = on.getattr(ino.0);
+        let late = handle.and_then(|_| self.late.take(ino.0));
+        let result = late.map_or_else(|| on.getattr(ino.0), Err);
         reply!(result, reply, attr => reply.attr(&FOR_EVER, &file_attr(&attr)));
     }
 
@@ -301,7 +305,11 @@ impl Filesystem for Adapter {
         let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) && req.uid() != 0;
         let on = self.on(Operation::Write);
         let result = on.write(ino.0, offset, data, unprivileged);
+        let late = result.err().filter(|_| write_flags.contains(WriteFlags::FUSE_WRITE_CACHE));
         reply!(result, reply, written => reply.written(u32::try_from(written).unwrap_or(u32::MAX)));
+        if let Some(error) = late {
+            self.late.keep(ino.0, error);
+        }
     }
 
     fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {

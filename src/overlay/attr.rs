@@ -65,8 +65,8 @@ impl Overlay {
         {
             kept.apply(&mut stat);
         }
-        stat.st_uid = self.owners.shown_uid(stat.st_uid);
-        stat.st_gid = self.owners.shown_gid(stat.st_gid);
+        stat.st_uid = self.owners.shown(stat.st_uid);
+        stat.st_gid = self.owners.shown(stat.st_gid);
         if merged {
             // Nobody counts the subdirectories of all layers; 1 says that the number tells nothing.
             stat.st_nlink = 1;
@@ -113,9 +113,7 @@ impl Overlay {
             self.change_kept(&node, &place, &before()?, change)?;
         } else {
             if change.uid.is_some() || change.gid.is_some() {
-                let uid = change.uid.map(|id| self.owners.stored_uid(id)).transpose()?;
-                let gid = change.gid.map(|id| self.owners.stored_gid(id)).transpose()?;
-                place.chown(uid.map(Uid::from_raw), gid.map(Gid::from_raw))?;
+                place.chown(change.uid.map(Uid::from_raw), change.gid.map(Gid::from_raw))?;
             }
             if let Some(mode) = change.mode {
                 place.chmod(mode)?;

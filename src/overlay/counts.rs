@@ -1,4 +1,5 @@
-//! Requests counted by kind: a round trip to the server is what a FUSE file system costs, so tests hold budgets of them.
+//! Requests counted by kind: a round trip to the server is what a FUSE file system costs, so tests hold budgets of
+//! them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -13,7 +13,7 @@ use super::attr::Attr;
 use super::copy_up::discard;
 use super::file::Data;
 use super::inode::{Found, Heritage, Key};
-use super::owner::Kept;
+use super::owner::{Kept, an_id};
 use super::place::Place;
 use super::whiteout::{is_whiteout, magic};
 use super::{Overlay, Result, checked, lock};
@@ -117,8 +117,8 @@ impl Overlay {
         Ok(attr)
     }
 
-    /// Where a dotted mark hid the name, it goes; a directory hides by itself what the mark did. Gives the object's state,
-    /// which is `stat` so far.
+    /// Where a dotted mark hid the name, it goes; a directory hides by itself what the mark did. Gives the object's
+    /// state, which is `stat` so far.
     fn take_mark(&self, home: &Home, place: &Place, new: New<'_>, stat: Stat) -> Result<Stat> {
         if !self.hides.has_mark(&home.dir, new.name)? {
             return Ok(stat);
@@ -189,8 +189,8 @@ impl Overlay {
             }
         } else {
             if !self.owners.are_kept() {
-                let uid = self.owners.stored_uid(maker.uid)?;
-                let gid = home.heritage.group.map_or_else(|| self.owners.stored_gid(maker.gid), Ok)?;
+                let (uid, gid) =
+                    (an_id(maker.uid)?, home.heritage.group.map_or_else(|| an_id(maker.gid), Ok)?);
                 if (uid, gid) != (stat.st_uid, stat.st_gid) {
                     place.chown(Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
                     changed = true;

@@ -1,8 +1,8 @@
 //! A bounded map that forgets what was used longest ago. What is in use by somebody else stays alive through its
 //! reference count.
 //!
-//! What is dropped here is handed out: the last reference closes a descriptor, which may take as long as the disk does, and
-//! the map is behind a lock.
+//! What is dropped here is handed out: the last reference closes a descriptor, which may take as long as the disk does,
+//! and the map is behind a lock.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -8,17 +8,20 @@
 //! 1. `adapter` takes it from the kernel (crate `fuser`), counts it, and answers with what the logic returns.
 //! 2. `inode` knows which node a number means: its place in the tree, its layer, how often the kernel was told it.
 //! 3. `place` turns a node into descriptors. Nothing is opened by a path from outside the layers, no link followed.
-//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `file` and `seek` serve one object; `create`, `remove` and
-//!    `rename` change names; whatever changes an object from below has it brought up first by `copy_up`, and
-//!    `settle` has the disk begin to write it.
+//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `file` and `seek` serve one object; `create`, `remove`
+//!    and `rename` change names; whatever changes an object from below has it brought up first by `copy_up`, and
+//!    `settle` has the disk begin to write it. `late` tells writers of what no longer fitted.
 //! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
+//!
+//! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what
+//! is stored are the numbers that are seen in there.
 //!
 //! Nobody else may write to the layers while they are mounted: the kernel is told to believe what it has seen for
 //! ever. Names are bytes. Every failure is an errno; a malformed request is an error reply.
 //!
-//! Two ways of the kernel's around the server are not gone. Passthrough of reads is refused to whoever is not root of the
-//! machine (`EPERM` for a backing file), and costs an OPEN a file; requests through io_uring need a module parameter
-//! (`fuse.enable_uring`) that root sets. Who is root has the kernel's overlay.
+//! Two ways of the kernel's around the server are not gone. Passthrough of reads is refused to whoever is not root of
+//! the machine (`EPERM` for a backing file), and costs an OPEN a file; requests through io_uring need a module
+//! parameter (`fuse.enable_uring`) that root sets. Who is root has the kernel's overlay.
 
 mod adapter;
 mod attr;
@@ -27,6 +30,7 @@ mod counts;
 mod create;
 mod file;
 mod inode;
+mod late;
 mod linger;
 mod lookup;
 mod lru;
@@ -49,7 +53,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 pub use counts::{Counts, Operation};
-pub use owner::{IdMap, IdRange, Owners};
+pub use owner::Owners;
 pub use serve::{Mounted, Server, mount};
 
 /// What logic returns.

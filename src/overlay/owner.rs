@@ -1,8 +1,12 @@
 //! Ids as the tree shows them and ids as they are on disk.
 //!
-//! Three ways: as stored; shifted by a map, so that a tree serves any user namespace without a chown; or, where
-//! there is only one id to own files with, kept beside the file in `user.containers.override_stat`, which
-//! containers/storage writes the same way (`UID:GID:0MODE`).
+//! Two ways: as stored; or, where there is only one id to own files with, kept beside the file in
+//! `user.containers.override_stat`, which containers/storage writes the same way (`UID:GID:0MODE`).
+//!
+//! A tree under other ids than its files have on disk (`--userns keep-id`) needs no third: its mount is made in the
+//! user namespace that is to see it ([`crate::sys::fuse::mount_within`]), so the kernel hands over the numbers that are
+//! seen inside and takes the stored ones for such, in both directions and without a chown. The server has another
+//! namespace, in which the same numbers are other ids.
 
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -11,79 +15,28 @@ use super::Result;
 
 /// The attribute that keeps what the file itself cannot.
 pub(super) const KEPT: &str = "user.containers.override_stat";
-/// What the kernel shows for an id that it cannot express.
-const OVERFLOW: u32 = 65534;
 
 /// Whose files are whose.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Owners {
     #[default]
     AsStored,
-    Shifted(IdMap),
     /// There is one id. Owners, and modes that the one owner could not work under, are in an attribute; the kernel
     /// can show no other id than 0.
     Kept,
 }
 
-/// Maps of ids between the tree and the disk.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct IdMap {
-    pub uids: Vec<IdRange>,
-    pub gids: Vec<IdRange>,
-}
-
-/// `count` ids that are `shown` in the tree and `stored` on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IdRange {
-    pub shown: u32,
-    pub stored: u32,
-    pub count: u32,
-}
-
-fn shift(ranges: &[IdRange], id: u32, ends: impl Fn(&IdRange) -> (u32, u32)) -> Option<u32> {
-    ranges.iter().find_map(|range| {
-        let (from, to) = ends(range);
-        let offset = id.checked_sub(from).filter(|offset| *offset < range.count)?;
-        to.checked_add(offset)
-    })
-}
-
 impl Owners {
-    pub(super) fn shown_uid(&self, stored: u32) -> u32 {
+    /// What the tree shows as the uid or gid that is on disk.
+    pub(super) fn shown(self, stored: u32) -> u32 {
         match self {
             Self::AsStored => stored,
-            Self::Shifted(map) => shift(&map.uids, stored, |r| (r.stored, r.shown)).unwrap_or(OVERFLOW),
             Self::Kept => 0,
         }
     }
 
-    pub(super) fn shown_gid(&self, stored: u32) -> u32 {
-        match self {
-            Self::AsStored => stored,
-            Self::Shifted(map) => shift(&map.gids, stored, |r| (r.stored, r.shown)).unwrap_or(OVERFLOW),
-            Self::Kept => 0,
-        }
-    }
-
-    /// The id on disk for one of the tree; `EOVERFLOW` outside the map, as idmapped mounts have it.
-    pub(super) fn stored_uid(&self, shown: u32) -> Result<u32> {
-        let shown = an_id(shown)?;
-        match self {
-            Self::Shifted(map) => shift(&map.uids, shown, |r| (r.shown, r.stored)).ok_or(Errno::OVERFLOW),
-            Self::AsStored | Self::Kept => Ok(shown),
-        }
-    }
-
-    pub(super) fn stored_gid(&self, shown: u32) -> Result<u32> {
-        let shown = an_id(shown)?;
-        match self {
-            Self::Shifted(map) => shift(&map.gids, shown, |r| (r.shown, r.stored)).ok_or(Errno::OVERFLOW),
-            Self::AsStored | Self::Kept => Ok(shown),
-        }
-    }
-
-    pub(super) fn are_kept(&self) -> bool {
-        *self == Self::Kept
+    pub(super) fn are_kept(self) -> bool {
+        self == Self::Kept
     }
 }
 
@@ -136,18 +89,6 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_are_shifted_both_ways() {
-        let range = |shown, stored, count| IdRange { shown, stored, count };
-        let uids = vec![range(0, 1, 1000), range(1000, 0, 1), range(1001, 1001, 64000)];
-        let owners = Owners::Shifted(IdMap { uids: uids.clone(), gids: uids });
-        assert_eq!([1, 0, 1500].map(|id| owners.shown_uid(id)), [0, 1000, 1500]);
-        assert_eq!([0, 1000, 1500].map(|id| owners.stored_gid(id)), [Ok(1), Ok(0), Ok(1500)]);
-        assert_eq!(owners.stored_uid(70_000), Err(Errno::OVERFLOW));
-        assert_eq!(owners.stored_uid(u32::MAX), Err(Errno::INVAL));
-        assert_eq!(owners.shown_gid(u32::MAX), OVERFLOW);
-    }
 
     #[test]
     fn kept_owners_are_written_as_containers_storage_does() {

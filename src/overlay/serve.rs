@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use super::adapter::Adapter;
 use super::counts::Counts;
 use super::inode::{Found, Table};
+use super::late::Late;
 use super::linger::Lookout;
 use super::lru::Lru;
 use super::seek::Seeker;
@@ -52,7 +53,8 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// Mounts the layers as one tree. `name` is part of the type that is shown, `fuse.NAME`, `attributes` are `MOUNT_ATTR_*` bits.
+/// Mounts the layers as one tree. `name` is part of the type that is shown, `fuse.NAME`, `attributes` are
+/// `MOUNT_ATTR_*` bits.
 pub fn mount(layers: Layers, options: Options, name: &str, attributes: u64) -> sys::Result<Mounted> {
     let (mount, device) = sys::fuse::mount(name, attributes)?;
     Ok(Mounted { mount, server: Server::on(device, layers, options)? })
@@ -82,13 +84,16 @@ impl Server {
         config.clone_fd = workers > 1 && clone_device;
         let overlay = Arc::new(overlay);
         let seeker = Arc::new(Seeker::default());
-        let adapter = Adapter::new(Arc::clone(&overlay), counts, lookout, Arc::clone(&seeker));
+        let late = Arc::new(Late::default());
+        let adapter =
+            Adapter::new(Arc::clone(&overlay), counts, lookout, Arc::clone(&seeker), Arc::clone(&late));
         match Session::from_fd(adapter, device, SessionACL::All, config) {
             // Nobody wanted it after all.
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),
             session => {
                 let session = session?;
                 seeker.prepare(&overlay, session.notifier());
+                late.prepare(session.notifier());
                 session.run()
             }
         }

@@ -1,9 +1,9 @@
 //! Has the disk begin to write what was brought up, within a second.
 //!
-//! A copy has its name at once, and its content in memory for the half minute that the kernel takes to write it: a power
-//! failure within would leave an empty file in place of the image's. Asking for each copy as it is made is a sixth of
-//! what bringing a file up costs; asking a moment later, from a thread that lives as long as there is something to ask
-//! for, keeps that from whoever waits, and asks for nothing where the file is gone again by then.
+//! A copy has its name at once, and its content in memory for the half minute that the kernel takes to write it: a
+//! power failure within would leave an empty file in place of the image's. Asking for each copy as it is made is a
+//! sixth of what bringing a file up costs; asking a moment later, from a thread that lives as long as there is
+//! something to ask for, keeps that from whoever waits, and asks for nothing where the file is gone again by then.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

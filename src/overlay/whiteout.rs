@@ -2,14 +2,17 @@
 //!
 //! A name: a character device 0:0, or, on file systems where none can be made, an empty file `.wh.NAME`. The whole
 //! of a directory: `user.overlay.opaque` is `y`, or there is a `.wh..wh..opq` in it. Dotted forms are only looked
-//! for where devices cannot be made or attributes not kept, so that elsewhere such a name is a name like any other.
+//! for where devices cannot be made ([`crate::sys::whiteout`]) or attributes not kept, so that elsewhere such a name is
+//! a name like any other.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{AtFlags, Dev, FileType, Mode, OFlags, Stat, XattrFlags};
 use rustix::io::Errno;
 
 use super::Result;
+use crate::sys::whiteout;
 
 const OPAQUE: &str = "user.overlay.opaque";
 const DOTTED: &[u8] = b".wh.";
@@ -25,9 +28,9 @@ pub(super) enum Form {
 impl Form {
     /// Finds out by trying in `work`, an empty directory of the file system in question.
     pub(super) fn probe(work: &OwnedFd) -> Result<Self> {
-        match rustix::fs::mknodat(work, "probe", FileType::CharacterDevice, Mode::empty(), 0) {
+        match whiteout::make(work, Path::new("probe")) {
             Ok(()) => rustix::fs::unlinkat(work, "probe", AtFlags::empty())?,
-            Err(Errno::PERM | Errno::NOTSUP | Errno::INVAL | Errno::ACCESS) => return Ok(Self::Dotted),
+            Err(e) if whiteout::is_refusal(e) => return Ok(Self::Dotted),
             Err(e) => return Err(e),
         }
         let path = magic(work);

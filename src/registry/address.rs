@@ -1,14 +1,15 @@
 //! Where a registry answers: over https or http, where neither the configuration nor its name says which.
 //!
-//! A registry on this machine is asked over plain HTTP first, because most of them speak nothing else and each pull would
-//! pay for a handshake that fails; one that turns out to speak TLS is asked over TLS from then on, and its certificate
-//! is verified as any other. With `--insecure` a registry elsewhere is asked over TLS first, and over plain HTTP when it
-//! speaks no TLS; a certificate that is not trusted stays an error, since that is what an attack looks like.
+//! A registry on this machine is asked over plain HTTP first, because most of them speak nothing else and each pull
+//! would pay for a handshake that fails; one that turns out to speak TLS is asked over TLS from then on, and its
+//! certificate is verified as any other. With `--insecure` a registry elsewhere is asked over TLS first, and over plain
+//! HTTP when it speaks no TLS; a certificate that is not trusted stays an error, since that is what an attack looks
+//! like.
 //!
-//! Credentials never leave with the first request, which finds out about the scheme: they answer a 401. So a server that
-//! speaks TLS is not shown them over plain HTTP. That whoever holds a port of this machine may ask for them in plain words
-//! is so with docker, too, which falls back to plain HTTP for these names; `plain-http = false` in config.toml, or a
-//! certificate for the host, rules it out.
+//! Credentials never leave with the first request, which finds out about the scheme: they answer a 401. So a server
+//! that speaks TLS is not shown them over plain HTTP. That whoever holds a port of this machine may ask for them in
+//! plain words is so with docker, too, which falls back to plain HTTP for these names; `plain-http = false` in
+//! config.toml, or a certificate for the host, rules it out.
 
 use std::cell::RefCell;
 

@@ -1,8 +1,8 @@
 //! Who we are to one registry host: its credential, and the tokens got with it.
 //!
-//! A credential belongs to the host it is configured for. It is sent to that host, and, when that host asks for a bearer
-//! token, to the token server it names: over TLS, or on this machine when the registry is on it too. Nothing that
-//! another host answers after a redirect makes us show it anything.
+//! A credential belongs to the host it is configured for. It is sent to that host, and, when that host asks for a
+//! bearer token, to the token server it names: over TLS, or on this machine when the registry is on it too. Nothing
+//! that another host answers after a redirect makes us show it anything.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

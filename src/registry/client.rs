@@ -30,8 +30,8 @@ impl Client {
         Self { http: Http::new(config), insecure: false }
     }
 
-    /// The same, for registries that are spoken to over plain HTTP where they speak no TLS. Not for their mirrors, nor for
-    /// where they redirect to.
+    /// The same, for registries that are spoken to over plain HTTP where they speak no TLS. Not for their mirrors, nor
+    /// for where they redirect to.
     pub fn insecure(config: &Config, insecure: bool) -> Self {
         Self { http: Http::new(config), insecure }
     }

@@ -14,8 +14,8 @@ pub(super) const SIZE: usize = 1000;
 /// Pages of one list.
 const MAX_PAGES: usize = 1000;
 
-/// Reads pages from `url` on until `take` has had enough, which it says by `true`, or there are no more. The next page is
-/// where the answer says, if that is on the same host.
+/// Reads pages from `url` on until `take` has had enough, which it says by `true`, or there are no more. The next page
+/// is where the answer says, if that is on the same host.
 pub(super) async fn read<T: DeserializeOwned>(
     mut url: Url,
     ask: impl AsyncFn(Url) -> Result<Response>,

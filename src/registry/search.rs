@@ -1,5 +1,5 @@
-//! `search`: the one question of the old index protocol that Docker Hub and some registries still answer, and the catalog
-//! of those that do not.
+//! `search`: the one question of the old index protocol that Docker Hub and some registries still answer, and the
+//! catalog of those that do not.
 
 use reqwest::{Method, Response};
 use serde::Deserialize;

@@ -1,9 +1,9 @@
 //! Uploads: blobs that are not there yet, in sessions that are taken up again where they broke off, and manifests.
 //!
 //! A session does not outlive its process: blobs that were finished are found by the next push, what was on its way is
-//! sent again. docker-registry, and what is built on it, answers 404 for a session whose last request broke off, which is
-//! how the requests of a killed process end; smaller requests would leave it a session to keep, and are refused or slow
-//! elsewhere. And the URL of a session is a key to write with: it would be one more secret on the disk.
+//! sent again. docker-registry, and what is built on it, answers 404 for a session whose last request broke off, which
+//! is how the requests of a killed process end; smaller requests would leave it a session to keep, and are refused or
+//! slow elsewhere. And the URL of a session is a key to write with: it would be one more secret on the disk.
 
 use std::pin::pin;
 use std::sync::Arc;

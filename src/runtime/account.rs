@@ -2,8 +2,9 @@
 //! so that `whoami` has an answer, as with podman.
 //!
 //! Lines are added to files that the image has, in the container's own layer; none is made. The files are the image's
-//! word: found inside the root, regular, read bounded. Must be done before anything of the user's is mounted over
-//! them.
+//! word: found inside the root, regular, read bounded. What cannot be read or written, whoever's it is and whatever it
+//! is, stays as it is: the process has its ids without a name, the user is told why it has none, and the container
+//! starts. Must be done before anything of the user's is mounted over them.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,7 +12,6 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::handshake::{Failure, Step};
 use super::plan::Account;
 use crate::sys::path;
 use crate::sys::{self, Context};
@@ -19,24 +19,30 @@ use crate::sys::{self, Context};
 /// As in [`super::user`].
 const FILE_LIMIT: u64 = 16 << 20;
 
-/// Adds what is missing.
-pub(super) fn add(root: &OwnedFd, account: &Account) -> Result<(), Failure> {
+/// Adds what is missing. Gives what cannot be added, as warnings.
+pub(super) fn add(root: &OwnedFd, account: &Account) -> Vec<String> {
     let Account { uid, gid, home, .. } = account;
     let passwd = format!("*:{uid}:{gid}:{}:{home}:/bin/sh", account.name);
-    amend(root, "etc/passwd", *uid, &account.name, &passwd)?;
-    amend(root, "etc/group", *gid, &account.group, &format!("x:{gid}:"))
+    let lines = [
+        ("etc/passwd", *uid, &account.name, passwd),
+        ("etc/group", *gid, &account.group, format!("x:{gid}:")),
+    ];
+    let left_out = lines.iter().filter_map(|(file, id, name, rest)| {
+        let error = amend(root, file, *id, name, rest).err()?;
+        Some(format!("cannot add your account to /{file}, so {id} has no name in the container: {error}"))
+    });
+    left_out.collect()
 }
 
 /// Adds a line for `id` to the file, if it is there and has none: a name, and the `rest`. Where `name` is somebody
 /// else's, the number is the name.
-fn amend(root: &OwnedFd, file: &str, id: u32, name: &str, rest: &str) -> Result<(), Failure> {
-    let doing = format!("add your account to /{file}");
+fn amend(root: &OwnedFd, file: &str, id: u32, name: &str, rest: &str) -> sys::Result<()> {
     let text = match path::read_in(root, file, FILE_LIMIT) {
         Err(e) if matches!(e.errno(), libc::ENOENT | libc::ENOTDIR) => return Ok(()),
-        read => read.step(&doing)?,
+        read => read?,
     };
     let Some(line) = missing(&text, id, name, rest) else { return Ok(()) };
-    append(root, file, &line).step(&doing)
+    append(root, file, &line)
 }
 
 fn missing(text: &[u8], id: u32, name: &str, rest: &str) -> Option<String> {
@@ -62,7 +68,11 @@ fn append(root: &OwnedFd, file: &str, line: &str) -> sys::Result<()> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(sys::Error::with_subject("write", file, libc::EINVAL));
     }
-    File::from(opened).write_all(line.as_bytes()).op_on("write", file)
+    let mut file_at = File::from(opened);
+    file_at.write_all(line.as_bytes()).op_on("write", file).inspect_err(|_| {
+        // Half a line would be an account of nobody's choice.
+        let _ = file_at.set_len(u64::try_from(stat.st_size).unwrap_or_default());
+    })
 }
 
 #[cfg(test)]

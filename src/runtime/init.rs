@@ -128,7 +128,7 @@ fn run(plan: &Plan, mut surroundings: Surroundings, shim: &ProcessEnd) -> Result
     let helpers = Helpers { shim, shm, texts, binds };
     let root = rootfs::assemble(&plan.rootfs, root, &attach)?;
     if let Some(account) = &plan.account {
-        account::add(&root, account)?;
+        account::add(&root, account).into_iter().for_each(|warning| helpers.shim.warn(warning));
     }
     let root = build_root(plan, root, &helpers, stdio)?;
     if !inner {

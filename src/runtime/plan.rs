@@ -50,7 +50,8 @@ pub struct Account {
 /// Where each namespace comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Namespaces {
-    /// The ids of a user namespace of the container's own, within the one that the plan runs in; `None`: it shares that.
+    /// The ids of a user namespace of the container's own, within the one that the plan runs in; `None`: it shares
+    /// that.
     pub user: Option<Nested>,
     pub network: Namespace,
     pub pid: Namespace,

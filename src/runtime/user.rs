@@ -46,11 +46,22 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Looks up `user` (docker's forms; empty is root) and `additional` groups in `/etc/passwd` and `/etc/group`
-/// below `root`, a directory descriptor. Symlinks are followed inside the root, as docker does.
+/// below `root`, a directory descriptor. Symlinks are followed inside the root, as docker does. A file that cannot be
+/// used is an error only where a name or a group has to be looked up in it.
 pub fn resolve(root: impl AsFd, user: &str, additional: &[String]) -> Result<Identity> {
-    let passwd = read(&root, "passwd")?;
-    let group = read(&root, "group")?;
+    let (user_text, group_text) = user.split_once(':').unwrap_or((user, ""));
+    let told = is_number(user_text) && is_number(group_text);
+    let unless = |needless: bool, text: Result<Vec<u8>>| match text {
+        Err(_) if needless => Ok(Vec::new()),
+        text => text,
+    };
+    let passwd = unless(told, read(&root, "passwd"))?;
+    let group = unless(told && additional.iter().all(|g| is_number(g)), read(&root, "group"))?;
     identify(&passwd, &group, user, additional)
+}
+
+fn is_number(text: &str) -> bool {
+    matches!(id(text), Ok(Id::Number(_)))
 }
 
 fn read(root: impl AsFd, name: &'static str) -> Result<Vec<u8>> {

@@ -6,8 +6,8 @@
 //! docker. The root of one that runs is a copy of its mount, so no file system is mounted twice. Targets of binds are
 //! found by descriptor inside the root, so a link that a container swaps meanwhile leads nowhere else.
 //!
-//! The calling process has one thread, is root of the user namespace, sets itself apart first ([`set_apart`]), and ends with its
-//! errand.
+//! The calling process has one thread, is root of the user namespace, sets itself apart first ([`set_apart`]), and ends
+//! with its errand.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -65,13 +65,14 @@ pub fn set_apart() -> Result<(), Failure> {
     process::unshare(libc::CLONE_NEWNS).step(doing)
 }
 
-/// Enters the user namespace that a running container has of its own: before [`set_apart`].
-pub fn follow(process: &OwnedFd) -> Result<(), Failure> {
-    userns::enter_nested(process).step("enter the container's user namespace")
+/// Enters the user namespace that a container has of its own, given by itself or by the pidfd of a process in it. What
+/// mount namespace this process had set itself apart in was another's: before [`set_apart`], or once more before it.
+pub fn follow(namespace: &OwnedFd) -> Result<(), Failure> {
+    userns::enter_nested(namespace).step("enter the container's user namespace")
 }
 
 /// Makes `attach`, a directory of the host, the container's root in this mount namespace. Gives that root.
-/// `inner`: the process followed into the container's own user namespace, and is to be its root.
+/// `inner`: the process [followed](follow) into the container's own user namespace, and is to be its root.
 pub fn enter(
     origin: Origin<'_>,
     binds: &[Bind],
@@ -82,6 +83,13 @@ pub fn enter(
     // With the ids of the user, whose paths they are.
     let attach = path::open_directory(attach).step("attach the root")?;
     let trees = binds.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+    let origin = match origin {
+        Origin::Mounted(rootfs @ Rootfs::Directory { path }, None) => {
+            let tree = mount::clone_tree(CWD, path, true).step("use the root file system")?;
+            Origin::Mounted(rootfs, Some(tree))
+        }
+        origin => origin,
+    };
     if inner {
         userns::become_own_root().step("become the container's root")?;
     }

@@ -21,7 +21,7 @@ pub use error::{Error, Result};
 pub use files::FileServer;
 pub use network::ahead::Guess;
 pub use network::hub::{ROLE as NETWORK_ROLE, main as network_main};
-pub use root::{files_of, rootfs_of};
+pub use root::{files_of, rootfs_of, user_namespace};
 pub use spawn::{Waiting, spawn};
 
 /// `argv[0]` of a shim.

@@ -438,8 +438,8 @@ pub(super) fn read_file(file: &OwnedFd) -> sys::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The first client's reading of how the start went: the pid and warnings, or the failure as [`Error::Refused`]. A socket
-/// that closes without a word is [`Error::Gone`].
+/// The first client's reading of how the start went: the pid and warnings, or the failure as [`Error::Refused`]. A
+/// socket that closes without a word is [`Error::Gone`].
 pub fn receive_started(socket: BorrowedFd<'_>) -> Result<(u32, Vec<String>)> {
     let mut buffer = Vec::new();
     match Reply::decode(receive(socket, &mut buffer, &mut Vec::new())?)? {

@@ -19,7 +19,7 @@ type Result<T> = std::result::Result<T, Failure>;
 const FILES_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Makes the user namespace of a container that has one of its own. The calling process must have one thread.
-pub(super) fn user_namespace(ids: &Nested) -> Result<OwnedFd> {
+pub fn user_namespace(ids: &Nested) -> Result<OwnedFd> {
     ids.make().map_err(|e| explain_inner(&e))
 }
 

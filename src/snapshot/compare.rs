@@ -1,8 +1,8 @@
 //! What a container has made of its root where that is a copy of its layers: the tree as it is against the layers.
 //!
-//! Two measures. What `diff` shows is docker's ([`diff::differ`]), so that it says the same on every driver. What `commit`
-//! stores must be all: what the container has touched since the copy was complete, which the time of an inode's last
-//! change gives away and nobody can set, is compared to the last byte.
+//! Two measures. What `diff` shows is docker's ([`diff::differ`]), so that it says the same on every driver. What
+//! `commit` stores must be all: what the container has touched since the copy was complete, which the time of an
+//! inode's last change gives away and nobody can set, is compared to the last byte.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -96,7 +96,7 @@ impl Walk {
         }
         let beneath = match &below {
             Some(old) if old.is_directory() => layers.enter(name)?,
-            _ => Merged::empty(),
+            _ => layers.empty(),
         };
         let before = self.found.len();
         self.directory(&tree.enter(name)?, &beneath, path)?;

@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::attributes::{self, Side};
 use super::diff::push;
-use super::merged::Merged;
+use super::merged::{Hiding, Merged};
 use crate::sys::{Context, Error, Result, content};
 
 /// Below a container's directory: its root.
@@ -34,7 +34,7 @@ pub(super) fn make(lowers: &[PathBuf], container: &Path, mode: u32) -> Result<()
     let tree = container.join(TREE);
     rustix::fs::mkdir(&tree, Mode::RWXU).op_on("mkdir", &tree)?;
     let root = crate::sys::path::open_directory(&tree)?;
-    let from = Merged::of(lowers)?;
+    let from = Merged::of(lowers, Hiding::probe(container)?)?;
     let mut copying = Copying { root: root.as_fd(), links: HashMap::new() };
     copying.directory(&from, &root, &mut Vec::new())?;
     rustix::fs::fchmod(&root, Mode::from_raw_mode(mode)).op_on("chmod", &tree)?;

@@ -6,8 +6,8 @@
 //! also size and time), so a file that was only opened for writing does not count. [`walk_layer`] is what `commit`
 //! stores: all that the writable layer holds, in the order in which it is to be unpacked.
 //!
-//! To be called as root of the user namespace, by a process that may have many files open ([`crate::sys::limits::many_files`]): one for each
-//! directory on the way, in each layer.
+//! To be called as root of the user namespace, by a process that may have many files open
+//! ([`crate::sys::limits::many_files`]): one for each directory on the way, in each layer.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -69,7 +69,7 @@ impl Changes {
         }
         for name in names {
             let (length, name) = (path.len(), OsStr::from_bytes(name.as_bytes()));
-            match merged::says(upper, name)? {
+            match merged::says(upper, name, lower.hiding())? {
                 Says::Is(stat) => {
                     push(path, name.as_bytes())?;
                     self.entry(upper, lower, (name, &stat), path, opaque)?;
@@ -116,7 +116,7 @@ impl Changes {
             Some(node) if node.is_directory() && (opaque || !merged::names(&dir)?.is_empty()) => {
                 lower.enter(name)?
             }
-            _ => Merged::empty(),
+            _ => lower.empty(),
         };
         let before = self.found.len();
         self.directory(&dir, &beneath, path, opaque)?;
@@ -198,7 +198,7 @@ fn walk_directory<E: From<Error>>(
         let length = path.len();
         push(path, name.as_bytes())?;
         let name = OsStr::from_bytes(name.as_bytes());
-        match merged::says(upper, name)? {
+        match merged::says(upper, name, lower.hiding())? {
             Says::Hidden(hidden) if lower.look(hidden)?.is_some() => {
                 each(Part::Whiteout { path: &joined(&path[..length], hidden.as_bytes())[1..] })?;
             }
@@ -210,7 +210,7 @@ fn walk_directory<E: From<Error>>(
                 if let Some(dir) = is_directory.then(|| merged::open(upper, name)).transpose()?.flatten() {
                     let beneath = match &below {
                         Some(node) if node.is_directory() => lower.enter(name)?,
-                        _ => Merged::empty(),
+                        _ => lower.empty(),
                     };
                     if merged::is_opaque(&dir) && !beneath.names()?.is_empty() {
                         each(Part::Opaque { path: &path[1..] })?;

@@ -1,9 +1,9 @@
 //! Directories of several layers as the one directory that they are to a container, without a mount.
 //!
 //! Layers are in the kernel overlay's format: a character device 0:0 hides what the layers below have of that name,
-//! and a directory with `user.overlay.opaque` hides all that they have in it. On file systems where no such device can be
-//! made, an overlay among them, a file `.wh.NAME` hides NAME, which is empty and of mode 0. Only the topmost layer of a running
-//! container changes; no name is followed or looked at twice.
+//! and a directory with `user.overlay.opaque` hides all that they have in it. Where no such device can be made
+//! ([`whiteout`](crate::sys::whiteout)), and nowhere else, a file `.wh.NAME` hides NAME, which is empty and of mode 0.
+//! Only the topmost layer of a running container changes; no name is followed or looked at twice.
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
@@ -14,10 +14,27 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::sys::{Context, Result};
+use crate::sys::{Context, Result, whiteout};
 
 const OPAQUE: &str = "user.overlay.opaque";
 const DOTTED: &[u8] = b".wh.";
+
+/// What hides a name in layers that are read together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hiding {
+    /// A device alone.
+    Devices,
+    /// A mark, too.
+    Marks,
+}
+
+impl Hiding {
+    /// In layers of the file system that `dir` is on, where the container sees nothing of it.
+    pub(super) fn probe(dir: &Path) -> Result<Self> {
+        let devices = whiteout::can_be_made(crate::sys::path::open_directory(dir)?)?;
+        Ok(if devices { Self::Devices } else { Self::Marks })
+    }
+}
 
 /// What an entry of one layer says.
 #[derive(Debug)]
@@ -29,10 +46,11 @@ pub(super) enum Says<'a> {
     Nothing,
 }
 
-pub(super) fn says<'a>(dir: impl AsFd, name: &'a OsStr) -> Result<Says<'a>> {
+pub(super) fn says<'a>(dir: impl AsFd, name: &'a OsStr, hiding: Hiding) -> Result<Says<'a>> {
     Ok(match stat(dir, name)? {
         None => Says::Nothing,
         Some(stat) if is_whiteout(&stat) => Says::Hidden(name),
+        Some(stat) if hiding == Hiding::Devices => Says::Is(stat),
         Some(stat) => match name.as_bytes().strip_prefix(DOTTED).filter(|of| is_name(of) && is_mark(&stat)) {
             Some(hidden) => Says::Hidden(OsStr::from_bytes(hidden)),
             None => Says::Is(stat),
@@ -51,7 +69,10 @@ fn is_mark(stat: &Stat) -> bool {
 }
 
 /// Whether a file beside it hides `name`, which is not in `dir`.
-fn is_marked(dir: impl AsFd, name: &OsStr) -> Result<bool> {
+fn is_marked(dir: impl AsFd, name: &OsStr, hiding: Hiding) -> Result<bool> {
+    if hiding == Hiding::Devices {
+        return Ok(false);
+    }
     let mark = [DOTTED, name.as_bytes()].concat();
     match rustix::fs::statat(dir, mark.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(is_mark(&stat)),
@@ -64,6 +85,7 @@ fn is_marked(dir: impl AsFd, name: &OsStr) -> Result<bool> {
 #[derive(Debug)]
 pub(super) struct Merged {
     parts: Vec<OwnedFd>,
+    hiding: Hiding,
 }
 
 /// What a name is in a merged directory.
@@ -119,24 +141,29 @@ pub(super) fn names(dir: &OwnedFd) -> Result<BTreeSet<CString>> {
 
 impl Merged {
     /// The root of the tree that `layers` make, the topmost first.
-    pub(super) fn of(layers: &[PathBuf]) -> Result<Self> {
+    pub(super) fn of(layers: &[PathBuf], hiding: Hiding) -> Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |dir: &PathBuf| rustix::fs::open(dir, flags, Mode::empty()).op_on("open", dir);
-        Ok(Self { parts: layers.iter().map(open).collect::<Result<_>>()? })
+        Ok(Self { parts: layers.iter().map(open).collect::<Result<_>>()?, hiding })
     }
 
-    /// A directory of which nothing is there.
-    pub(super) fn empty() -> Self {
-        Self { parts: Vec::new() }
+    /// A directory of the same tree of which nothing is there.
+    pub(super) fn empty(&self) -> Self {
+        Self { parts: Vec::new(), hiding: self.hiding }
+    }
+
+    /// What hides a name in the layers that it is made of.
+    pub(super) fn hiding(&self) -> Hiding {
+        self.hiding
     }
 
     /// What `name` is, hidden or not there being `None`.
     pub(super) fn look(&self, name: &OsStr) -> Result<Option<Node>> {
         for (part, dir) in self.parts.iter().enumerate() {
-            match says(dir, name)? {
+            match says(dir, name, self.hiding)? {
                 Says::Is(stat) => return Ok(Some(Node { part, stat })),
                 Says::Hidden(_) => return Ok(None),
-                Says::Nothing if is_marked(dir, name)? => return Ok(None),
+                Says::Nothing if is_marked(dir, name, self.hiding)? => return Ok(None),
                 Says::Nothing => {}
             }
         }
@@ -153,7 +180,7 @@ impl Merged {
         let mut parts = Vec::new();
         for dir in &self.parts {
             if stat(dir, name)?.is_none() {
-                if is_marked(dir, name)? {
+                if is_marked(dir, name, self.hiding)? {
                     break;
                 }
                 continue;
@@ -166,7 +193,7 @@ impl Merged {
                 break;
             }
         }
-        Ok(Self { parts })
+        Ok(Self { parts, hiding: self.hiding })
     }
 
     /// The names in it, sorted.
@@ -196,8 +223,10 @@ mod tests {
         for (name, hidden) in [(".wh.a", Some("a")), (".wh..", None), (".wh...", None), (".wh..wh.a", None)] {
             std::fs::File::create(dir.path().join(name)).unwrap();
             rustix::fs::chmodat(&layer, name, Mode::empty(), AtFlags::empty()).unwrap();
-            let said = says(&layer, OsStr::new(name)).unwrap();
+            let said = says(&layer, OsStr::new(name), Hiding::Marks).unwrap();
             assert_eq!(matches!(said, Says::Hidden(_)), hidden.is_some(), "{name}: {said:?}");
+            let said = says(&layer, OsStr::new(name), Hiding::Devices).unwrap();
+            assert!(matches!(said, Says::Is(_)), "{name}: {said:?}");
         }
     }
 }

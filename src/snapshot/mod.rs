@@ -1,8 +1,8 @@
 //! From layers and a fresh writable layer to a [`MountPlan`]: what to mount, not the mounting.
 //!
-//! Three drivers: `overlay`, the kernel's own in the user namespace; `fuse`, the room `overlay`, where the kernel's does
-//! not work or the user says so; `copy`, where neither does. Layers are directories in the kernel's own format, so that
-//! each driver reads them, and the first two read what the other wrote.
+//! Three drivers: `overlay`, the kernel's own in the user namespace; `fuse`, the room `overlay`, where the kernel's
+//! does not work or the user says so; `copy`, where neither does. Layers are directories in the kernel's own format, so
+//! that each driver reads them, and the first two read what the other wrote.
 //!
 //! An enum and no trait: what sets the drivers apart are three decisions (what is made, what is mounted, how a change
 //! is found), each of them one `match` here, and two of the drivers share two of the answers.
@@ -30,7 +30,7 @@ use crate::store::{Layout, Store, userns};
 use crate::sys::{self, Context};
 
 pub use host::{Entry, EntryKind};
-use merged::Merged;
+use merged::{Hiding, Merged};
 pub use probe::{Survey, choose, require, survey};
 
 /// The most lower layers that the kernel's overlay takes, fs/overlayfs/overlayfs.h.
@@ -227,8 +227,8 @@ impl<'a> Held<'a> {
         layers.iter().map(open).collect::<Result<_>>().map(Self)
     }
 
-    /// Whether each is still where it was. Whoever removes a layer moves it away first, so what was read of it until now
-    /// was whole; a held directory's inode number is nobody else's.
+    /// Whether each is still where it was. Whoever removes a layer moves it away first, so what was read of it until
+    /// now was whole; a held directory's inode number is nobody else's.
     fn check(&self) -> Result<()> {
         for (layer, path, dir) in &self.0 {
             let stat = rustix::fs::fstat(dir).op_on("stat", path)?;
@@ -265,13 +265,16 @@ fn top_mode(layout: &Layout, layers: &[String]) -> Result<u32> {
     Ok(mode)
 }
 
-/// What a container's tree is made of, for those who read it without a mount: as root of the user namespace, in a process
-/// that may have many files open.
+/// What a container's tree is made of, for those who read it without a mount: as root of the user namespace, in a
+/// process that may have many files open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layers {
     written: Written,
     /// From the top layer down.
     lowers: Vec<PathBuf>,
+    /// A directory that lies on the same file system as what is in the overlay's format, and that the container does
+    /// not see. `None`: the kernel's overlay has read it, to which devices alone hide a name, or nobody has.
+    beside: Option<PathBuf>,
     /// Each directory of the root is an overlay of its own, and what lies beside them is not kept.
     pub parted: bool,
 }
@@ -287,6 +290,13 @@ enum Written {
     Through,
 }
 
+impl Written {
+    /// What the container sees is one directory as it is.
+    fn is_plain(&self) -> bool {
+        !matches!(self, Self::Above(_))
+    }
+}
+
 impl Layers {
     /// Whether anybody has kept how it was before the container wrote.
     pub fn are_kept(&self) -> bool {
@@ -295,7 +305,7 @@ impl Layers {
 
     /// What `diff` shows.
     pub fn changes(&self) -> Result<Vec<diff::Change>> {
-        let lower = Merged::of(&self.lowers)?;
+        let lower = Merged::of(&self.lowers, self.hiding()?)?;
         Ok(match &self.written {
             Written::Above(upper) => diff::changes(&sys::path::open_directory(upper)?, &lower, self.parted)?,
             Written::Copy(tree, _) => compare::changes(&merged_of(tree)?, &lower, compare::Measure::Shown)?,
@@ -311,7 +321,7 @@ impl Layers {
     ) -> std::result::Result<(), E> {
         let (Written::Above(top) | Written::Copy(top, _)) = &self.written else { return Ok(()) };
         let root = sys::path::open_directory(top)?;
-        let lower = Merged::of(&self.lowers)?;
+        let lower = Merged::of(&self.lowers, self.hiding()?)?;
         each(diff::Part::Entry { dir: root.as_fd(), name: OsStr::new("."), path: b"." })?;
         match &self.written {
             Written::Copy(tree, complete) => {
@@ -349,12 +359,18 @@ impl Layers {
             Written::Copy(tree, _) => vec![tree.clone()],
             Written::Through => self.lowers.clone(),
         };
-        diff::walk_merged(&Merged::of(&all)?, each)
+        let hiding = if self.written.is_plain() { Hiding::Devices } else { self.hiding()? };
+        diff::walk_merged(&Merged::of(&all, hiding)?, each)
+    }
+
+    fn hiding(&self) -> sys::Result<Hiding> {
+        self.beside.as_deref().map_or(Ok(Hiding::Devices), Hiding::probe)
     }
 }
 
+/// A tree that is no layer: what is called like a mark there is a file of the container's.
 fn merged_of(tree: &Path) -> sys::Result<Merged> {
-    Merged::of(&[tree.to_path_buf()])
+    Merged::of(&[tree.to_path_buf()], Hiding::Devices)
 }
 
 /// The layers of the container whose directory is `container`.
@@ -364,23 +380,24 @@ pub fn layers(
     container: &Path,
     snapshotter: Snapshotter,
 ) -> Result<Layers> {
+    let beside = Some(container.to_path_buf());
     Ok(match plan(layout, recipe, container, snapshotter, false)? {
         // What is hidden can be told only where it is mounted.
         MountPlan::Fuse { lowers, upper, hidden, .. } => {
-            Layers { written: Written::Above(upper), lowers, parted: !hidden.is_empty() }
+            Layers { written: Written::Above(upper), lowers, beside, parted: !hidden.is_empty() }
         }
         MountPlan::Overlay { lowers, upper, .. } => {
-            Layers { written: Written::Above(upper), lowers, parted: false }
+            Layers { written: Written::Above(upper), lowers, beside: None, parted: false }
         }
         MountPlan::Directory { path } if path == container.join(copy::TREE) => {
             let written = Written::Copy(path, copy::stamp_of(container));
-            Layers { written, lowers: lowers(layout, recipe)?, parted: false }
+            Layers { written, lowers: lowers(layout, recipe)?, beside, parted: false }
         }
         MountPlan::Directory { path } => {
-            Layers { written: Written::Through, lowers: vec![path], parted: false }
+            Layers { written: Written::Through, lowers: vec![path], beside: None, parted: false }
         }
         MountPlan::HostTree { source, upper, .. } => {
-            Layers { written: Written::Above(upper), lowers: vec![source], parted: true }
+            Layers { written: Written::Above(upper), lowers: vec![source], beside: None, parted: true }
         }
     })
 }

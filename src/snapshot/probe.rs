@@ -1,5 +1,6 @@
-//! Which drivers this host can do, found out by doing: in the store an overlay of small directories is mounted and used,
-//! and for ours a FUSE mount is made and the file system asked for what an upper directory needs; all is thrown away.
+//! Which drivers this host can do, found out by doing: in the store an overlay of small directories is mounted and
+//! used, and for ours a FUSE mount is made and the file system asked for what an upper directory needs; all is thrown
+//! away.
 //!
 //! What works is remembered until the machine starts again, or the store lies on another file system. What does not is
 //! looked for anew by whoever asks for it: a device may appear. So is everything where nothing works but to copy, which

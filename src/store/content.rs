@@ -311,8 +311,8 @@ impl Store {
     }
 
     /// Deletes every unreferenced layer and blob that no interrupted pull will come back for, unless content is being
-    /// added at this moment: then whoever adds it does this when it is done. `delete` removes the staged tree of one layer
-    /// ([`Store::delete_tree`] does). Gives what went.
+    /// added at this moment: then whoever adds it does this when it is done. `delete` removes the staged tree of one
+    /// layer ([`Store::delete_tree`] does). Gives what went.
     ///
     /// Only the choice is made alone; the deleting, which may take long, holds up nobody but who wants the same
     /// content again.

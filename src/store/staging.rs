@@ -5,7 +5,8 @@
 //! to the final name, insert the row, remove the entry. Removing: drop the row, rename into the entry, delete
 //! there. Whoever finds an entry with a free lock finds the work of a dead process, and can tell from the rows
 //! what became of it: an object without a row was not finished, or was being removed, and goes; everything in
-//! the entry goes; the rest was finished. (Transfers that can go on are the exception: see [`super::partial`].) So nothing is half there, whatever is killed when.
+//! the entry goes; the rest was finished. (Transfers that can go on are the exception: see [`super::partial`].) So
+//! nothing is half there, whatever is killed when.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;

@@ -19,7 +19,7 @@ use super::{Error, Result, Store};
 use crate::error::Hint;
 use crate::sys::process::{self, Fork};
 use crate::sys::userns::{self, Wanted, WhyNoRange, Writers};
-pub use crate::sys::userns::{Account, Extent, IdMap, MapKind, account};
+pub use crate::sys::userns::{Account, Extent, IdMap, MapKind, Nested, account};
 use crate::sys::{self, Context};
 
 /// What a storage job may hand back, in bytes of JSON.

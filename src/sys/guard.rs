@@ -159,7 +159,8 @@ fn message(batch: &mut Batch, doing: &'static str, kind: u16, flags: i32) {
     batch.request(doing, kind, flags, &[NFPROTO_BRIDGE, 0, 0, 0]);
 }
 
-/// What says the truth about itself passes: `parts` are base, offset and length of the sender's Ethernet and IP address.
+/// What says the truth about itself passes: `parts` are base, offset and length of the sender's Ethernet and IP
+/// address.
 fn rule(batch: &mut Batch, ethertype: u16, set: Set, parts: [(u32, u32, u32); 2]) {
     let [mac, (base, offset, _)] = parts;
     let number = |attribute: u16, value: u32| nested(attribute, &value.to_be_bytes());

@@ -148,8 +148,8 @@ fn receive_with(socket: impl AsFd, buffer: &mut [u8], flags: RecvFlags) -> Outco
     }
 }
 
-/// Lets more datagrams wait in the socket than it has room for by default, as far as the host allows: five milliseconds'
-/// worth at a gigabit in a second.
+/// Lets more datagrams wait in the socket than it has room for by default, as far as the host allows: five
+/// milliseconds' worth at a gigabit in a second.
 pub fn widen_queue(socket: impl AsFd) {
     /// In bytes. The kernel doubles it for its own records.
     const WANTED: usize = 512 << 10;

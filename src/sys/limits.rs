@@ -18,8 +18,8 @@ pub fn get(resource: u32) -> Result<(u64, u64)> {
     if rc == 0 { Ok((limit.rlim_cur, limit.rlim_max)) } else { Err(Error::last("getrlimit")) }
 }
 
-/// Lets this process open as many files as the host allows it. Whoever is allowed few gets EMFILE later, which says what
-/// is wrong.
+/// Lets this process open as many files as the host allows it. Whoever is allowed few gets EMFILE later, which says
+/// what is wrong.
 pub fn many_files() {
     if let Ok((_, hard)) = get(libc::RLIMIT_NOFILE) {
         let _ = set(libc::RLIMIT_NOFILE, hard, hard);

@@ -70,8 +70,8 @@ impl NewNamespace {
     }
 }
 
-/// The same in a user namespace within the caller's own, whose root may then do as it likes with it. The calling process
-/// has one thread.
+/// The same in a user namespace within the caller's own, whose root may then do as it likes with it. The calling
+/// process has one thread.
 pub fn new_namespace_within(user: impl AsFd, tun: Option<&Tun>) -> Result<Network> {
     let make = || {
         process::unshare(libc::CLONE_NEWNET)?;
@@ -102,7 +102,8 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
     let index = index_of(tun.name)?;
     match tun.ipv6 {
         Some(_) => {
-            // Before it is up, when the address would be made. `{ AF_INET6: { addr_gen_mode: none } }`, each a header of four bytes.
+            // Before it is up, when the address would be made. `{ AF_INET6: { addr_gen_mode: none } }`, each a header
+            // of four bytes.
             let [mode_length, mode] = [5u16, IFLA_INET6_ADDR_GEN_MODE].map(u16::to_ne_bytes);
             let [family_length, family] = [12u16, SPEC_OF_INET6].map(u16::to_ne_bytes);
             let inner = [&family_length[..], &family, &mode_length, &mode, &[NO_GENERATED_ADDRESS, 0, 0, 0]];

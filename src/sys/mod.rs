@@ -36,6 +36,7 @@ pub mod tun;
 pub mod usage;
 pub mod userns;
 pub mod vfork;
+pub mod whiteout;
 
 pub use error::{Context, Error, Result};
 pub use small::read_small;

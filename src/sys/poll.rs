@@ -57,8 +57,8 @@ impl Poller {
         let _ = epoll::delete(&self.epoll, fd);
     }
 
-    /// Looks for events again and again until `end`, without sleeping. Whether there are some. Whoever else could run on
-    /// this processor, as one that was just woken by a packet, goes first.
+    /// Looks for events again and again until `end`, without sleeping. Whether there are some. Whoever else could run
+    /// on this processor, as one that was just woken by a packet, goes first.
     pub fn look(&mut self, end: Instant) -> Result<bool> {
         loop {
             self.wait(Some(Duration::ZERO))?;

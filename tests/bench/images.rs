@@ -1,8 +1,8 @@
 //! Rows about images on the move: pull, push, load, each tool beside the others with the same registry on this machine.
 //!
-//! A pull and a load begin where nothing of the image is; what removes it is not timed. A push goes to a registry that is
-//! empty, so that nobody is spared the sending. skopeo copies to and from an OCI directory: it unpacks nothing. docker's
-//! work is done by its daemon, which is therefore the one whose memory is measured.
+//! A pull and a load begin where nothing of the image is; what removes it is not timed. A push goes to a registry that
+//! is empty, so that nobody is spared the sending. skopeo copies to and from an OCI directory: it unpacks nothing.
+//! docker's work is done by its daemon, which is therefore the one whose memory is measured.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! How much memory a command takes at its worst: of all its processes together, and of a daemon that works for it.
 //!
-//! What is added up is the proportional set (PSS), in which a page that several processes share counts once. It is looked
-//! at again and again while the command runs; a peak between two looks is missed.
+//! What is added up is the proportional set (PSS), in which a page that several processes share counts once. It is
+//! looked at again and again while the command runs; a peak between two looks is missed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

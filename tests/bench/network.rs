@@ -1,10 +1,12 @@
-//! kelp's network beside slirp4netns, pasta and the host's own loopback: `cargo bench --bench network`, on a quiet machine.
+//! kelp's network beside slirp4netns, pasta and the host's own loopback: `cargo bench --bench network`, on a quiet
+//! machine.
 //!
-//! Every way runs the same program at both ends, `traffic`, as the same unprivileged user. Rounds are interleaved, so that
-//! what disturbs one disturbs all. Prints medians and ratios, never a verdict; a tool that is not installed, or does not
-//! start here, is a printed line. `cargo bench --bench network -- throughput latency` measures parts (`throughput`,
-//! `published`, `neighbours`, `udp`, `latency`, `connections`, `idle`); `KELP_BENCH_ROUNDS` (5), `KELP_BENCH_SECONDS`
-//! (1, of each measurement) and `KELP_BENCH_FLOWS` (10000) shorten or lengthen it. All traffic stays on this machine.
+//! Every way runs the same program at both ends, `traffic`, as the same unprivileged user. Rounds are interleaved, so
+//! that what disturbs one disturbs all. Prints medians and ratios, never a verdict; a tool that is not installed, or
+//! does not start here, is a printed line. `cargo bench --bench network -- throughput latency` measures parts
+//! (`throughput`, `published`, `neighbours`, `udp`, `latency`, `connections`, `idle`); `KELP_BENCH_ROUNDS` (5),
+//! `KELP_BENCH_SECONDS` (1, of each measurement) and `KELP_BENCH_FLOWS` (10000) shorten or lengthen it. All traffic
+//! stays on this machine.
 
 #![allow(dead_code, reason = "the bench uses a part of the tests' harness")]
 #![allow(unused_imports, reason = "the bench uses a part of the tests' harness")]

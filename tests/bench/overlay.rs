@@ -2,9 +2,9 @@
 //! quiet machine.
 //!
 //! All three in a user namespace of an unprivileged account, over the same Debian root, on a fresh ext4. Rounds are
-//! interleaved. Prints medians in milliseconds and ratios to the kernel's, never a verdict: once with all processors, once
-//! with client and server on one. `KELP_BENCH_ROUNDS` (5) shortens or lengthens it, `KELP_BENCH_ROWS` is a part of the names
-//! of the rows to measure.
+//! interleaved. Prints medians in milliseconds and ratios to the kernel's, never a verdict: once with all processors,
+//! once with client and server on one. `KELP_BENCH_ROUNDS` (5) shortens or lengthens it, `KELP_BENCH_ROWS` is a part of
+//! the names of the rows to measure.
 
 #![allow(dead_code, reason = "the bench uses a part of the tests' mounts")]
 #![allow(unreachable_pub, reason = "a bench has no outside")]

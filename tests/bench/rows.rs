@@ -1,7 +1,7 @@
 //! What the bench of the union file system measures, and the material for it.
 //!
-//! A row is a shell script in the fresh tree. Rows that have a directory of their own prepare it unmeasured, so that each
-//! is itself whatever came before.
+//! A row is a shell script in the fresh tree. Rows that have a directory of their own prepare it unmeasured, so that
+//! each is itself whatever came before.
 
 /// What is measured.
 #[derive(Debug)]
@@ -67,8 +67,8 @@ const APT: &str = "chroot . sh -ec 'export DEBIAN_FRONTEND=noninteractive; \
     apt-get -o APT::Sandbox::User=root -o Dir::Etc::sourcelist=/dev/null install -q -y --no-install-recommends \
     /debs/*.deb'";
 
-/// Made once, below what is mounted: a checkout of 10,000 files and a file to read at random. Beside it: an archive of 6,000
-/// objects, some packages that need no others, and a crate that has a few modules.
+/// Made once, below what is mounted: a checkout of 10,000 files and a file to read at random. Beside it: an archive of
+/// 6,000 objects, some packages that need no others, and a crate that has a few modules.
 pub const MATERIAL: &[&str] = &[
     "mkdir lower; tar -C lower --exclude=./dev -xf root.tar; mkdir lower/dev; : > lower/dev/null; chmod 666 lower/dev/null",
     "head -c 128M /dev/urandom > lower/random.bin",

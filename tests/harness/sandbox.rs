@@ -88,11 +88,15 @@ impl Sandbox {
     /// A sandbox whose home is a file system of its own with these tmpfs options; `None` where the tests may
     /// not mount.
     pub fn with_small_disk(options: &str) -> Option<Self> {
-        Self::with_home_on(&format!("-t tmpfs -o {options} small"))
+        let sandbox = Self::with_home_on(&format!("-t tmpfs -o {options} small"))?;
+        // What was chosen before lies below the mount.
+        sandbox.choose_snapshotter();
+        Some(sandbox)
     }
 
     /// A sandbox whose home is what mount(8) makes of this line, in which `BASE` is a directory for whatever it needs;
-    /// `None` where the tests may not mount.
+    /// `None` where the tests may not mount. kelp itself chooses the snapshotter there, in every run of the tests:
+    /// which one such a home allows is what these are about.
     pub fn with_home_on(line: &str) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             return None;

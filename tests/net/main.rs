@@ -1,5 +1,5 @@
-//! The network stack in a small world: a container, the host it runs on, and a machine far away, each a network namespace
-//! with a real kernel in it.
+//! The network stack in a small world: a container, the host it runs on, and a machine far away, each a network
+//! namespace with a real kernel in it.
 //!
 //! The world is made without privilege, in a user namespace. One process plays all parts: a thread is where its network
 //! namespace is. Needs `unshare` (util-linux) and `ip` (iproute2).

@@ -1,5 +1,5 @@
-//! `slirp [OPTIONS] -- COMMAND…`: runs a command in a user and network namespace of its own, whose packets this process's
-//! stack carries. For measurements beside slirp4netns and pasta, and for tries by hand.
+//! `slirp [OPTIONS] -- COMMAND…`: runs a command in a user and network namespace of its own, whose packets this
+//! process's stack carries. For measurements beside slirp4netns and pasta, and for tries by hand.
 
 #![allow(clippy::unwrap_used, reason = "a tool for developers, which says where it failed")]
 #![allow(clippy::disallowed_methods, clippy::print_stderr, reason = "the fences of src/ are not this tool's")]

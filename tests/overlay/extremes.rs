@@ -1,5 +1,5 @@
-//! Upper directories and mounts at the end of what there is: read-only, without attributes, of five hundred layers with long
-//! paths.
+//! Upper directories and mounts at the end of what there is: read-only, without attributes, of five hundred layers with
+//! long paths.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

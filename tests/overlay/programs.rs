@@ -1,7 +1,6 @@
 //! Programs that find out what a file system is worth: two databases, git, and stress-ng, on ours.
 //!
-//! What is not installed is told, and not run: PostgreSQL's packages start a server of the machine's own, so
-//! `tests/setup` does not install them.
+//! `tests/setup` installs them; without one its case fails, and names the package.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -26,10 +25,7 @@ fn postgresql_programs() -> Option<PathBuf> {
 /// A short run of its benchmark, a server that is killed, and its recovery: what was committed is there.
 fn postgresql(base: &Path) {
     const POSTGRES: u32 = 1000;
-    let Some(bin) = postgresql_programs() else {
-        println!("postgresql: needs initdb and pgbench (Debian: postgresql), not run here");
-        return;
-    };
+    let bin = postgresql_programs().unwrap_or_else(|| missing("initdb and pgbench", "postgresql"));
     chmod(base, 0o755);
     let dirs = Dirs::new(base, "m", &["l"]);
     let mount = dirs.fuse();
@@ -55,9 +51,7 @@ fn postgresql(base: &Path) {
 
 fn sqlite(base: &Path) {
     let mount = Dirs::new(base, "m", &["l"]).fuse();
-    if !installed("sqlite3") {
-        return;
-    }
+    require("sqlite3", "sqlite3");
     for mode in ["delete", "wal"] {
         let script = format!(
             "sqlite3 {mode}.db 'pragma journal_mode={mode}; create table t (a, b)' >/dev/null; \
@@ -71,9 +65,7 @@ fn sqlite(base: &Path) {
 
 fn git(base: &Path) {
     let mount = Dirs::new(base, "m", &["l"]).fuse();
-    if !installed("git") {
-        return;
-    }
+    require("git", "git");
     let script = "export HOME=$PWD GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a GIT_COMMITTER_NAME=a GIT_COMMITTER_EMAIL=a; \
         git init -q -b main one; cd one; for n in $(seq 300); do mkdir -p d$((n % 20)); seq $n 500 > d$((n % 20))/f$n; done; \
         git add .; git commit -qm first; for n in $(seq 1 7 300); do echo x >> d$((n % 20))/f$n; done; \
@@ -112,19 +104,20 @@ const STRESSORS: [&str; 22] = [
 
 fn stress_ng(base: &Path) {
     let mount = Dirs::new(base, "m", &["l"]).fuse();
-    if !installed("stress-ng") {
-        return;
-    }
+    require("stress-ng", "stress-ng");
     let each = STRESSORS.map(|name| {
         format!("stress-ng --{name} 2 -t 2 --verify --temp-path . --quiet || echo {name} failed")
     });
     assert_eq!(shell(&mount.at, &each.join("; ")), "");
 }
 
-fn installed(program: &str) -> bool {
+fn require(program: &str, package: &str) {
     let found = Command::new("which").arg(program).output().is_ok_and(|out| out.status.success());
     if !found {
-        println!("needs {program}, which tests/setup installs: not run here");
+        missing(program, package)
     }
-    found
+}
+
+fn missing(program: &str, package: &str) -> ! {
+    panic!("{program} is not installed (Debian: {package}): run tests/setup")
 }

@@ -1,5 +1,5 @@
-//! Requests as no kernel sends them, over layers as nobody makes them: every answer is an answer, and what lies below or
-//! beside the upper layer stays as it was.
+//! Requests as no kernel sends them, over layers as nobody makes them: every answer is an answer, and what lies below
+//! or beside the upper layer stays as it was.
 //!
 //! The server is given a socket for its device. What is sent has a header that is right, without which it would be
 //! no request, and is whatever the bytes choose otherwise.

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
-use kelp::overlay::{IdMap, IdRange, Options, Owners};
-use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps, Uid};
+use kelp::overlay::{Options, Owners};
+use rustix::fs::{AtFlags, CWD, Gid, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::Case;
@@ -19,7 +19,6 @@ pub const CASES: &[Case] = &[
     ("inherited_modes", inherited_modes),
     ("inherited_access_lists", inherited_access_lists),
     ("times", times),
-    ("shifted_ids", shifted_ids),
     ("kept_owners", kept_owners),
 ];
 
@@ -177,31 +176,6 @@ fn times(base: &Path) {
     }
     let before = fs::metadata(&path).unwrap().ctime();
     assert!(before > 1_000_000_000);
-}
-
-fn shifted_ids(base: &Path) {
-    let dirs = Dirs::new(base, "m", &["l"]);
-    write(dirs.lowers[0].join("f"), "x");
-    chown(&dirs.lowers[0].join("f"), 5);
-    write(dirs.lowers[0].join("outside"), "x");
-    chown(&dirs.lowers[0].join("outside"), 2000);
-    let ids =
-        vec![IdRange { shown: 0, stored: 100, count: 1000 }, IdRange { shown: 1000, stored: 5, count: 1 }];
-    let owners = Owners::Shifted(IdMap { uids: ids.clone(), gids: ids });
-    let mount = dirs.fuse_with(Options { owners, ..Options::default() });
-    let owner = |path: &Path| fs::metadata(path).map(|m| (m.uid(), m.gid())).unwrap();
-    assert_eq!(owner(&mount.at.join("f")), (1000, 1000));
-    assert_eq!(owner(&mount.at.join("outside")), (65534, 65534));
-    write(mount.at.join("new"), "");
-    assert_eq!(owner(&mount.at.join("new")), (0, 0));
-    assert_eq!(owner(&dirs.upper.join("new")), (100, 100));
-    chown(&mount.at.join("new"), 999);
-    assert_eq!(owner(&dirs.upper.join("new")), (1099, 1099));
-    chmod(&mount.at.join("f"), 0o600);
-    assert_eq!(owner(&dirs.upper.join("f")), (5, 5), "brought up as it was");
-    let (uid, gid) = (Some(Uid::from_raw(5000)), Some(Gid::from_raw(5000)));
-    let refused = rustix::fs::chownat(CWD, mount.at.join("new"), uid, gid, AtFlags::empty());
-    assert_eq!(refused, Err(Errno::OVERFLOW));
 }
 
 fn kept_owners(base: &Path) {

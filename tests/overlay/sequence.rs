@@ -1,5 +1,6 @@
 //! Sequences of FUSE requests that go deep: each names nodes that the server told of, names that are there, and numbers
-//! that mean something, all chosen by a few bytes, so that a short input is a long sequence. One in sixteen is arbitrary.
+//! that mean something, all chosen by a few bytes, so that a short input is a long sequence. One in sixteen is
+//! arbitrary.
 //!
 //! Every request is waited for. That is what a fuzzer learns from: the same bytes do the same.
 

@@ -339,3 +339,44 @@ fn the_host_has_a_name() {
     s.busybox_sh("--network shop", &ask).has("Connection refused").lacks("of the host");
     s.busybox_sh("--network slirp:host-loopback=true", &ask).has("of the host");
 }
+
+/// Their roots are mounted in user namespaces of their own, over FUSE, and refuse whoever is outside.
+#[test]
+fn containers_with_ids_of_their_own_come_and_leave() {
+    let s = Sandbox::new().busybox();
+    for (name, subnet) in [("one", 1), ("two", 2)] {
+        s.ok(&format!("network create --subnet 10.217.{subnet}.0/24 {name}"));
+    }
+    sleeper(&s, "peer", "--network two");
+    for (mode, options) in [("keep-id", ""), ("keep-id", "--read-only"), ("nomap", ""), ("host", "")] {
+        sleeper(&s, "app", &format!("--userns {mode} -u 0 --network one {options}"));
+        let story = |what: &str| format!("--userns {mode} {options}, {what}");
+        let files = || inside(&s, "app", "cat /etc/hosts /etc/resolv.conf").stdout;
+        let first = s.field("app", ".NetworkSettings.Networks.one.IPAddress");
+        inside(&s, "app", "nslookup peer; true").has("NXDOMAIN");
+
+        s.ok("network connect two app");
+        let second = s.field("app", ".NetworkSettings.Networks.two.IPAddress");
+        let seen = files();
+        assert!(seen.contains(&format!("{first}\t")), "{}: {seen}", story("connected"));
+        assert!(seen.contains(&format!("{second}\t")), "{}: {seen}", story("connected"));
+        assert!(seen.contains("nameserver 10.217.1.1\n"), "{}: {seen}", story("connected"));
+        inside(&s, "app", "ping -c1 -W5 peer").has("1 packets received");
+        inside(&s, "peer", "ping -c1 -W5 app").has(&second);
+
+        // The way out, and with it who answers for names, is the other network's now.
+        s.ok("network disconnect one app");
+        let seen = files();
+        assert!(!seen.contains("10.217.1."), "{}: {seen}", story("left the first"));
+        assert!(seen.contains(&format!("{second}\t")), "{}: {seen}", story("left the first"));
+        assert!(seen.contains("nameserver 10.217.2.1\n"), "{}: {seen}", story("left the first"));
+        assert!(seen.contains("10.217.2.1\thost.docker.internal"), "{}: {seen}", story("left the first"));
+        inside(&s, "app", "nslookup peer; ping -c1 -W5 peer").has("1 packets received");
+
+        s.ok("network disconnect two app");
+        let seen = files();
+        assert!(!seen.contains("10.217."), "{}: {seen}", story("left both"));
+        inside(&s, "peer", "nslookup app; true").has("NXDOMAIN");
+        s.ok("rm -f app");
+    }
+}

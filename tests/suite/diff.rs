@@ -121,3 +121,17 @@ fn wrong_words_are_told() {
     s.exits(1, "diff a b");
     s.exits(125, "diff --format json a").says("--format is not built yet");
 }
+
+/// Where devices hide what is gone, a file that is called like a mark of other file systems hides nothing.
+#[test]
+fn a_file_that_looks_like_a_whiteout_is_a_file() {
+    let s = Sandbox::new();
+    s.load(&image(), "image:1");
+    let script = "cd /srv; : > .wh.mode; chmod 0 .wh.mode; ls mode";
+    s.ok(["run", "--name", "box", "image:1", "sh", "-c", script]).is("mode");
+    s.ok("diff box").is("C /srv\nA /srv/.wh.mode");
+    let script = format!("{} export box | tar -tf -", s.program().display());
+    let list = s.program_call("sh").args(["-c", &script]).exits(0);
+    list.has("srv/mode\n").has("srv/.wh.mode\n");
+    s.exits(1, "commit box").says("/srv/.wh.mode cannot be in an image");
+}

@@ -240,7 +240,8 @@ fn labels_of_an_image_change_nothing() {
     assert_eq!(of("plain"), of("labelled"));
 }
 
-/// No option of docker's or podman's asks for it, so the OCI spec does: the one that is stored for the container's shim.
+/// No option of docker's or podman's asks for it, so the OCI spec does: the one that is stored for the container's
+/// shim.
 #[test]
 fn a_spec_may_give_the_container_clocks_of_its_own() {
     let s = Sandbox::new().busybox();

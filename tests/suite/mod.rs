@@ -8,6 +8,7 @@ mod complete;
 mod connections;
 mod copies;
 mod cp;
+mod cp_ids;
 mod crash;
 mod diff;
 mod dns;

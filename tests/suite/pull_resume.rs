@@ -44,8 +44,8 @@ fn front(registry: &Registry, pushed: &Pushed, act: impl Fn(usize) -> Act + Send
     })
 }
 
-/// A front that sends the large blob up to a byte and nothing after it, however often it is asked: kelp asks again after
-/// some time, and under load a test is not always quicker.
+/// A front that sends the large blob up to a byte and nothing after it, however often it is asked: kelp asks again
+/// after some time, and under load a test is not always quicker.
 fn stalling(registry: &Registry, pushed: &Pushed) -> (Server, Arc<AtomicUsize>) {
     let limit = Arc::new(AtomicUsize::new(0));
     let (large, end) = (pushed.layers[1].0.clone(), Arc::clone(&limit));

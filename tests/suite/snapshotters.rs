@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Release, Sandbox, within};
+use crate::harness::{Release, Sandbox, needs_root, within};
 
 /// The pid of the process that serves a container's files.
 fn file_server(s: &Sandbox) -> Option<i32> {
@@ -118,4 +118,19 @@ fn a_single_id_is_enough() {
     let s = s.busybox();
     let script = "echo x > /f && chmod 0 /f && stat -c %a /f && cat /f && mkdir -m 2750 /d && stat -c %a /d";
     s.ok(["run", "--rm", "--snapshotter", "fuse", "busybox", "sh", "-c", script]).is("0\nx\n2750");
+}
+
+/// The kernel takes what is written into its memory; that it does not fit on the disk is told all the same, and once.
+#[test]
+fn a_full_disk_stops_who_only_writes() {
+    let script = "cat /dev/zero > /fill || stat -c %n /fill; rm /fill; echo fits > /fill; cat /fill";
+    // Each on a disk of its own: the end of a container is told before all of it is cleared away.
+    for driver in ["overlay", "fuse", "copy"] {
+        let Some(s) = Sandbox::with_small_disk("size=40m") else {
+            return needs_root("a_full_disk_stops_who_only_writes");
+        };
+        let s = s.busybox();
+        let call = s.kelp(["run", "--rm", "--snapshotter", driver, "busybox", "sh", "-c", script]);
+        call.exits(0).says("o space left").is("/fill\nfits");
+    }
 }

@@ -1,4 +1,5 @@
-//! Where the store lies, and what the kernel lets be: which snapshotter is chosen there, and what is said of the others.
+//! Where the store lies, and what the kernel lets be: which snapshotter is chosen there, and what is said of the
+//! others.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -41,7 +42,7 @@ fn works(s: &Sandbox, driver: &str) -> Out {
 
 #[test]
 fn on_tmpfs() {
-    let Some(s) = Sandbox::with_small_disk("size=64m") else { return needs_root("on_tmpfs") };
+    let Some(s) = Sandbox::with_home_on("-t tmpfs -o size=64m small") else { return needs_root("on_tmpfs") };
     let s = s.busybox();
     s.ok("info").has("Storage Driver: overlay");
     assert_eq!([status(&s, "overlay"), status(&s, "fuse"), status(&s, "copy")], ["works"; 3]);
@@ -69,18 +70,20 @@ fn on_an_overlay() {
         .file("var/kept", 0o644, b"")
         .file("usr/.wh.bin", 0o644, b"")
         .dir("usr/bin", 0o755)
-        .file("usr/bin/kept", 0o644, b"");
-    s.load(
-        &Image::busybox()
-            .layer(Layer::default().file("usr/bin/old", 0o755, b"").file("var/old", 0o644, b""))
-            .layer(above),
-        "hiding",
-    );
+        .file("usr/bin/kept", 0o644, b"")
+        .file("srv/.wh.d", 0o644, b"")
+        .file("srv/d/kept", 0o644, b"")
+        .file("srv/late", 0o644, b"")
+        .file("srv/.wh.late", 0o644, b"");
+    let below = Layer::default().file("usr/bin/old", 0o755, b"").file("var/old", 0o644, b"");
+    let below = below.file("srv/d/old", 0o644, b"").file("srv/late", 0o644, b"");
+    s.load(&Image::busybox().layer(below).layer(above), "hiding");
     for driver in ["fuse", "copy"] {
-        let script = "ls -d /home 2>/dev/null; ls /var /usr/bin; rm /usr/bin/kept";
+        let script = "ls -d /home 2>/dev/null; ls /var /usr/bin /srv /srv/d; rm /usr/bin/kept";
         let run = ["run", "--name", driver, "--snapshotter", driver, "hiding", "sh", "-c", script];
         let out = s.ok(run);
         out.has("/var:\nkept\n").has("/usr/bin:\nkept\n").lacks("old").lacks(".wh.");
+        out.has("/srv:\nd\n").has("/srv/d:\nkept").lacks("late");
         out.lacks("/home");
         s.ok(&format!("diff {driver}")).is("C /usr\nC /usr/bin\nD /usr/bin/kept");
         s.ok(&format!("rm {driver}"));
@@ -143,8 +146,8 @@ fn without_the_fuse_device() {
     s.ok("info").has("Storage Driver: fuse");
 }
 
-/// As a kernel that was built without it answers; strace(1) makes this one do so at the first file system that a process
-/// opens, which is what the probe tries first.
+/// As a kernel that was built without it answers; strace(1) makes this one do so at the first file system that a
+/// process opens, which is what the probe tries first.
 #[test]
 fn a_kernel_without_overlay() {
     if !rustix::process::geteuid().is_root() {
@@ -172,7 +175,8 @@ fn a_kernel_without_overlay() {
     s.ok("run --rm --snapshotter auto busybox mount").lacks("fuse.kelp");
 }
 
-/// As ext4 makes itself after an error of the disk's: what runs goes on reading, can be ended, and starts again afterwards.
+/// As ext4 makes itself after an error of the disk's: what runs goes on reading, can be ended, and starts again
+/// afterwards.
 #[test]
 fn on_a_file_system_that_becomes_read_only() {
     let line = "-o loop,errors=remount-ro $(truncate -s 256m BASE/image && mkfs.ext4 -q BASE/image && echo BASE/image)";

@@ -1,5 +1,5 @@
-//! What people do with a network, with the programs they do it with: curl, git, apt, h2load, ab, psql, redis-cli, ping and
-//! traceroute, between containers and a neighbour's nginx, or the other way round through published ports.
+//! What people do with a network, with the programs they do it with: curl, git, apt, h2load, ab, psql, redis-cli, ping
+//! and traceroute, between containers and a neighbour's nginx, or the other way round through published ports.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -181,13 +181,24 @@ fn what_the_image_says_of_accounts_is_not_trusted() {
         ("fifo", Layer::default().entry(tar::EntryType::Fifo, "etc/passwd", "", 0o644, &[])),
         ("zero", Layer::default().symlink("etc/passwd", "/dev/zero")),
         ("absent", Layer::default().symlink("etc/passwd", "/run/passwd")),
-        ("dir", Layer::default().symlink("etc/passwd", "/etc")),
+        ("link", Layer::default().symlink("etc/passwd", "/etc")),
+        ("dir", Layer::default().file("etc/.wh.passwd", 0o644, b"").dir("etc/passwd", 0o755)),
+        ("loop", Layer::default().symlink("etc/passwd", "passwd")),
+        ("large", Layer::default().file("etc/passwd", 0o644, &vec![b'x'; (16 << 20) + 1])),
+        ("foreign", Layer::default().owner(200, 200).file("etc/passwd", 0o644, b"root:x:0:0::/:/bin/sh\n")),
+        ("secret", Layer::default().owner(200, 200).file("etc/passwd", 0o600, b"root:x:0:0::/:/bin/sh\n")),
     ];
     for (tag, layer) in hostile {
         s.load(&Image::busybox().layer(layer), tag);
-        let call = s.kelp(["run", "--rm", "--userns", "keep-id", tag, "true"]);
-        let out = call.limit(std::time::Duration::from_secs(20)).run();
-        assert!([0, 125].contains(&out.code), "{tag}:\n{}", out.story());
+        // Nobody inside is 200.
+        let mode = "keep-id:uid=50,gid=60,size=99";
+        let call = s.kelp(["run", "--rm", "--userns", mode, tag, "/bin/echo", "ran"]);
+        let out = call.limit(std::time::Duration::from_secs(20)).exits(0);
+        out.is("ran");
+        match tag {
+            "zero" | "absent" => assert_eq!(out.stderr, "", "{tag}: there is no such file"),
+            _ => drop(out.says("add your account to /etc/passwd")),
+        }
     }
     // Another's name is not given twice, and a file of the user's is left as it is.
     let passwd = format!("root:x:0:0::/:/bin/sh\n{}:x:5:5::/:/bin/sh\n", name(&s));

@@ -24,7 +24,8 @@ pub struct Expected {
 
 impl Expected {
     /// To be called as soon as it is clear that a container is wanted: becoming a shim takes as long as opening the
-    /// store and making the container do, and a machine has two processors. `guess`: what its network is by all appearances.
+    /// store and making the container do, and a machine has two processors. `guess`: what its network is by all
+    /// appearances.
     pub fn soon(config: &Config, guess: shim::Guess) -> Result<Self> {
         let id = create::new_id()?;
         let layout = Store::locate(&config.store)?;

@@ -3,7 +3,7 @@
 //! One JSON object of parts, each read only by those who need it. The parts that a shim needs go to it unread.
 
 use oci_spec::image::Config as ImageConfig;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxIdMapping, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -11,6 +11,7 @@ use crate::engine::request::CreateRequest;
 use crate::engine::{Error, Result};
 use crate::shim::launch::{Launch, Start};
 use crate::store::container::ContainerRecord;
+use crate::store::userns::{Extent, Nested};
 
 /// The parts of a record's `request`.
 #[derive(Debug, Deserialize)]
@@ -59,6 +60,22 @@ impl<'a> Stored<'a> {
         }
         let Self { launch, spec, image, .. } = *self;
         serde_json::to_string(&Changed { request, launch, spec, image }).map_err(|e| damaged("it", &e))
+    }
+
+    /// The ids of the user namespace that the container has of its own, as it was made.
+    pub(super) fn own_ids(&self) -> Result<Option<Nested>> {
+        let spec: Spec = read("runtime spec", self.spec)?;
+        let Some(linux) = spec.linux() else { return Ok(None) };
+        let extents = |mappings: &Option<Vec<LinuxIdMapping>>| -> Option<Vec<Extent>> {
+            let extent = |m: &LinuxIdMapping| Extent {
+                inside: m.container_id(),
+                outside: m.host_id(),
+                count: m.size(),
+            };
+            Some(mappings.as_ref()?.iter().map(extent).collect())
+        };
+        let (uids, gids) = (extents(linux.uid_mappings()), extents(linux.gid_mappings()));
+        Ok(uids.zip(gids).map(|(uids, gids)| Nested { uids, gids }))
     }
 
     pub(super) fn image(&self) -> Result<Option<ImageConfig>> {

@@ -11,8 +11,8 @@ pub fn resolve(engine: &Engine, name: &str) -> Result<ImageRecord> {
 }
 
 /// The digest of a list means one image for each platform of it that was pulled: that for the platform `wanted`
-/// (`os/arch[/variant]`, the host's unless given), and where none is, the one that was pulled last. All other names mean
-/// one image, whatever is wanted.
+/// (`os/arch[/variant]`, the host's unless given), and where none is, the one that was pulled last. All other names
+/// mean one image, whatever is wanted.
 pub fn resolve_for(engine: &Engine, name: &str, wanted: Option<&str>) -> Result<ImageRecord> {
     // A name goes before the beginning of an id, as with docker.
     let reference = name.parse::<Reference>();

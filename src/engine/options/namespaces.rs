@@ -22,8 +22,8 @@ pub fn pid(mode: &str) -> Result<NamespaceMode> {
     }
 }
 
-/// Empty, `none`, `private`, `shareable`, `host` or `container:NAME`. Every container's IPC namespace can be joined by the
-/// same user's other containers, so private and shareable are the same thing.
+/// Empty, `none`, `private`, `shareable`, `host` or `container:NAME`. Every container's IPC namespace can be joined by
+/// the same user's other containers, so private and shareable are the same thing.
 pub fn ipc(mode: &str) -> Result<NamespaceMode> {
     match mode {
         "" | "private" | "shareable" => Ok(NamespaceMode::Private),

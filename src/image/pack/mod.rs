@@ -22,7 +22,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use tar::EntryType;
 
-use crate::sys::userns::{Extent, IdMap};
+use crate::sys::userns::IdMap;
 use crate::sys::{self, Context};
 use header::Head;
 
@@ -57,6 +57,27 @@ pub enum Owners<'a> {
     Seen,
     /// The caller is outside the namespace of this map: ids inside it. Whoever is not in it is root.
     Inside(&'a IdMap),
+    /// The caller is inside the namespace of `seen`: the same ids of the host, as they are inside `told`. Whoever is
+    /// not in both keeps the number.
+    Renumbered { seen: &'a IdMap, told: &'a IdMap },
+}
+
+impl Owners<'_> {
+    fn of(self, uid: u32, gid: u32) -> (u32, u32) {
+        match self {
+            Self::Seen => (uid, gid),
+            Self::Inside(map) => (map.uid_inside(uid).unwrap_or(0), map.gid_inside(gid).unwrap_or(0)),
+            Self::Renumbered { seen, told } => (
+                seen.uid_outside(uid).and_then(|id| told.uid_inside(id)).unwrap_or(uid),
+                seen.gid_outside(gid).and_then(|id| told.gid_inside(id)).unwrap_or(gid),
+            ),
+        }
+    }
+
+    /// Whether the caller sees the numbers that an image gives.
+    fn are_inside(self) -> bool {
+        matches!(self, Self::Seen | Self::Renumbered { .. })
+    }
 }
 
 /// An archive being written.
@@ -188,10 +209,7 @@ impl<'a, W: Write> Writer<'a, W> {
     }
 
     fn head(&self, stat: &Stat, path: &[u8]) -> Head {
-        let (uid, gid) = match self.owners {
-            Owners::Seen => (stat.st_uid, stat.st_gid),
-            Owners::Inside(map) => (inside(&map.uids, stat.st_uid), inside(&map.gids, stat.st_gid)),
-        };
+        let (uid, gid) = self.owners.of(stat.st_uid, stat.st_gid);
         Head {
             path: path.to_vec(),
             mode: stat.st_mode & 0o7777,
@@ -234,8 +252,9 @@ impl<'a, W: Write> Writer<'a, W> {
                 other => other?,
             };
             if name == OVERRIDE.as_bytes() {
-                if let (Owners::Seen, Some((uid, gid, mode))) = (self.owners, overridden(&value)) {
-                    (head.uid, head.gid, head.mode) = (uid, gid, mode);
+                if let Some((uid, gid, mode)) = overridden(&value).filter(|_| self.owners.are_inside()) {
+                    (head.uid, head.gid) = self.owners.of(uid, gid);
+                    head.mode = mode;
                 }
                 continue;
             }
@@ -268,11 +287,6 @@ fn overridden(value: &[u8]) -> Option<(u32, u32, u32)> {
     let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     let mode = u32::from_str_radix(fields.next()?, 8).ok()?;
     Some((uid, gid, mode & 0o7777))
-}
-
-fn inside(extents: &[Extent], id: u32) -> u32 {
-    let of = |e: &Extent| Some(e.inside + id.checked_sub(e.outside).filter(|n| *n < e.count)?);
-    extents.iter().find_map(of).unwrap_or(0)
 }
 
 /// `path`/`name`.

@@ -355,7 +355,8 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// Fields that the header's format does not have, or that its kind has no use for: some readers look at them all the same.
+/// Fields that the header's format does not have, or that its kind has no use for: some readers look at them all the
+/// same.
 fn check_leftovers(header: &Header) -> Result<(), String> {
     let holds = |field: std::ops::Range<usize>| header.as_bytes()[field].iter().any(|&b| b != 0);
     if header.as_gnu().is_some() && header.entry_type() != EntryType::GNUSparse && holds(SPARSE_FIELDS) {

@@ -1,7 +1,7 @@
 //! Owners, modes, extended attributes and times of what was made, in the one order that keeps them: the owner
 //! first (a change of owner takes setuid and capabilities away), times last.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
@@ -60,15 +60,16 @@ fn shown(extents: &[Extent]) -> String {
 }
 
 /// Owner, mode and attributes of the open file or directory `fd`.
-pub(super) fn apply(fd: impl AsFd, entry: &Entry, owner: Owner, kind: MapKind) -> Result<(), Error> {
+pub(super) fn apply(fd: impl AsFd, entry: &Entry, owner: Owner, ids: &IdMap) -> Result<(), Error> {
     let fd = fd.as_fd();
+    let is_single = ids.kind == MapKind::Single;
     let on_disk = || -> sys::Result<()> {
         if owner.own {
             rustix::fs::fchmod(fd, Mode::from_raw_mode(entry.mode & 0o1777)).op("chmod")?;
             let own = entry.xattrs.iter().filter(|(name, _)| name.starts_with(b"user."));
             return own.into_iter().try_for_each(|(name, value)| set_xattr(fd, entry, name, value));
         }
-        if kind != MapKind::Single {
+        if !is_single {
             rustix::fs::fchown(fd, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))
                 .op("chown")?;
         }
@@ -76,13 +77,31 @@ pub(super) fn apply(fd: impl AsFd, entry: &Entry, owner: Owner, kind: MapKind) -
         for (name, value) in &entry.xattrs {
             set_xattr(fd, entry, name, value)?;
         }
-        if kind == MapKind::Single && (owner.uid, owner.gid) != (0, 0) {
-            let text = format!("{}:{}:0{:o}", owner.uid, owner.gid, entry.mode);
-            rustix::fs::fsetxattr(fd, OVERRIDE, text.as_bytes(), XattrFlags::empty()).op("keep the owner")?;
+        if is_single && !is_the_only_one(owner, ids) {
+            return keep_owner(fd, entry, owner);
         }
         Ok(())
     };
     on_disk().map_err(|source| Error::Sys { entry: printable(&entry.name), source })
+}
+
+/// Whether the owner is the one id that there is, whatever number the namespace gives it.
+fn is_the_only_one(owner: Owner, ids: &IdMap) -> bool {
+    let only = |extents: &[Extent]| extents.first().map_or(0, |e| e.inside);
+    (owner.uid, owner.gid) == (only(&ids.uids), only(&ids.gids))
+}
+
+fn keep_owner(fd: BorrowedFd<'_>, entry: &Entry, owner: Owner) -> sys::Result<()> {
+    let text = format!("{}:{}:0{:o}", owner.uid, owner.gid, entry.mode);
+    match rustix::fs::fsetxattr(fd, OVERRIDE, text.as_bytes(), XattrFlags::empty()) {
+        // A container's root that is our own overlay, which lends nobody this word of its own: there, as for chown(2)
+        // inside, all belongs to the only one there is.
+        Err(rustix::io::Errno::PERM) => {
+            tracing::debug!(entry = printable(&entry.name), "owner left out: there is one id");
+            Ok(())
+        }
+        kept => kept.op("keep the owner"),
+    }
 }
 
 /// Owner, and mode unless it is a link, of the link or fifo `name` that was just made in `dir`.

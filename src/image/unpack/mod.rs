@@ -14,8 +14,8 @@
 //! The archive is read once, front to back ([`archive`]), and never held: memory is one chunk, one entry's
 //! metadata, and the times of directories, which are set last. Every count and length has a bound ([`Limits`]
 //! and the constants of `archive`). Where readers of tar disagree about what an archive says, it is refused
-//! rather than guessed (sizes on entries without content, two extended headers in a row, a global header with more than comments, a lone
-//! zero block); `agreement` holds this reader to three others.
+//! rather than guessed (sizes on entries without content, two extended headers in a row, a global header with more than
+//! comments, a lone zero block); `agreement` holds this reader to three others.
 //!
 //! On any error the caller throws the staged directory away; nothing outside of it was touched.
 

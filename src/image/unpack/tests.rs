@@ -257,6 +257,10 @@ fn whiteouts_in_the_overlays_format() {
         .dir("back")
         .file("twice", b"x")
         .file(".wh.twice", b"")
+        .file(".wh.implied", b"")
+        .file("implied/below/x", b"x")
+        .file("e/.wh.f", b"")
+        .file("e/f/.wh..wh..opq", b"")
         .unpacked();
     let gone = meta(&top, "d/gone");
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
@@ -264,6 +268,13 @@ fn whiteouts_in_the_overlays_format() {
     assert_eq!(get_xattr(&layer.join("d"), "user.overlay.opaque").unwrap(), b"y");
     assert_eq!(get_xattr(&layer.join("back"), "user.overlay.opaque").unwrap(), b"y");
     assert!(meta(&top, "twice").file_type().is_char_device());
+    // A directory without an entry of its own is as much in a whiteout's place as one that has one.
+    assert_eq!(read(&top, "implied/below/x"), b"x");
+    let opaque = |name: &str| get_xattr(&layer.join(name), "user.overlay.opaque");
+    assert_eq!(opaque("implied").unwrap(), b"y");
+    assert_eq!(opaque("e/f").unwrap(), b"y");
+    assert_eq!((opaque("implied/below"), opaque("e")), (None, None));
+    assert_eq!(meta(&top, "implied").permissions().mode() & 0o7777, 0o755);
     assert!(!layer.join(".wh..wh.plnk").exists());
     for bad in [".wh.", ".wh..", "d/.wh..."] {
         assert!(matches!(Archive::default().file(bad, b"").refused(), Error::Refused { .. }), "{bad}");

@@ -43,9 +43,9 @@ pub(super) struct Tree<'a> {
     marks: bool,
 }
 
-/// The name of the file that hides what `place` is on the layers below.
-fn mark_of(place: &Place) -> Vec<u8> {
-    [b".wh.", place.name.as_slice()].concat()
+/// The name of the file that hides what `name` is on the layers below.
+fn mark_of(name: &[u8]) -> Vec<u8> {
+    [b".wh.", name].concat()
 }
 
 fn as_path(bytes: &[u8]) -> &Path {
@@ -124,7 +124,7 @@ impl<'a> Tree<'a> {
             _ if self.copying.is_some_and(|c| c.keep_root) => Ok(()),
             None if self.copying.is_some() => Ok(()),
             Some(entry) => {
-                attributes::apply(&*self.root, &entry, self.owner(&entry)?, self.ids.kind)?;
+                attributes::apply(&*self.root, &entry, self.owner(&entry)?, self.ids)?;
                 let set = rustix::fs::futimens(&*self.root, &attributes::times(entry.mtime)).op("set times");
                 set.map_err(|e| failed(&entry, e))
             }
@@ -157,7 +157,7 @@ impl<'a> Tree<'a> {
             Kind::File => {
                 let file = self.replacing(&dir, place, entry, || create(&dir, name))?;
                 write_content(&file, entry, reader)?;
-                attributes::apply(&file, entry, owner, self.ids.kind)?;
+                attributes::apply(&file, entry, owner, self.ids)?;
                 let set = rustix::fs::futimens(&file, &attributes::times(entry.mtime)).op("set times");
                 set.map_err(|e| failed(entry, e))
             }
@@ -206,7 +206,7 @@ impl<'a> Tree<'a> {
         owner: attributes::Owner,
     ) -> Result<(), Error> {
         let name = as_path(&place.name);
-        let mut was_hidden = self.marks && is_marked(dir, place).map_err(|e| failed(entry, e))?;
+        let mut was_hidden = self.marks && is_marked(dir, &place.name).map_err(|e| failed(entry, e))?;
         match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
@@ -224,7 +224,7 @@ impl<'a> Tree<'a> {
             Err(e) => return Err(failed(entry, sys::Error::new("mkdir", e.raw_os_error()))),
         }
         let fd = open_directory(dir, name).op("open").map_err(|e| failed(entry, e))?;
-        attributes::apply(&fd, entry, owner, self.ids.kind)?;
+        attributes::apply(&fd, entry, owner, self.ids)?;
         if was_hidden {
             // A whiteout of the lower layers' directory and a new one of the same name: nothing shines through.
             attributes::make_opaque(&fd).map_err(|e| failed(entry, e))?;
@@ -269,10 +269,10 @@ impl<'a> Tree<'a> {
     fn whiteout(&mut self, place: &Place, entry: &Entry) -> Result<(), Error> {
         let dir = self.directory(&place.parent, entry)?;
         let name = as_path(&place.name);
-        let make = || rustix::fs::mknodat(&*dir, name, FileType::CharacterDevice, Mode::empty(), 0);
+        let make = || sys::whiteout::make(&*dir, name);
         match self.replacing(&dir, place, entry, make) {
             Err(Error::Sys { source, .. })
-                if [libc::EPERM, libc::EOPNOTSUPP, libc::EINVAL].contains(&source.errno()) =>
+                if sys::whiteout::is_refusal(Errno::from_raw_os_error(source.errno())) =>
             {
                 self.mark(&dir, place, entry)
             }
@@ -284,8 +284,8 @@ impl<'a> Tree<'a> {
     fn mark(&mut self, dir: &OwnedFd, place: &Place, entry: &Entry) -> Result<(), Error> {
         self.marks = true;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let made =
-            rustix::fs::openat(dir, as_path(&mark_of(place)), flags, Mode::empty()).op("make a whiteout");
+        let made = rustix::fs::openat(dir, as_path(&mark_of(&place.name)), flags, Mode::empty())
+            .op("make a whiteout");
         made.map(drop).map_err(|e| failed(entry, e))
     }
 
@@ -327,7 +327,12 @@ impl<'a> Tree<'a> {
         if let Some(fd) = self.open.get(path) {
             return Ok(Rc::clone(fd));
         }
-        let fd = match self.existing(path).map_err(|e| failed(entry, e))? {
+        let existing = match self.existing(path) {
+            // Perhaps a whiteout is where a directory is to be.
+            Err(e) if e.is(libc::ENOTDIR) && self.copying.is_none() => None,
+            found => found.map_err(|e| failed(entry, e))?,
+        };
+        let fd = match existing {
             Some(fd) => fd,
             None => self.make_parents(path).map_err(|e| failed(entry, e))?,
         };
@@ -349,20 +354,33 @@ impl<'a> Tree<'a> {
         let mut end = 0;
         for part in path.split(|&b| b == b'/') {
             end += part.len();
-            let below = match self.existing(&path[..end])? {
-                Some(below) => below,
-                None => {
-                    let name = as_path(part);
-                    rustix::fs::mkdirat(&dir, name, Mode::from_raw_mode(0o700)).op_on("mkdir", name)?;
-                    let below = open_directory(&dir, name).op_on("open", name)?;
-                    rustix::fs::fchmod(&below, Mode::from_raw_mode(IMPLICIT_MODE)).op_on("chmod", name)?;
+            dir = match self.existing(&path[..end]) {
+                Ok(Some(below)) => below,
+                Ok(None) => self.make_parent(&dir, part)?,
+                Err(e) if e.is(libc::ENOTDIR) && self.copying.is_none() && is_whiteout(&dir, part)? => {
+                    rustix::fs::unlinkat(&dir, as_path(part), AtFlags::empty()).op("remove a whiteout")?;
+                    let below = self.make_parent(&dir, part)?;
+                    attributes::make_opaque(&below)?;
                     below
                 }
+                Err(e) => return Err(e),
             };
-            dir = below;
             end += 1;
         }
         Ok(dir)
+    }
+
+    /// A directory that has no entry of its own, or none yet. What a whiteout of the same layer hides does not shine
+    /// through it.
+    fn make_parent(&self, dir: &OwnedFd, name: &[u8]) -> sys::Result<OwnedFd> {
+        let path = as_path(name);
+        rustix::fs::mkdirat(dir, path, Mode::from_raw_mode(0o700)).op_on("mkdir", path)?;
+        let below = open_directory(dir, path).op_on("open", path)?;
+        rustix::fs::fchmod(&below, Mode::from_raw_mode(IMPLICIT_MODE)).op_on("chmod", path)?;
+        if self.marks && is_marked(dir, name)? {
+            attributes::make_opaque(&below)?;
+        }
+        Ok(below)
     }
 
     fn remember(&mut self, path: Vec<u8>, fd: Rc<OwnedFd>) -> Rc<OwnedFd> {
@@ -404,8 +422,15 @@ fn kind_at(dir: &OwnedFd, name: &[u8]) -> sys::Result<Option<FileType>> {
     Ok(stat_at(dir, name)?.map(|stat| FileType::from_raw_mode(stat.st_mode)))
 }
 
-fn is_marked(dir: &OwnedFd, place: &Place) -> sys::Result<bool> {
-    match kind_at(dir, &mark_of(place)) {
+fn is_whiteout(dir: &OwnedFd, name: &[u8]) -> sys::Result<bool> {
+    let device = |stat: rustix::fs::Stat| {
+        FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+    };
+    Ok(stat_at(dir, name)?.is_some_and(device))
+}
+
+fn is_marked(dir: &OwnedFd, name: &[u8]) -> sys::Result<bool> {
+    match kind_at(dir, &mark_of(name)) {
         // So long a name has no mark.
         Err(e) if e.is(libc::ENAMETOOLONG) => Ok(false),
         kind => Ok(kind?.is_some()),

@@ -1,8 +1,8 @@
 //! How much may be on its way to the container at a time, RFC 5681.
 //!
 //! After a loss it is as much as the link was seen to carry in its shortest round trip, as in TCP Westwood+ (Grieco and
-//! Mascolo, 2004), and at least the half that RFC 5681 asks for: a link that is full has more than that in its queue and
-//! is relieved of it; one that loses at random, with nothing in its queue, is not slowed down.
+//! Mascolo, 2004), and at least the half that RFC 5681 asks for: a link that is full has more than that in its queue
+//! and is relieved of it; one that loses at random, with nothing in its queue, is not slowed down.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,8 @@
 //! What is on its way to the container, and what of it is lost: RACK, RFC 8985.
 //!
 //! Every piece carries when it was last sent. Whatever was sent a while before something that has arrived, and has not
-//! arrived itself, is lost, be it sent for the first time or again. Pieces are many bytes long as long as nothing is lost,
-//! and bounded in number: a container that tells of more gaps is not listened to until some are filled.
+//! arrived itself, is lost, be it sent for the first time or again. Pieces are many bytes long as long as nothing is
+//! lost, and bounded in number: a container that tells of more gaps is not listened to until some are filled.
 
 use std::time::{Duration, Instant};
 
@@ -203,8 +203,8 @@ impl Flight {
         self.pieces[0].fate = Fate::Lost;
     }
 
-    /// All that has not arrived is lost; all of it, if the container is `doubted`: RFC 2018 allows a receiver to throw away
-    /// what it had said it has.
+    /// All that has not arrived is lost; all of it, if the container is `doubted`: RFC 2018 allows a receiver to throw
+    /// away what it had said it has.
     pub(in crate::net) fn lose_all(&mut self, doubted: bool) {
         self.plain = false;
         for piece in self.pieces.iter_mut().filter(|p| doubted || p.fate != Fate::Arrived) {

@@ -187,7 +187,8 @@ impl Tcp {
         }
     }
 
-    /// Remembers that this one is over. Those that are forgotten by now leave the list, from its front: all last as long.
+    /// Remembers that this one is over. Those that are forgotten by now leave the list, from its front: all last as
+    /// long.
     fn note_lingering(&mut self, slot: Slot) {
         while self.lingering.front().is_some_and(|first| self.flows.get(*first).is_none()) {
             self.lingering.pop_front();

@@ -1,5 +1,5 @@
-//! The whole stack between a simulated link and real sockets on the loopback: time passes when the test says so, packets
-//! are lost, doubled and swapped as a seed says.
+//! The whole stack between a simulated link and real sockets on the loopback: time passes when the test says so,
+//! packets are lost, doubled and swapped as a seed says.
 
 mod clients;
 mod hostile;

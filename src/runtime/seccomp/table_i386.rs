@@ -1,5 +1,6 @@
-//! System call numbers of i386, the 32-bit entry point of x86_64, from the kernel's own headers (asm/unistd) and, from 448 on, its
-//! syscall tables up to Linux 6.18. Sorted by name. A number missing here is refused as unknown, never let through.
+//! System call numbers of i386, the 32-bit entry point of x86_64, from the kernel's own headers (asm/unistd) and, from
+//! 448 on, its syscall tables up to Linux 6.18. Sorted by name. A number missing here is refused as unknown, never let
+//! through.
 
 #[rustfmt::skip]
 pub(super) const TABLE: &[(&str, u32)] = &[

@@ -21,8 +21,8 @@
 //!
 //! `exec` is not in the data path: its client holds the other ends of its pipes, or the pty master. The server
 //! hears from the process until its program runs (a container can stop it on its way, and holds up nobody but
-//! that client with it), then watches it and passes on its exit code. A terminal that its client left is read on, into nothing,
-//! lest the process stands still.
+//! that client with it), then watches it and passes on its exit code. A terminal that its client left is read on, into
+//! nothing, lest the process stands still.
 
 mod clients;
 mod execs;

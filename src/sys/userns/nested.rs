@@ -37,10 +37,10 @@ impl Nested {
         of(&self.uids).zip(of(&self.gids))
     }
 
-    /// Makes it. The calling process has one thread, and its files in `/proc` are its own.
+    /// Makes it. The calling process has one thread.
     pub fn make(&self) -> Result<OwnedFd> {
         let (wait, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
-        match process::fork(libc::CLONE_NEWUSER as u64)? {
+        match fork_open(libc::CLONE_NEWUSER as u64)? {
             Fork::Parent(first) => {
                 let made = self.write_maps(first.pid).and_then(|()| process::namespace(first.pid, "user"));
                 drop(hold);
@@ -60,6 +60,22 @@ impl Nested {
         writer::write_map(&format!("/proc/{pid}/uid_map"), &self.uids)?;
         writer::write_map(&format!("/proc/{pid}/gid_map"), &self.gids)
     }
+}
+
+/// Forks a process whose files in `/proc` are its user's own, whatever this one's are: those of an undumpable process
+/// belong to a root whom an inner namespace does not have (proc(5)), and nobody in here could write its maps.
+fn fork_open(flags: u64) -> Result<Fork> {
+    use rustix::process::{DumpableBehavior, dumpable_behavior, set_dumpable_behavior};
+    let before = dumpable_behavior().op("prctl DUMPABLE")?;
+    set_dumpable_behavior(DumpableBehavior::Dumpable).op("prctl DUMPABLE")?;
+    let forked = process::fork(flags);
+    if let Ok(Fork::Child) = forked {
+        return forked;
+    }
+    // What a program that was not to be read ends up with (2) cannot be set again; this is what it means here.
+    let before = if before == DumpableBehavior::Dumpable { before } else { DumpableBehavior::NotDumpable };
+    set_dumpable_behavior(before).op("prctl DUMPABLE")?;
+    forked
 }
 
 /// `NS_GET_USERNS` of ioctl_ns(2).
@@ -92,8 +108,8 @@ pub fn enter_owner_of(namespace: impl AsFd) -> Result<()> {
     become_own_root()
 }
 
-/// Runs `make` in a process of its own in an inner namespace, and hands over the descriptors that it makes. `told` makes
-/// an error of what failed there, and its errno. The calling process has one thread.
+/// Runs `make` in a process of its own in an inner namespace, and hands over the descriptors that it makes. `told`
+/// makes an error of what failed there, and its errno. The calling process has one thread.
 pub fn make_within(
     namespace: impl AsFd,
     make: impl FnOnce() -> Result<Vec<OwnedFd>>,

@@ -1,4 +1,5 @@
-//! T-fuzz-manifest: manifests, indexes and docker's archive manifests: no panic, and what was read can be written and read again.
+//! T-fuzz-manifest: manifests, indexes and docker's archive manifests: no panic, and what was read can be written and
+//! read again.
 #![no_main]
 
 use kelp::oci::{Document, parse_archive_manifest};

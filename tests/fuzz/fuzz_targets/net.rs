@@ -74,8 +74,8 @@ fn given(how: u8, packet: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-/// An IPv4 packet in parts of 32 bytes, each of which overlaps the next one by `overlap` times eight bytes at most. Their
-/// header checksums are right: otherwise nobody would look further.
+/// An IPv4 packet in parts of 32 bytes, each of which overlaps the next one by `overlap` times eight bytes at most.
+/// Their header checksums are right: otherwise nobody would look further.
 fn parts(packet: &[u8], overlap: usize) -> Vec<Vec<u8>> {
     let (header, payload) = packet.split_at(20);
     let step = 32 - 8 * (overlap % 4);

@@ -1,6 +1,8 @@
-//! FUSE requests, hundreds of them from a short input: every one is answered, and nothing outside the upper layer is touched.
+//! FUSE requests, hundreds of them from a short input: every one is answered, and nothing outside the upper layer is
+//! touched.
 //!
-//! Inputs of one length serve best: `-len_control=0 -max_len=2000`. Devices that it may make are made: run it as root of a user namespace only.
+//! Inputs of one length serve best: `-len_control=0 -max_len=2000`. Devices that it may make are made: run it as root
+//! of a user namespace only.
 #![no_main]
 #![allow(dead_code, reason = "the other target uses the rest")]
 

@@ -1,8 +1,8 @@
 //! `cp`: files into and out of a container, whatever it is doing.
 //!
 //! The container's side is a job in the user namespace that sees the container's root and the user's binds
-//! ([`visit`](crate::runtime::visit)); the host's side is this process. Between them goes a tar archive, which `-` reads
-//! or writes as it is. Neither side follows a path of the other's: names are resolved inside their own root by
+//! ([`visit`](crate::runtime::visit)); the host's side is this process. Between them goes a tar archive, which `-`
+//! reads or writes as it is. Neither side follows a path of the other's: names are resolved inside their own root by
 //! descriptor, so links that a container swaps meanwhile stay inside it.
 //!
 //! Where things end up is docker's rule: [`place`](crate::image::place).

@@ -33,6 +33,10 @@ pub(super) fn copy(
     }
     let asked = Asked::new(path, Path::new("/"));
     let visitor = Visitor::to(engine, held, VERB)?;
+    // An archive has the container's own numbers; on this side the user's files are to be the user's.
+    let renumbered = request.archive && *to != Side::Stream && visitor.has_own_ids();
+    let ids = renumbered.then(|| Ok::<_, Error>((visitor.ids(engine)?, userns::id_map(&engine.store)?)));
+    let ids = ids.transpose()?;
     let kept: Vec<_> = visitor.kept().collect();
     let produced = produced::begin(&engine.store, &kept, |out| {
         let entered = visitor.enter()?;
@@ -45,7 +49,11 @@ pub(super) fn copy(
         let (place, source) = found?;
         let line = serde_json::to_string(&source).map_err(|e| e.to_string())?;
         out.write_all(format!("{line}\n").as_bytes()).map_err(|e| e.to_string())?;
-        let mut archive = Writer::new(out, pack::Owners::Seen);
+        let owners = match &ids {
+            Some((seen, told)) => pack::Owners::Renumbered { seen, told },
+            None => pack::Owners::Seen,
+        };
+        let mut archive = Writer::new(out, owners);
         let packed = archive.tree(&place.dir, &place.name, &source.base, &is_kernels);
         packed.and_then(|()| archive.finish()).map(|_| ()).map_err(|e| crate::error::chain(&e))
     })?;

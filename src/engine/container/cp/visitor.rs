@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use crate::engine::container::held::Held;
 use crate::engine::container::inspect;
-use crate::engine::request::{MountRequest, UsernsMode};
+use crate::engine::container::stored::Stored;
+use crate::engine::request::MountRequest;
 use crate::engine::{Engine, Result};
 use crate::runtime::visit::{self, Bind, Origin};
 use crate::shim;
 use crate::snapshot::{self, MountPlan, Recipe};
-use crate::store::userns::{self, IdMap};
+use crate::store::userns::{self, IdMap, Nested};
 
 /// All that a job needs to see a container's files.
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub(super) struct Visitor {
     binds: Vec<Bind>,
     read_only: bool,
     attach: PathBuf,
-    /// It runs in a user namespace of its own.
-    inner: bool,
+    /// The ids of the user namespace that it has of its own.
+    inner: Option<Nested>,
 }
 
 impl Visitor {
@@ -60,17 +61,23 @@ impl Visitor {
             binds: request.mounts.iter().filter_map(bind).collect(),
             read_only: request.read_only,
             attach: engine.store.staging_dir(),
-            inner: request.userns != UsernsMode::Host && running.is_some(),
+            inner: Stored::of(&held.record)?.own_ids()?,
             running,
         })
     }
 
     /// The ids that the container's files have, as the host sees them.
     pub(super) fn ids(&self, engine: &Engine) -> Result<IdMap> {
-        match self.running.filter(|_| self.inner) {
-            Some(pid) => Ok(IdMap::of_process(pid).map_err(crate::store::Error::from)?),
-            None => Ok(userns::id_map(&engine.store)?),
+        match (&self.inner, self.running) {
+            (None, _) => Ok(userns::id_map(&engine.store)?),
+            (Some(_), Some(pid)) => Ok(IdMap::of_process(pid).map_err(crate::store::Error::from)?),
+            (Some(inner), None) => Ok(userns::id_map(&engine.store)?.within(inner)),
         }
+    }
+
+    /// Whether the container numbers ids in its own way.
+    pub(super) fn has_own_ids(&self) -> bool {
+        self.inner.is_some()
     }
 
     /// What the job must keep open.
@@ -84,22 +91,33 @@ impl Visitor {
             Some(hint) => format!("{message} ({hint})"),
             None => message,
         };
-        if let Some(process) = self.process.as_ref().filter(|_| self.inner) {
-            visit::follow(process).map_err(|e| told(e.message, e.hint))?;
+        let go = |namespace: &OwnedFd| visit::follow(namespace).map_err(|e| told(e.message, e.hint));
+        let apart = || visit::set_apart().map_err(|e| told(e.message, e.hint));
+        let mut user = None;
+        match (&self.inner, &self.process) {
+            (Some(_), Some(process)) => go(process)?,
+            (Some(ids), None) => {
+                user = Some(shim::user_namespace(ids).map_err(|e| told(e.message, e.hint))?);
+            }
+            (None, _) => {}
         }
-        visit::set_apart().map_err(|e| told(e.message, e.hint))?;
+        apart()?;
         let rootfs = self.mounts.as_ref().map(shim::rootfs_of);
         let mut served = false;
         let origin = match (&self.process, &self.mounts, &rootfs) {
             (Some(process), _, _) => Origin::Running { process, recursive: self.recursive },
             (None, Some(plan), Some(rootfs)) => {
-                let files = shim::files_of(plan, None).map_err(|e| told(e.message, e.hint))?;
+                let files = shim::files_of(plan, user.as_ref()).map_err(|e| told(e.message, e.hint))?;
                 served = files.is_some();
+                if let Some(user) = &user {
+                    go(user)?;
+                    apart()?;
+                }
                 Origin::Mounted(rootfs, files.map(|files| files.mount))
             }
             _ => return Err("the container has no root".into()),
         };
-        let entered = visit::enter(origin, &self.binds, self.read_only, &self.attach, self.inner);
+        let entered = visit::enter(origin, &self.binds, self.read_only, &self.attach, self.inner.is_some());
         let root = entered.map_err(|failure| told(failure.message, failure.hint))?;
         Ok(Entered { root, served })
     }

@@ -100,8 +100,8 @@ impl Flow {
         let offset = self.tx.nxt.after(self.base);
         let buffer = &mut step.link.payload()[..wanted];
         let n = self.source.copy(socket, offset, buffer, step.pool)?;
-        // Less than there was room for is all that there is, unless it stops before an urgent byte or an error. What comes
-        // later is an event of its own, and so is the end, if it is not here already.
+        // Less than there was room for is all that there is, unless it stops before an urgent byte or an error. What
+        // comes later is an event of its own, and so is the end, if it is not here already.
         let all = n > 0 && n < wanted && !self.special && !self.broken && self.source.keeps_in_socket();
         if all && self.tx.fin.is_none() {
             self.readable = false;

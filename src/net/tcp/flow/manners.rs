@@ -1,10 +1,11 @@
 //! When an acknowledgement may wait for what the host answers, RFC 9293 §3.8.6.3.
 //!
-//! A packet costs more than anything else here, and while the two ends talk in turns, every other packet to the container
-//! would be an acknowledgement that the answer, microseconds later, carries as well. So where short messages were answered
-//! promptly several times in a row, the next one is acknowledged with its answer. Anything else — a second message before
-//! the answer, a long one, an answer that takes its time — is acknowledged at once, and so is all that follows until
-//! there were such turns again: a sender that waits for acknowledgements (Nagle's algorithm) waits once at most.
+//! A packet costs more than anything else here, and while the two ends talk in turns, every other packet to the
+//! container would be an acknowledgement that the answer, microseconds later, carries as well. So where short messages
+//! were answered promptly several times in a row, the next one is acknowledged with its answer. Anything else — a
+//! second message before the answer, a long one, an answer that takes its time — is acknowledged at once, and so is all
+//! that follows until there were such turns again: a sender that waits for acknowledgements (Nagle's algorithm) waits
+//! once at most.
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,82 @@
+//! Errors of writes that the writer no longer waits for.
+//!
+//! With its writeback cache the kernel takes what a program writes into memory and hands it over later. What then does
+//! not fit on the disk is told by fsync(2) and close(2), so who only ever writes (a log, `cat /dev/zero`) would write
+//! into nothing without end. So the kernel is told to forget the file's attributes: it asks for them before the next
+//! write, by the handle of the writer, and gets the error instead, once. Whoever asks by name gets the attributes.
+//!
+//! Telling the kernel may wait for a file that is on its way out, and with it for writes that a worker has to answer,
+//! so a thread of its own does it.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock};
+use std::thread::JoinHandle;
+
+use fuser::{INodeNo, Notifier};
+use rustix::io::Errno;
+
+use super::lock;
+
+/// Files whose error nobody has fetched yet. More are not kept: their writers get it at the end, as with any FUSE.
+const MOST: usize = 1024;
+/// A range that is empty: of the file, the attributes alone are forgotten.
+const ATTRIBUTES_ALONE: i64 = -1;
+
+/// What is still to be told.
+#[derive(Debug, Default)]
+pub(super) struct Late {
+    notifier: OnceLock<Notifier>,
+    errors: Mutex<HashMap<u64, Errno>>,
+    /// Begun by the first error.
+    thread: Mutex<Option<(Sender<u64>, JoinHandle<()>)>>,
+}
+
+impl Late {
+    pub(super) fn prepare(&self, notifier: Notifier) {
+        let _ = self.notifier.set(notifier);
+    }
+
+    /// A write from the kernel's cache has failed.
+    pub(super) fn keep(&self, id: u64, error: Errno) {
+        let Some(notifier) = self.notifier.get() else { return };
+        {
+            let mut errors = lock(&self.errors);
+            if errors.len() >= MOST {
+                errors.clear();
+            }
+            errors.insert(id, error);
+        }
+        let mut thread = lock(&self.thread);
+        if thread.is_none() {
+            let (ids, failed) = channel();
+            let notifier = notifier.clone();
+            let work = move || tell_all(&notifier, &failed);
+            *thread = std::thread::Builder::new().name("late".into()).spawn(work).ok().map(|t| (ids, t));
+        }
+        if let Some((ids, _)) = &*thread {
+            let _ = ids.send(id);
+        }
+    }
+
+    /// The error that whoever uses a handle of the file is to get.
+    pub(super) fn take(&self, id: u64) -> Option<Errno> {
+        lock(&self.errors).remove(&id)
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if let Some((ids, thread)) = lock(&self.thread).take() {
+            drop(ids);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn tell_all(notifier: &Notifier, failed: &Receiver<u64>) {
+    for id in failed {
+        // A file that the kernel knows no more has no writer.
+        let _ = notifier.inval_inode(INodeNo(id), ATTRIBUTES_ALONE, 0);
+    }
+}
