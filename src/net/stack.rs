@@ -139,6 +139,12 @@ impl Stack {
         (self.tcp.len(), self.udp.len())
     }
 
+    /// How many times the TCP flows are to be looked at, those that are of no use any more included.
+    #[cfg(test)]
+    pub(super) fn appointments(&self) -> usize {
+        self.tcp.appointments()
+    }
+
     /// Works until `stop` is readable or the interface is gone. What the container has sent by then still goes out,
     /// as far as the peers take it within [`PARTING`]; connections that are open after that are reset.
     pub fn run(&mut self, stop: BorrowedFd<'_>) -> Result<()> {

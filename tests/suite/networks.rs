@@ -108,6 +108,39 @@ fn addresses_as_wanted() {
 }
 
 #[test]
+fn addresses_are_free_as_soon_as_their_container_has_ended() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --subnet 10.215.0.0/29 small");
+    for _ in 0..6 {
+        s.ok("run --rm --network small --ip 10.215.0.4 --mac-address 02:42:00:00:00:04 busybox true");
+    }
+    // Five are for containers.
+    for _ in 0..12 {
+        s.ok("run --rm --network small busybox true");
+    }
+    // Nothing is kept of what never was.
+    s.exits(125, "run --network small:ip=10.215.0.5 --network bridge:ip=1.2.3.4 busybox true")
+        .says("1.2.3.4");
+    s.ok("run --rm --network small --ip 10.215.0.5 busybox true");
+}
+
+#[test]
+fn networks_that_cannot_be() {
+    let s = Sandbox::new().busybox();
+    for name in ["default", "slirp4netns", "private", "none"] {
+        s.exits(1, &format!("network create {name}")).says("predefined");
+    }
+    for subnet in ["127.0.0.0/8", "224.0.0.0/24", "0.0.0.0/8", "240.0.0.0/24"] {
+        s.exits(1, &format!("network create --subnet {subnet} x")).says("no network can be there");
+        s.exits(125, &format!("run --rm --network slirp:cidr={subnet} busybox true"))
+            .says("no network can be");
+    }
+    s.exits(1, "network create --ipv6 --subnet fe80::/64 x").says("no network can be there");
+    s.exits(125, "run --rm --network slirp:outbound-addr=192.0.2.77 busybox true")
+        .says("no address of this host");
+}
+
+#[test]
 fn twenty_at_once() {
     let s = Sandbox::new().busybox();
     s.ok("network create crowd");

@@ -66,6 +66,15 @@ pub(super) struct Draft {
 
 impl Draft {
     pub(super) fn new(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Self> {
+        let leases = matches!(request.network, NetworkMode::Networks(_)).then(|| id.clone());
+        Self::decide(engine, id, request).inspect_err(|_| {
+            if let Some(id) = &leases {
+                let _ = engine.store.release_unmade(id);
+            }
+        })
+    }
+
+    fn decide(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Self> {
         let named = request.name.is_some();
         let name = match &request.name {
             Some(name) => name.parse().map_err(store::Error::from)?,
@@ -86,6 +95,7 @@ impl Draft {
             let mode = NamespaceMode::Container(name.clone());
             place.join_network = joined_later(engine, &mode)?;
         }
+        network::refuse_strange_outbound(&request)?;
         let about_links = network::linked(engine, name.as_str(), &request)?;
         let members = network::members(engine, &id, name.as_str(), &request)?;
         place.addresses = place.addresses.or_else(|| network::way_out(&members).map(network::addresses_of));

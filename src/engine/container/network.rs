@@ -1,9 +1,11 @@
 //! A container's network between what was asked for and what a start makes of it.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, UdpSocket};
 
 use oci_spec::image::Config as ImageConfig;
 
+use super::create::about_to_go;
 use super::stored::Stored;
 use super::{find, start};
 use crate::engine::network::create;
@@ -15,10 +17,11 @@ use crate::shim::launch::{Member, Peer};
 pub(in crate::engine) use crate::shim::network::change::member_state as state_of;
 use crate::shim::network::hub::Segment;
 use crate::shim::network::{self, Publish};
+use crate::store;
 use crate::store::container::ContainerRecord;
 use crate::store::container::network::{Addresses, Link, Member as MemberState, Protocol};
 use crate::store::id::ContainerId;
-use crate::store::network::{BRIDGE, NetworkRecord, Wanted};
+use crate::store::network::{BRIDGE, Lease, NetworkRecord, Wanted};
 
 /// The addresses of a start at this moment, where the network is the one in user space.
 pub(super) fn addresses(request: &CreateRequest) -> Option<Addresses> {
@@ -67,7 +70,7 @@ pub(in crate::engine) fn member(
     network: NetworkRecord,
 ) -> Result<Member> {
     let wanted = Wanted { ipv4: join.ipv4, ipv6: join.ipv6, mac: join.mac, aliases: join.aliases.clone() };
-    let lease = engine.store.lease_address(&network, id, &wanted)?;
+    let lease = lease(engine, &network, id, &wanted)?;
     Ok(Member {
         interface: String::new(),
         port: format!("ve{}", id.short()),
@@ -89,6 +92,39 @@ pub(in crate::engine) fn member(
             internal: network.internal,
         },
     })
+}
+
+/// Leases what is wanted. A `--rm` container that has ended keeps its addresses until it is removed, which is done for
+/// several at a time: where one has what is wanted, that is done now.
+fn lease(engine: &Engine, network: &NetworkRecord, id: &ContainerId, wanted: &Wanted) -> Result<Lease> {
+    let lease = || engine.store.lease_address(network, id, wanted);
+    let refused = match lease() {
+        Err(e @ (store::Error::AddressTaken | store::Error::NoAddress { .. })) => e,
+        other => return Ok(other?),
+    };
+    let anything = wanted.ipv4.is_none() && wanted.ipv6.is_none() && wanted.mac.is_none();
+    let mut gone = false;
+    for held in engine.store.leases_of_network(&network.id)? {
+        let four = wanted.ipv4 == Some(held.ipv4);
+        let six = wanted.ipv6.is_some() && wanted.ipv6 == held.ipv6;
+        if held.container != *id && (anything || four || six || wanted.mac == Some(held.mac)) {
+            gone |= about_to_go(engine, &held.container)?;
+        }
+    }
+    if gone { Ok(lease()?) } else { Err(refused.into()) }
+}
+
+/// An outbound address that the host does not have would be found out by every connection, one by one.
+pub(super) fn refuse_strange_outbound(request: &CreateRequest) -> Result<()> {
+    let Some(slirp) = request.slirp() else { return Ok(()) };
+    let wanted = [slirp.outbound_v4.map(IpAddr::V4), slirp.outbound_v6.map(IpAddr::V6)];
+    match wanted.into_iter().flatten().find(|address| UdpSocket::bind((*address, 0)).is_err()) {
+        None => Ok(()),
+        Some(address) => {
+            let reason = "it is no address of this host: `ip addr` lists those".into();
+            Err(Error::Invalid { what: "outbound-addr", value: address.to_string(), reason })
+        }
+    }
 }
 
 /// All that a container is known by in a network.

@@ -33,12 +33,16 @@ pub struct CreateNetwork {
     pub options: BTreeMap<String, String>,
 }
 
+/// What `--network` knows under other names: no container could ask for a network that is called so.
+const OTHER_MODES: [&str; 5] = ["default", "private", "slirp4netns", "pasta", "ns"];
+
 /// Makes the network and gives its id.
 pub fn create(engine: &Engine, asked: &CreateNetwork) -> Result<String> {
     check_name(&asked.name)?;
     check_driver(asked.driver.as_deref())?;
     check_options(&asked.options, asked.ipv6)?;
-    if asked.name == BRIDGE || MODES.iter().any(|(name, _)| *name == asked.name) {
+    let known = [BRIDGE].into_iter().chain(OTHER_MODES).chain(MODES.iter().map(|(name, _)| *name));
+    if known.into_iter().any(|name| name == asked.name) {
         return Err(Error::Network(format!(
             "operation is not permitted on predefined {} network",
             asked.name

@@ -13,6 +13,8 @@ pub mod prune;
 pub mod rm;
 mod subnets;
 
+pub(in crate::engine) use subnets::is_for_networks;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;

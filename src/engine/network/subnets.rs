@@ -52,6 +52,7 @@ pub(super) fn choose(
     for text in asked.subnets {
         let twice = || invalid("subnet", text, "one of each family is allowed");
         match cidr("subnet", text)? {
+            (a, _) if !is_for_networks(a) => return Err(invalid("subnet", text, "no network can be there")),
             (IpAddr::V4(a), bits) if v4.is_none() => v4 = Some(subnet(text, a, bits, PREFIXES4)?),
             (IpAddr::V6(a), bits) if v6.is_none() => v6 = Some(subnet(text, a, bits, PREFIXES6)?),
             _ => return Err(twice()),
@@ -90,6 +91,15 @@ pub(super) fn choose(
         }
     }
     Ok((v4, v6))
+}
+
+/// Whether hosts can have such an address: nobody routes to a loopback, a group, a broadcast, or "this network".
+pub(in crate::engine) fn is_for_networks(address: IpAddr) -> bool {
+    let none = match address {
+        IpAddr::V4(a) => a.octets()[0] == 0 || a.octets()[0] >= 240,
+        IpAddr::V6(a) => a.is_unspecified() || a.is_unicast_link_local(),
+    };
+    !(none || address.is_loopback() || address.is_multicast())
 }
 
 fn subnet<A: Number>(

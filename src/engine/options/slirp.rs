@@ -1,9 +1,10 @@
 //! `--network`: which network, and how the one in user space is set up.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::{invalid, networks};
 use crate::engine::Result;
+use crate::engine::network::is_for_networks;
 use crate::engine::request::NetworkMode;
 use crate::shim::network::{LARGEST_PREFIX, Slirp};
 
@@ -72,9 +73,12 @@ fn slirp(options: &str) -> Result<Slirp> {
     Ok(slirp)
 }
 
-fn cidr(value: &str) -> std::result::Result<(std::net::Ipv4Addr, u8), &'static str> {
+fn cidr(value: &str) -> std::result::Result<(Ipv4Addr, u8), &'static str> {
     let (address, prefix) = value.split_once('/').ok_or("ADDRESS/BITS is expected")?;
-    let address = address.parse().map_err(|_| "an IPv4 network is expected")?;
+    let address: Ipv4Addr = address.parse().map_err(|_| "an IPv4 network is expected")?;
+    if !is_for_networks(address.into()) {
+        return Err("no network can be there");
+    }
     let prefix = prefix.parse().ok().filter(|bits| (8..=LARGEST_PREFIX).contains(bits));
     Ok((address, prefix.ok_or("a prefix of 8 to 25 bits is expected")?))
 }
@@ -115,6 +119,9 @@ mod tests {
             "mtu=x",
             "cidr=10.0.0.0/26",
             "cidr=10.0.0.0",
+            "cidr=127.0.0.0/8",
+            "cidr=224.0.0.0/24",
+            "cidr=0.0.0.0/8",
             "cidr=fd00::/64",
             "outbound-addr=eth0",
             "outbound_addr6=1.2.3.4",

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
 
 use super::table::{Reader, Writer};
 use crate::sys;
@@ -23,6 +24,8 @@ struct Shared {
     /// Where other processes read [`Self::own`].
     told: Mutex<Option<Writer>>,
     news: RwLock<Option<News>>,
+    /// Until when names may be missing that somebody has.
+    incomplete: RwLock<Option<Instant>>,
 }
 
 /// Called before a name is looked for.
@@ -70,6 +73,18 @@ impl Names {
             // Whoever finds nothing there knows less; nothing else goes wrong.
             let _ = writer.write(&own);
         }
+    }
+
+    /// Those who have names are telling them, for the first time or once more: until then nobody is told that a name
+    /// is not there.
+    pub fn gather(&self, until: Instant) {
+        if let Ok(mut incomplete) = self.0.incomplete.write() {
+            *incomplete = Some(until);
+        }
+    }
+
+    pub(super) fn are_gathered(&self, now: Instant) -> bool {
+        self.0.incomplete.read().map_or(true, |until| until.is_none_or(|until| until <= now))
     }
 
     /// Where another process reads what is known here: for a [`Reader`] of its own.

@@ -18,6 +18,8 @@ use crate::sys::{self, inet};
 /// Queries that may be under way at a time, and connections that may be open.
 const LOOKUPS: usize = 1024;
 const STREAMS: usize = 2048;
+/// How often what waits for names to be gathered is looked at.
+const STEP: Duration = Duration::from_millis(10);
 /// The wake-up's number; all others count from the next one.
 const WAKE: u64 = 0;
 
@@ -31,6 +33,9 @@ pub(super) struct Worker {
     poller: Poller,
     lookups: HashMap<u64, (Origin, Lookup)>,
     streams: HashMap<u64, Stream>,
+    /// Queries for names that somebody may be about to tell, and when to look again.
+    early: Vec<(Origin, Vec<u8>)>,
+    again: Option<Instant>,
     /// Numbers are not used twice, so an event of something that is gone means nothing.
     next: u64,
     buffer: Vec<u8>,
@@ -62,6 +67,8 @@ impl Worker {
             poller,
             lookups: HashMap::new(),
             streams: HashMap::new(),
+            early: Vec::new(),
+            again: None,
             next: WAKE + 1,
             buffer: vec![0; message::LONGEST],
         })
@@ -96,19 +103,32 @@ impl Worker {
         if !question.is_internet() {
             return None;
         }
-        let asker = match origin {
-            Origin::Datagram(to) => to.client.ip(),
-            Origin::Stream(number) => self.streams.get(&number)?.client,
-        };
+        let asker = self.asker(origin)?;
         if let Some(addresses) = self.names.find(&question.name, asker) {
             return Some(message::answer_addresses(query, question, &addresses));
         }
         question.is_single_label().then(|| message::answer(query, question, message::NO_SUCH_NAME))
     }
 
+    fn asker(&self, origin: Origin) -> Option<IpAddr> {
+        match origin {
+            Origin::Datagram(to) => Some(to.client.ip()),
+            Origin::Stream(number) => self.streams.get(&number).map(|stream| stream.client),
+        }
+    }
+
+    /// Whether the name may be told in a moment.
+    fn is_early(&self, origin: Origin, question: &Question, now: Instant) -> bool {
+        let missing = |asker| self.names.find(&question.name, asker).is_none();
+        !self.names.are_gathered(now)
+            && question.is_internet()
+            && self.early.len() < LOOKUPS
+            && self.asker(origin).is_some_and(missing)
+    }
+
     fn deadline(&self) -> Option<Instant> {
         let lookups = self.lookups.values().map(|(_, lookup)| lookup.deadline());
-        lookups.chain(self.streams.values().filter_map(Stream::deadline)).min()
+        lookups.chain(self.streams.values().filter_map(Stream::deadline)).chain(self.again).min()
     }
 
     /// Queries that have come in. `false`: there will be no more.
@@ -161,6 +181,11 @@ impl Worker {
             Asked::Bad(answer) => return self.answer(origin, Some(answer), now),
             Asked::Nothing => return self.answer(origin, None, now),
         };
+        if self.is_early(origin, &question, now) {
+            self.early.push((origin, query));
+            self.again.get_or_insert(now + STEP);
+            return;
+        }
         if let Some(answer) = self.known(origin, &query, &question) {
             return self.answer(origin, Some(answer), now);
         }
@@ -242,6 +267,13 @@ impl Worker {
 
     fn expire(&mut self, now: Instant) {
         self.streams.retain(|_, stream| stream.deadline().is_none_or(|at| at > now));
+        if self.again.is_some_and(|at| at <= now) {
+            self.again = None;
+            for (origin, query) in std::mem::take(&mut self.early) {
+                self.begin(origin, query, now);
+                self.resume(origin, now);
+            }
+        }
         let late: Vec<u64> = self
             .lookups
             .iter()

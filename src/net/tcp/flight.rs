@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::seq::Seq;
 
-/// Pieces of one connection. What is sent beyond them is noted as part of the last one.
+/// Pieces of one connection. What is sent beyond them is noted as part of the last one, and so is what is sent again.
 const MOST: usize = 256;
 /// Segments that arrive behind a gap before it counts as one, RFC 5681.
 const DUPLICATES: usize = 3;
@@ -86,6 +86,15 @@ impl Flight {
         let (first, end) = (self.cut(from), self.cut(to));
         for piece in &mut self.pieces[first..end] {
             (piece.at, piece.again, piece.fate) = (at, true, Fate::Away);
+        }
+        if self.pieces.len() > MOST {
+            self.pieces.dedup_by(|next, kept| {
+                let both = [*next, *kept].iter().all(|p| p.again && p.fate == Fate::Away);
+                if both {
+                    (kept.to, kept.at) = (next.to, next.at.max(kept.at));
+                }
+                both
+            });
         }
     }
 
@@ -232,6 +241,16 @@ impl Flight {
         self.pieces.iter().filter(|p| p.fate == fate).map(|p| p.to.after(p.from)).sum()
     }
 
+    /// Whether the pieces are those from `una` to `nxt`, and no more of them than may be.
+    #[cfg(test)]
+    pub(in crate::net) fn is_sound(&self, una: Seq, nxt: Seq) -> bool {
+        let ends = self.pieces.first().map_or(nxt, |p| p.from) == una
+            && self.pieces.last().map_or(una, |p| p.to) == nxt;
+        let joined = self.pieces.windows(2).all(|two| two[0].to == two[1].from);
+        let full = self.pieces.iter().all(|p| p.from.before(p.to));
+        ends && joined && full && self.pieces.len() <= MOST + 8
+    }
+
     /// Has a piece begin at `at`, unless it is outside; which one.
     fn cut(&mut self, at: Seq) -> usize {
         let found = self.pieces.partition_point(|p| p.to.since(at) <= 0);
@@ -325,5 +344,13 @@ mod tests {
         assert_eq!(flight.lost().unwrap().0, Seq(0));
         flight.acknowledged(Seq(5000), now);
         assert_eq!(flight.pieces.capacity(), 0);
+        // Lost as one and sent again in crumbs.
+        flight.sent(Seq(5000), Seq(10_000), now);
+        flight.lose_all(true);
+        for n in 5000..10_000 {
+            now += Duration::from_micros(1);
+            flight.resent(Seq(n), Seq(n + 1), now);
+        }
+        assert!(flight.is_sound(Seq(5000), Seq(10_000)) && flight.away() == 5000);
     }
 }

@@ -187,13 +187,18 @@ impl Tcp {
         }
     }
 
-    /// Remembers that this one is over. Those that are forgotten by now leave the list, from its front: all last as
-    /// long.
+    /// Remembers that this one is over. Those that are forgotten by now leave the list, from its front: nearly all last
+    /// as long.
     fn note_lingering(&mut self, slot: Slot) {
         while self.lingering.front().is_some_and(|first| self.flows.get(*first).is_none()) {
             self.lingering.pop_front();
         }
         self.lingering.push_back(slot);
+        // A container that sends one FIN for ever keeps the front.
+        if self.lingering.len() > 2 * self.limit.max(64) {
+            let flows = &self.flows;
+            self.lingering.retain(|slot| flows.get(*slot).is_some());
+        }
     }
 
     /// Puts a flow into the agenda, unless it stands there early enough.
@@ -203,7 +208,25 @@ impl Tcp {
         if flow.scheduled.is_none_or(|at| deadline < at) {
             flow.scheduled = Some(deadline);
             self.agenda.push(Reverse((deadline, slot)));
+            self.trim_agenda();
         }
+    }
+
+    /// Strikes out what no flow waits for any more, once that is most of the agenda: a flow that keeps talking would
+    /// leave the hour of its keep-alive there each time, and a flow that is gone its last one.
+    fn trim_agenda(&mut self) {
+        if self.agenda.len() > 2 * self.flows.len().max(64) {
+            let flows = &self.flows;
+            self.agenda.retain(|Reverse((at, slot))| {
+                flows.get(*slot).is_some_and(|flow| flow.scheduled == Some(*at))
+            });
+        }
+    }
+
+    /// Entries of the agenda, those of no use included.
+    #[cfg(test)]
+    pub(super) fn appointments(&self) -> usize {
+        self.agenda.len()
     }
 
     /// When [`Tcp::expire`] has something to do.

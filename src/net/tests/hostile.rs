@@ -1,13 +1,18 @@
 //! Packets that nobody sends: cut off at every byte, every byte wrong, on links of every size. Nothing panics, and the
 //! stack works afterwards.
 
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::random::Random;
+use super::segments::Talk;
 use super::wire::{Sent, Wire, config, ip};
 use crate::net::{Config, Error, Stack};
 use crate::sys::tun;
+
+/// Containers that say anything.
+const CONTAINERS: u64 = 20;
 
 fn tcp(flags: &'static str, from: &str, to: &str) -> Vec<u8> {
     let sent = Sent {
@@ -148,5 +153,71 @@ fn tiny_links() {
         let config = if v6 { config() } else { Config { v6: None, ..config() } };
         let refused = Stack::new(pair(), Config { mtu, ..config }).unwrap_err();
         assert!(matches!(refused, Error::Mtu(m, _) if m == mtu), "{refused}");
+    }
+}
+
+/// A segment of an open connection as no container sends it: old and future numbers, ranges of anything, windows of
+/// nothing and of a byte, every flag, and sometimes cut off.
+fn anything(talk: &Talk, random: &mut Random, payload: &[u8]) -> Vec<u8> {
+    let mut near = |at: u32, spread: usize| {
+        let off = u32::try_from(random.below(spread)).unwrap();
+        match random.below(4) {
+            0 => at,
+            1 => at.wrapping_sub(off),
+            2 => at.wrapping_add(off),
+            _ => at.wrapping_add(u32::try_from(random.below(70_000)).unwrap()),
+        }
+    };
+    let (seq, ack) = (near(talk.seq, 3000), near(talk.ack, 3000));
+    let sack = (near(talk.ack, 9000), near(talk.ack, 9000));
+    let flags = ["", "", "", "", "", "", "", "F", "S", "SF", "R"][random.below(11)];
+    let sent = Sent {
+        seq: if random.per_mille(700) { talk.seq } else { seq },
+        ack: random.per_mille(950).then_some(ack),
+        // A reset that is right would end it too soon.
+        flags: if flags == "R" && random.per_mille(900) { "" } else { flags },
+        window: [0, 1, 100, 65_000][random.below(4)],
+        payload: &payload[..[0, 0, 1, 700, 1460][random.below(5)]],
+        sack: random.per_mille(600).then_some(sack),
+        ..talk.blank()
+    };
+    let mut packet = sent.packet();
+    if random.per_mille(30) {
+        packet.truncate(random.below(packet.len()).max(1));
+    }
+    packet
+}
+
+#[test]
+fn a_container_that_says_anything() {
+    for seed in 0..CONTAINERS {
+        let mut random = Random::new(seed);
+        let (mut talk, mut stream) = Talk::open();
+        stream.set_nonblocking(true).unwrap();
+        let payload = random.bytes(40_000);
+        for _ in 0..1000 {
+            match random.below(12) {
+                // The host may be gone by now.
+                0 => drop(stream.write(&payload[..random.below(payload.len())])),
+                1 => drop(stream.read(&mut [0; 20_000])),
+                2 => talk.wire.pass(Duration::from_millis(random.next() % 300)),
+                _ => {
+                    let packet = anything(&talk, &mut random, &payload);
+                    give(&talk.wire, &packet);
+                }
+            }
+            let micros = Duration::from_micros(random.next() % 500);
+            for heard in talk.wire.silent(micros) {
+                assert!(heard.length <= 1460, "{heard:?}");
+                if let Some(ack) = heard.ack.filter(|_| random.per_mille(800)) {
+                    talk.seq = ack;
+                }
+                if heard.length > 0 && random.per_mille(300) {
+                    talk.ack = heard.seq;
+                }
+            }
+            assert!(talk.wire.stack.flows().0 <= 2 && talk.wire.stack.appointments() <= 130);
+        }
+        works(&mut talk.wire);
     }
 }

@@ -94,3 +94,15 @@ fn what_comes_late_was_not_lost() {
     }
     assert_eq!(talk.wire.stack.counters().retransmitted, 0);
 }
+
+#[test]
+fn what_is_said_meanwhile_does_not_put_a_probe_off_for_ever() {
+    let (mut talk, mut stream) = Talk::open();
+    stream.set_nodelay(true).unwrap();
+    send(&mut talk, &mut stream, 3000);
+    for _ in 0..60 {
+        talk.wire.pass(Duration::from_millis(5));
+        send(&mut talk, &mut stream, 100);
+    }
+    assert!(talk.wire.stack.counters().retransmitted > 0, "silence for 300 ms");
+}

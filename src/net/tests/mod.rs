@@ -9,3 +9,5 @@ mod segments;
 mod transfer;
 mod udp;
 mod wire;
+
+pub(in crate::net) use random::Random;

@@ -2,14 +2,14 @@
 
 /// xorshift64*: enough for a test, and the same everywhere.
 #[derive(Debug, Clone)]
-pub(super) struct Random(u64);
+pub(in crate::net) struct Random(u64);
 
 impl Random {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(in crate::net) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    pub(in crate::net) fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -17,16 +17,16 @@ impl Random {
     }
 
     /// Below `end`.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub(in crate::net) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() >> 33).unwrap() % end.max(1)
     }
 
     /// True in so many of a thousand cases.
-    pub(super) fn per_mille(&mut self, of: usize) -> bool {
+    pub(in crate::net) fn per_mille(&mut self, of: usize) -> bool {
         self.below(1000) < of
     }
 
-    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(in crate::net) fn bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(length + 8);
         while bytes.len() < length {
             bytes.extend_from_slice(&self.next().to_le_bytes());

@@ -358,6 +358,47 @@ fn a_shut_window_is_tried_for_ever() {
 }
 
 #[test]
+fn a_window_that_shuts_on_bytes_on_their_way_is_tried_for_ever() {
+    let (mut talk, mut stream) = Talk::open();
+    stream.write_all(b"dropped").unwrap();
+    assert_eq!(talk.wire.segments()[0].length, 7);
+    talk.window = 0;
+    talk.acknowledge();
+    for _ in 0..40 {
+        let heard = talk.later(Duration::from_secs(61));
+        assert!(heard.len() == 1 && heard[0].seq == talk.ack && !heard[0].rst, "{heard:?}");
+        talk.acknowledge();
+    }
+    // Once it opens, they do not wait for the minute that the last try was given.
+    talk.window = 1000;
+    talk.acknowledge();
+    let heard = talk.later(Duration::from_millis(1100));
+    assert!(heard.len() == 1 && heard[0].length == 7, "{heard:?}");
+    // A container that does not answer is given up all the same.
+    talk.window = 0;
+    talk.acknowledge();
+    let heard: Vec<Heard> = (0..20).flat_map(|_| talk.later(Duration::from_secs(61))).collect();
+    assert!(heard.last().is_some_and(|h| h.rst), "{heard:?}");
+}
+
+#[test]
+fn a_connection_that_keeps_talking_is_noted_down_once() {
+    let (mut talk, mut stream) = Talk::open();
+    for _ in 0..300 {
+        stream.write_all(b"x").unwrap();
+        std::thread::sleep(Duration::from_millis(1));
+        talk.wire.turn();
+        talk.wire.turn();
+        talk.ack = talk.ack.wrapping_add(1);
+        talk.wire.give(&talk.blank().packet());
+        talk.wire.turn();
+        talk.wire.take();
+        talk.wire.silent(Duration::from_secs(1));
+    }
+    assert!(talk.wire.stack.appointments() <= 130, "{}", talk.wire.stack.appointments());
+}
+
+#[test]
 fn a_handshake_nobody_finishes_is_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut talk = Talk::to_port(listener.local_addr().unwrap().port());

@@ -1,9 +1,10 @@
 //! Datagrams and what is said about them, fragments, pings to the stack itself.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::wire::{Wire, config, ip};
+use crate::net::dns::{self, Names, Resolvers};
 use crate::net::packet::Packet;
 use crate::net::{Config, Limits, Listener, Protocol};
 
@@ -255,4 +256,34 @@ fn a_published_port_answers_from_where_it_was_asked() {
     let length = client.recv(&mut buffer).unwrap();
     assert_eq!(&buffer[..length], b"answer");
     assert_eq!(wire.stack.flows().1, 0, "no mapping of its own");
+}
+
+/// The answer to a query for the name `two`: its code, and how many addresses.
+fn look_up(wire: &mut Wire, port: u16, meanwhile: impl FnOnce()) -> (u8, u8) {
+    let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03two\0\0\x01\0\x01";
+    wire.give(&datagram(at(CONTAINER, port), at("10.0.2.3", 53), query));
+    let early = wire.settle();
+    meanwhile();
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut said = early;
+    while said.is_empty() && Instant::now() < end {
+        said = wire.settle();
+    }
+    (said[0][28 + 3] & 15, said[0][28 + 7])
+}
+
+#[test]
+fn a_name_that_may_be_told_in_a_moment_is_waited_for() {
+    let mut wire = Wire::new(config());
+    let names = Names::default();
+    let serve = dns::serve(wire.stack.handle(), names.clone(), Resolvers::nobody());
+    wire.stack.serve_dns(serve);
+    assert_eq!(look_up(&mut wire, 4000, || ()), (3, 0), "nobody has it");
+    names.gather(Instant::now() + Duration::from_secs(4));
+    let tell = || names.set("two", vec!["10.0.2.9".parse().unwrap()]);
+    assert_eq!(look_up(&mut wire, 4001, tell), (0, 1));
+    // Not longer than was said.
+    names.set("two", Vec::new());
+    names.gather(Instant::now() + Duration::from_millis(50));
+    assert_eq!(look_up(&mut wire, 4002, || ()), (3, 0));
 }

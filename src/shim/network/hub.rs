@@ -14,6 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -37,6 +38,9 @@ pub const ROLE: &str = "kelp-network";
 pub(super) const SOCKET: &str = "network.sock";
 /// In the network's directory while its containers could send as each other.
 const UNGUARDED: &str = "unguarded";
+/// How long the members of a process that was killed may take to join the next one. They do within milliseconds, unless
+/// the machine is busy.
+const GATHERING: Duration = Duration::from_secs(1);
 /// What it inherits: the listening socket, the namespace of the one before it if there was one, and its program's
 /// mount, which is held (see [`crate::shim::spawn`]).
 pub(super) const LISTENER: RawFd = 3;
@@ -157,6 +161,7 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
     let (up, made) = mpsc::channel();
     let (ways, told) = mpsc::channel();
     let theirs = segment.clone();
+    let replaces = namespace.is_some();
     let work = move || {
         let made = enter(&theirs, namespace);
         let (ready, inside) = match made {
@@ -178,6 +183,9 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
         let names = Names::default();
         for host in HOST_NAMES {
             names.set(host, vec![segment.ipv4.gateway.into()]);
+        }
+        if replaces {
+            names.gather(Instant::now() + GATHERING);
         }
         let resolvers = if segment.internal { Resolvers::nobody() } else { Resolvers::new(RESOLV_CONF) };
         stack.serve_dns(dns::serve(stack.handle(), names.clone(), resolvers));

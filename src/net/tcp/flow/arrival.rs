@@ -90,6 +90,7 @@ impl Flow {
         let window = self.tx.scaled(segment.window);
         let bare = segment.length() == 0;
         let ack = Ack { seq: segment.seq, ack, window, sack: segment.options.sack, bare };
+        let was_shut = self.tx.window_is_shut();
         match self.tx.acknowledge(&ack, step.now) {
             Acked::Unsent => {
                 if self.phase == Phase::Answered {
@@ -107,18 +108,25 @@ impl Flow {
                     self.phase = Phase::Open;
                 }
             }
-            Acked::Nothing => {
-                // The container is there, if shut: it may be asked for as long as it answers.
-                if self.tx.in_flight() == 0 && self.phase == Phase::Open {
-                    self.tries = 0;
-                    self.timer = None;
-                    if !self.tx.window_is_shut() {
-                        self.tx.timeout.progress();
-                    }
-                }
-            }
+            Acked::Nothing if self.phase == Phase::Open => self.hear_nothing_new(was_shut),
+            Acked::Nothing => {}
         }
         self.phase != Phase::Answered
+    }
+
+    /// The container is there, be it shut: it may be asked for as long as it answers, RFC 9293 §3.8.6.1. That is so
+    /// with bytes on their way too, which a container short of memory may have dropped with its window.
+    fn hear_nothing_new(&mut self, was_shut: bool) {
+        let (idle, shut) = (self.tx.in_flight() == 0, self.tx.window_is_shut());
+        if idle || shut || was_shut {
+            self.tries = 0;
+        }
+        if idle || was_shut && !shut {
+            self.timer = None;
+            if !shut {
+                self.tx.timeout.progress();
+            }
+        }
     }
 
     pub(super) fn take_bytes(&mut self, segment: &Segment<'_>, step: &mut Step<'_>) {

@@ -183,8 +183,8 @@ impl Flow {
         let waiting = self.readable || self.tx.fin == Some(self.tx.nxt);
         if self.tx.in_flight() > 0 || (waiting && self.tx.window_is_shut()) {
             let tx = &mut self.tx;
-            let mut patience = || if tx.in_flight() > 0 { tx.patience() } else { tx.timeout.get() };
-            self.timer.get_or_insert_with(|| now + patience());
+            let until = || if tx.in_flight() > 0 { tx.patience(now) } else { now + tx.timeout.get() };
+            self.timer.get_or_insert_with(until);
         } else {
             self.timer = None;
         }

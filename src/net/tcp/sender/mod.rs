@@ -40,6 +40,8 @@ pub(in crate::net) struct Sender {
     /// When to look again for what is lost.
     doubt: Option<Instant>,
     probe: Probe,
+    /// When the oldest of what is on its way began to wait: when it was sent, or something before it acknowledged.
+    waiting: Option<Instant>,
     /// Acknowledgements in a row that say the same, of a container that tells no ranges.
     duplicates: usize,
 }
@@ -114,6 +116,7 @@ impl Sender {
             urgent: false,
             doubt: None,
             probe: Probe::Not,
+            waiting: None,
             duplicates: 0,
         }
     }
@@ -158,6 +161,9 @@ impl Sender {
     /// Notes that `length` sequence numbers from `nxt` on were sent.
     pub(in crate::net) fn sent(&mut self, length: usize, now: Instant) {
         let from = self.nxt;
+        if self.in_flight() == 0 {
+            self.waiting = Some(now);
+        }
         self.nxt += length;
         self.flight.sent(from, self.nxt, now);
     }
@@ -189,6 +195,7 @@ impl Sender {
             self.una = ack.ack;
             self.timeout.progress();
             self.probe = Probe::Not;
+            self.waiting = Some(now);
         }
         if self.sack_permitted {
             news += self.note_arrived(&ack.sack, now);
@@ -304,14 +311,15 @@ impl Sender {
         Some((from, length))
     }
 
-    /// How long to wait for the container to say something about what is on its way.
-    pub(in crate::net) fn patience(&mut self) -> Duration {
-        let timeout = self.timeout.get();
+    /// Until when to wait for the container to say something about what is on its way.
+    pub(in crate::net) fn patience(&mut self, now: Instant) -> Instant {
+        let timeout = now + self.timeout.get();
         let asks = self.sack_permitted && self.recovery.is_none() && self.in_flight() > self.size();
-        let sooner = self.timeout.smoothed() * 2 + TARDINESS;
+        let sooner = now + self.timeout.smoothed() * 2 + TARDINESS;
         if asks && self.probe != Probe::Done && sooner < timeout {
             self.probe = Probe::Armed;
-            return sooner;
+            // Not put off for ever by what is sent meanwhile.
+            return sooner.min(self.waiting.unwrap_or(now) + self.timeout.get());
         }
         timeout
     }
@@ -351,3 +359,6 @@ impl Sender {
         self.fin.is_some_and(|fin| fin.before(self.una))
     }
 }
+
+#[cfg(test)]
+mod strange;
