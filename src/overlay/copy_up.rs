@@ -9,7 +9,7 @@
 //! calls fsync(2) waits as ever.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{
     AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
@@ -29,6 +29,23 @@ pub(super) enum Content {
     Kept,
     /// It is about to be cut to nothing.
     Dropped,
+}
+
+/// Who brings something up: one at a time for an object, and for those whose numbers leave the same rest.
+///
+/// A file's turn is kept while its further names are linked, for which their directories are brought up. So these have
+/// turns of their own: whoever waited for a file's turn there could be waiting for itself.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    directories: [Mutex<()>; 32],
+    others: [Mutex<()>; 32],
+}
+
+impl Turns {
+    fn wait(&self, id: u64, kind: FileType) -> Option<MutexGuard<'_, ()>> {
+        let turns = if kind == FileType::Directory { &self.directories } else { &self.others };
+        turns.get(usize::try_from(id).unwrap_or_default() % turns.len()).map(lock)
+    }
 }
 
 /// What is copied.
@@ -68,8 +85,7 @@ impl Overlay {
     }
 
     fn copy_up_one(&self, id: u64, content: Content) -> Result<()> {
-        let turn = usize::try_from(id).unwrap_or_default() % self.copying.len();
-        let _turn = self.copying.get(turn).map(lock);
+        let _turn = self.copying.wait(id, self.where_is(id)?.kind);
         let (node, place, stat) = self.reach(id)?;
         if node.layer == 0 {
             return Ok(());

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::adapter::Adapter;
+use super::copy_up::Turns;
 use super::counts::Counts;
 use super::inode::{Found, Table};
 use super::late::Late;
@@ -136,7 +137,7 @@ impl Overlay {
             dirs: Mutex::new(Lru::new(bounded(DIRECTORIES, 4))),
             files: Mutex::new(Lru::new(bounded(FILES, 4))),
             listings: Mutex::new(Lru::new(LISTINGS)),
-            copying: std::array::from_fn(|_| Mutex::new(())),
+            copying: Turns::default(),
             temporary: AtomicU64::new(0),
             settling: Settling::default(),
         })
