@@ -304,8 +304,10 @@ impl Filesystem for Adapter {
         // The kernel asks whether the writer is root of the machine; root of the container has the power, too.
         let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) && req.uid() != 0;
         let on = self.on(Operation::Write);
-        let result = on.write(ino.0, offset, data, unprivileged);
-        let late = result.err().filter(|_| write_flags.contains(WriteFlags::FUSE_WRITE_CACHE));
+        // Of what comes from its cache, the kernel takes any answer but an error for all of it.
+        let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let result = on.write(ino.0, offset, data, unprivileged, cached);
+        let late = result.err().filter(|_| cached);
         reply!(result, reply, written => reply.written(u32::try_from(written).unwrap_or(u32::MAX)));
         if let Some(error) = late {
             self.late.keep(ino.0, error);
