@@ -254,6 +254,21 @@ pub(super) fn times_of(stat: &Stat) -> Timestamps {
     }
 }
 
+const ACL: &[u8] = b"system.posix_acl_";
+
+/// An access control list as the kernel hands it out, without the entries of those who have no id in this user namespace
+/// and whom nobody in it could name: with them it cannot be set.
+fn without_strangers(list: &[u8]) -> Vec<u8> {
+    // A version of four bytes, then a tag, permissions and an id for each entry.
+    let (version, entries) = list.split_at(list.len().min(4));
+    let is_stranger =
+        |entry: &[u8]| matches!(entry, [USER | GROUP, 0, _, _, id @ ..] if *id == u32::MAX.to_le_bytes());
+    const USER: u8 = 2;
+    const GROUP: u8 = 8;
+    let known = entries.chunks(8).filter(|entry| !is_stranger(entry)).flatten();
+    version.iter().chain(known).copied().collect()
+}
+
 /// All but the overlay's own; what the file system above does not take is left out, except access control lists.
 fn copy_xattrs(from: &Place, to: &Place) -> Result<()> {
     for name in from.list_xattrs()?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
@@ -265,9 +280,31 @@ fn copy_xattrs(from: &Place, to: &Place) -> Result<()> {
             other => other?,
         };
         match to.set_xattr(name, &value, XattrFlags::empty()) {
-            Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(b"system.posix_acl_") => {}
+            Err(Errno::INVAL) if name.starts_with(ACL) => {
+                to.set_xattr(name, &without_strangers(&value), XattrFlags::empty())?;
+            }
+            Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(ACL) => {}
             other => other?,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_taken_off_a_list() {
+        let list = |entries: &[(u8, u32)]| {
+            let entry = |(tag, id): &(u8, u32)| [&[*tag, 0, 7, 0], &id.to_le_bytes()[..]].concat();
+            [2u32.to_le_bytes().to_vec(), entries.iter().flat_map(entry).collect()].concat()
+        };
+        let nobody = u32::MAX;
+        let with =
+            [(1, nobody), (2, 0), (2, nobody), (4, nobody), (8, nobody), (8, 5), (16, nobody), (32, nobody)];
+        let without = [(1, nobody), (2, 0), (4, nobody), (8, 5), (16, nobody), (32, nobody)];
+        assert_eq!(without_strangers(&list(&with)), list(&without));
+        assert_eq!(without_strangers(b"abc"), b"abc");
+    }
 }
