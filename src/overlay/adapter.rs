@@ -159,11 +159,14 @@ impl Filesystem for Adapter {
     fn forget(&self, _: &Request, ino: INodeNo, nlookup: u64) {
         self.counts.count(Operation::Forget);
         self.overlay.forget(ino.0, nlookup);
+        // The number may be another file's next.
+        let _ = self.late.take(ino.0);
     }
 
     fn getattr(&self, _: &Request, ino: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
         let on = self.on(Operation::GetAttr);
-        let late = handle.and_then(|_| self.late.take(ino.0));
+        // Who is told attributes by name will not ask by handle before there is another error.
+        let late = self.late.take(ino.0).filter(|_| handle.is_some());
         let result = late.map_or_else(|| on.getattr(ino.0), Err);
         reply!(result, reply, attr => reply.attr(&FOR_EVER, &file_attr(&attr)));
     }
@@ -304,8 +307,13 @@ impl Filesystem for Adapter {
         // The kernel asks whether the writer is root of the machine; root of the container has the power, too.
         let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) && req.uid() != 0;
         let on = self.on(Operation::Write);
-        let result = on.write(ino.0, offset, data, unprivileged);
-        let late = result.err().filter(|_| write_flags.contains(WriteFlags::FUSE_WRITE_CACHE));
+        // Of what comes from its cache, the kernel takes any answer but an error for all of it.
+        let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let privileged =
+            write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) && on.has_privileges(ino.0);
+        let result = on.write(ino.0, offset, data, unprivileged, cached);
+        self.late.ask_anew_if(privileged, ino.0);
+        let late = result.err().filter(|_| cached);
         reply!(result, reply, written => reply.written(u32::try_from(written).unwrap_or(u32::MAX)));
         if let Some(error) = late {
             self.late.keep(ino.0, error);
@@ -489,7 +497,10 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let overlay = self.on(Operation::Fallocate);
-        empty(overlay.fallocate(ino.0, offset, length, mode.cast_unsigned()), reply);
+        let privileged = overlay.has_privileges(ino.0);
+        let result = overlay.fallocate(ino.0, offset, length, mode.cast_unsigned());
+        self.late.ask_anew_if(privileged, ino.0);
+        empty(result, reply);
     }
 
     fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
@@ -511,7 +522,9 @@ impl Filesystem for Adapter {
         reply: ReplyWrite,
     ) {
         let overlay = self.on(Operation::CopyRange);
+        let privileged = overlay.has_privileges(ino_out.0);
         let result = overlay.copy_range((ino_in.0, offset_in), (ino_out.0, offset_out), len);
+        self.late.ask_anew_if(privileged, ino_out.0);
         reply!(result, reply, copied => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)));
     }
 }

@@ -170,6 +170,11 @@ impl Overlay {
         }
     }
 
+    /// Whether the file is setuid or setgid, which a change of its content takes away.
+    pub(super) fn has_privileges(&self, id: u64) -> bool {
+        self.getattr(id).is_ok_and(|attr| attr.stat.st_mode & 0o6000 != 0)
+    }
+
     /// What somebody without power over the file wrote to runs no longer as its owner.
     pub(super) fn drop_privileges(&self, place: &Place, stat: &Stat) -> Result<()> {
         if self.owners.are_kept() {

@@ -9,7 +9,7 @@
 //! calls fsync(2) waits as ever.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use rustix::fs::{
     AtFlags, Dev, FileType, Gid, Mode, OFlags, RenameFlags, Stat, Timespec, Timestamps, Uid, XattrFlags,
@@ -29,6 +29,23 @@ pub(super) enum Content {
     Kept,
     /// It is about to be cut to nothing.
     Dropped,
+}
+
+/// Who brings something up: one at a time for an object, and for those whose numbers leave the same rest.
+///
+/// A file's turn is kept while its further names are linked, for which their directories are brought up. So these have
+/// turns of their own: whoever waited for a file's turn there could be waiting for itself.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    directories: [Mutex<()>; 32],
+    others: [Mutex<()>; 32],
+}
+
+impl Turns {
+    fn wait(&self, id: u64, kind: FileType) -> Option<MutexGuard<'_, ()>> {
+        let turns = if kind == FileType::Directory { &self.directories } else { &self.others };
+        turns.get(usize::try_from(id).unwrap_or_default() % turns.len()).map(lock)
+    }
 }
 
 /// What is copied.
@@ -68,8 +85,7 @@ impl Overlay {
     }
 
     fn copy_up_one(&self, id: u64, content: Content) -> Result<()> {
-        let turn = usize::try_from(id).unwrap_or_default() % self.copying.len();
-        let _turn = self.copying.get(turn).map(lock);
+        let _turn = self.copying.wait(id, self.where_is(id)?.kind);
         let (node, place, stat) = self.reach(id)?;
         if node.layer == 0 {
             return Ok(());
@@ -238,6 +254,21 @@ pub(super) fn times_of(stat: &Stat) -> Timestamps {
     }
 }
 
+const ACL: &[u8] = b"system.posix_acl_";
+
+/// An access control list as the kernel hands it out, without the entries of those who have no id in this user namespace
+/// and whom nobody in it could name: with them it cannot be set.
+fn without_strangers(list: &[u8]) -> Vec<u8> {
+    // A version of four bytes, then a tag, permissions and an id for each entry.
+    let (version, entries) = list.split_at(list.len().min(4));
+    let is_stranger =
+        |entry: &[u8]| matches!(entry, [USER | GROUP, 0, _, _, id @ ..] if *id == u32::MAX.to_le_bytes());
+    const USER: u8 = 2;
+    const GROUP: u8 = 8;
+    let known = entries.chunks(8).filter(|entry| !is_stranger(entry)).flatten();
+    version.iter().chain(known).copied().collect()
+}
+
 /// All but the overlay's own; what the file system above does not take is left out, except access control lists.
 fn copy_xattrs(from: &Place, to: &Place) -> Result<()> {
     for name in from.list_xattrs()?.split(|b| *b == 0).filter(|n| !n.is_empty()) {
@@ -249,9 +280,31 @@ fn copy_xattrs(from: &Place, to: &Place) -> Result<()> {
             other => other?,
         };
         match to.set_xattr(name, &value, XattrFlags::empty()) {
-            Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(b"system.posix_acl_") => {}
+            Err(Errno::INVAL) if name.starts_with(ACL) => {
+                to.set_xattr(name, &without_strangers(&value), XattrFlags::empty())?;
+            }
+            Err(Errno::NOTSUP | Errno::PERM) if !name.starts_with(ACL) => {}
             other => other?,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_taken_off_a_list() {
+        let list = |entries: &[(u8, u32)]| {
+            let entry = |(tag, id): &(u8, u32)| [&[*tag, 0, 7, 0], &id.to_le_bytes()[..]].concat();
+            [2u32.to_le_bytes().to_vec(), entries.iter().flat_map(entry).collect()].concat()
+        };
+        let nobody = u32::MAX;
+        let with =
+            [(1, nobody), (2, 0), (2, nobody), (4, nobody), (8, nobody), (8, 5), (16, nobody), (32, nobody)];
+        let without = [(1, nobody), (2, 0), (4, nobody), (8, 5), (16, nobody), (32, nobody)];
+        assert_eq!(without_strangers(&list(&with)), list(&without));
+        assert_eq!(without_strangers(b"abc"), b"abc");
+    }
 }

@@ -35,8 +35,16 @@ impl Overlay {
         }
     }
 
-    /// `unprivileged`: the writer has no power over the file, which loses setuid and setgid.
-    pub(super) fn write(&self, id: u64, offset: u64, bytes: &[u8], unprivileged: bool) -> Result<usize> {
+    /// `unprivileged`: the writer has no power over the file, which loses setuid and setgid. `whole`: less than all of
+    /// it is an error, for whoever does not look at how much was written.
+    pub(super) fn write(
+        &self,
+        id: u64,
+        offset: u64,
+        bytes: &[u8],
+        unprivileged: bool,
+        whole: bool,
+    ) -> Result<usize> {
         let data = self.data(id, true)?;
         if unprivileged {
             let (_, place, stat) = self.reach(id)?;
@@ -48,7 +56,7 @@ impl Overlay {
                 Ok(0) => return Err(Errno::IO),
                 Ok(n) => done += n,
                 Err(Errno::INTR) => {}
-                Err(e) if done == 0 => return Err(e),
+                Err(e) if done == 0 || whole => return Err(e),
                 Err(_) => break,
             }
         }

@@ -3,12 +3,15 @@
 //! With its writeback cache the kernel takes what a program writes into memory and hands it over later. What then does
 //! not fit on the disk is told by fsync(2) and close(2), so who only ever writes (a log, `cat /dev/zero`) would write
 //! into nothing without end. So the kernel is told to forget the file's attributes: it asks for them before the next
-//! write, by the handle of the writer, and gets the error instead, once. Whoever asks by name gets the attributes.
+//! write, by the handle of the writer, and gets the error instead, once. Whoever asks by name gets the attributes, and
+//! with them the kernel has what it needs: the error is dropped then, as it is with the file, so that it waits for nobody
+//! who opens the file later and writes where there is room again.
 //!
 //! Telling the kernel may wait for a file that is on its way out, and with it for writes that a worker has to answer,
 //! so a thread of its own does it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -28,6 +31,8 @@ const ATTRIBUTES_ALONE: i64 = -1;
 pub(super) struct Late {
     notifier: OnceLock<Notifier>,
     errors: Mutex<HashMap<u64, Errno>>,
+    /// How many those are: most requests that could take one need not look.
+    waiting: AtomicUsize,
     /// Begun by the first error.
     thread: Mutex<Option<(Sender<u64>, JoinHandle<()>)>>,
 }
@@ -35,6 +40,15 @@ pub(super) struct Late {
 impl Late {
     pub(super) fn prepare(&self, notifier: Notifier) {
         let _ = self.notifier.set(notifier);
+    }
+
+    /// Where `needed`, has the kernel ask for the file's attributes before it believes its mode again: it leaves taking
+    /// setuid away to the server, and would go on to run the file as it was. For a worker, before it answers whoever
+    /// changed the content and so has the file open: there is nothing to wait for.
+    pub(super) fn ask_anew_if(&self, needed: bool, id: u64) {
+        if let Some(notifier) = self.notifier.get().filter(|_| needed) {
+            let _ = notifier.inval_inode(INodeNo(id), ATTRIBUTES_ALONE, 0);
+        }
     }
 
     /// A write from the kernel's cache has failed.
@@ -46,6 +60,7 @@ impl Late {
                 errors.clear();
             }
             errors.insert(id, error);
+            self.waiting.store(errors.len(), Ordering::Relaxed);
         }
         let mut thread = lock(&self.thread);
         if thread.is_none() {
@@ -59,9 +74,15 @@ impl Late {
         }
     }
 
-    /// The error that whoever uses a handle of the file is to get.
+    /// The error that whoever uses a handle of the file is to get; it is forgotten.
     pub(super) fn take(&self, id: u64) -> Option<Errno> {
-        lock(&self.errors).remove(&id)
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let mut errors = lock(&self.errors);
+        let error = errors.remove(&id);
+        self.waiting.store(errors.len(), Ordering::Relaxed);
+        error
     }
 }
 

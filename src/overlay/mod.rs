@@ -112,8 +112,7 @@ struct Overlay {
     dirs: Mutex<lru::Lru<(u64, LayerIndex), OwnedFd>>,
     files: Mutex<lru::Lru<u64, file::Data>>,
     listings: Mutex<lru::Lru<u64, readdir::Listing>>,
-    /// Held while a node of this number, modulo their count, is being brought up.
-    copying: [Mutex<()>; 32],
+    copying: copy_up::Turns,
     temporary: AtomicU64,
     settling: settle::Settling,
 }

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::adapter::Adapter;
+use super::copy_up::Turns;
 use super::counts::Counts;
 use super::inode::{Found, Table};
 use super::late::Late;
@@ -18,12 +19,14 @@ use super::linger::Lookout;
 use super::lru::Lru;
 use super::seek::Seeker;
 use super::settle::Settling;
-use super::whiteout::Form;
+use super::whiteout::{Form, magic};
 use super::{LayerIndex, Layers, Options, Overlay, Result, Upper};
 use crate::sys::{self, Context};
 
 /// Descriptors of content that are kept at most.
 const FILES: u64 = 1024;
+/// Copies that the disk has not been told of, each with a descriptor.
+const SETTLING: u64 = 1024;
 /// Directories that are held open at most, each layer of a merged one counted.
 const DIRECTORIES: u64 = 8192;
 /// Listings that are remembered.
@@ -136,9 +139,9 @@ impl Overlay {
             dirs: Mutex::new(Lru::new(bounded(DIRECTORIES, 4))),
             files: Mutex::new(Lru::new(bounded(FILES, 4))),
             listings: Mutex::new(Lru::new(LISTINGS)),
-            copying: std::array::from_fn(|_| Mutex::new(())),
+            copying: Turns::default(),
             temporary: AtomicU64::new(0),
-            settling: Settling::default(),
+            settling: Settling::new(bounded(SETTLING, 4)),
         })
     }
 }
@@ -149,5 +152,10 @@ fn fresh_work(outer: &OwnedFd) -> Result<OwnedFd> {
     sys::tree::remove_tree(outer.as_fd(), Path::new("work")).map_err(raw)?;
     rustix::fs::mkdirat(outer, "work", Mode::RWXU)?;
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(outer, "work", flags, Mode::empty())
+    let work = rustix::fs::openat(outer, "work", flags, Mode::empty())?;
+    // What is made in it has the access control list of where it is going, not of where the store lies.
+    match rustix::fs::removexattr(magic(&work), "system.posix_acl_default") {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(work),
+        Err(e) => Err(e),
+    }
 }

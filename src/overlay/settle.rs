@@ -14,12 +14,12 @@ use super::lock;
 use crate::sys::content;
 
 const DELAY: Duration = Duration::from_secs(1);
-/// Each holds a descriptor. Of more at once the disk hears immediately.
-const MOST: usize = 1024;
 
 /// Copies that the disk does not know of yet. Dropping it tells of those that are left.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Settling {
+    /// Each holds a descriptor. Of more at once the disk hears immediately.
+    most: usize,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -40,10 +40,14 @@ struct Waiting {
 }
 
 impl Settling {
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, shared: Arc::default(), thread: Mutex::default() }
+    }
+
     /// Takes a copy whose content is complete. Nobody hears of a disk that fails here: fsync(2) will tell.
     pub(super) fn soon(&self, file: Arc<OwnedFd>) {
         let mut waiting = lock(&self.shared.waiting);
-        if waiting.files.len() >= MOST {
+        if waiting.files.len() >= self.most {
             drop(waiting);
             let _ = content::start_writing(file);
             return;
@@ -107,7 +111,7 @@ mod tests {
     /// What the disk was told is not to be seen from outside; that nothing is held any longer is.
     #[test]
     fn nothing_is_held_for_long_and_no_thread_stays() {
-        let settling = Settling::default();
+        let settling = Settling::new(2);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(b"content").unwrap();
         let held = Arc::new(file.as_fd().try_clone_to_owned().unwrap());
@@ -126,11 +130,11 @@ mod tests {
 
     #[test]
     fn descriptors_are_bounded() {
-        let settling = Settling::default();
+        let settling = Settling::new(10);
         let file = Arc::new(tempfile::tempfile().unwrap().into());
-        for _ in 0..2 * MOST {
+        for _ in 0..20 {
             settling.soon(Arc::clone(&file));
         }
-        assert!(lock(&settling.shared.waiting).files.len() <= MOST);
+        assert!(lock(&settling.shared.waiting).files.len() <= 10);
     }
 }

@@ -176,6 +176,7 @@ fn make(layout: Layout, marker: Option<Marker>) -> Result<Store> {
             refuse_foreign(&layout)?;
             let marker = Marker::fresh()?;
             fs::chmod(layout.root(), Mode::RWXU).op_on("chmod", layout.root())?;
+            disinherit(layout.root())?;
             marker.write(&layout)?;
             marker
         }
@@ -191,6 +192,15 @@ fn make(layout: Layout, marker: Option<Marker>) -> Result<Store> {
     make_database(&layout, &marker.store)?;
     Marker { ready: true, ..marker }.write(&layout)?;
     Store::connect(layout, false)
+}
+
+/// The files of images and containers have the access control lists that they have there, and not what the user's home
+/// directory hands on to what is made in it.
+fn disinherit(root: &Path) -> Result<()> {
+    match fs::removexattr(root, "system.posix_acl_default") {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(e) => Ok(Err(e).op_on("remove the default access control list of", root)?),
+    }
 }
 
 /// Tells ext4, chattr(1) `T`, that what is made in staging has nothing in common: each container and layer gets an

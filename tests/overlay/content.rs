@@ -5,6 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -16,8 +17,11 @@ use super::mounts::Dirs;
 pub const CASES: &[Case] = &[
     ("removed_files_stay_open", removed_files_stay_open),
     ("lower_links_stay_links", lower_links_stay_links),
+    ("links_in_many_directories", links_in_many_directories),
     ("copy_up_keeps_everything", copy_up_keeps_everything),
     ("full_disk_leaves_the_original", full_disk_leaves_the_original),
+    ("what_half_fits_is_an_error", what_half_fits_is_an_error),
+    ("a_disk_with_room_again_takes_more", a_disk_with_room_again_takes_more),
     ("memory_maps", memory_maps),
     ("locks", locks),
     ("what_is_not_there", what_is_not_there),
@@ -280,6 +284,89 @@ fn full_disk_leaves_the_original(base: &Path) {
         write(mount.at.join("fits"), "still");
         fs::remove_file(mount.at.join("big")).unwrap();
         assert!(!mount.at.join("big").exists());
+    }
+    shell(base, "umount small");
+}
+
+/// The names of a file are brought up with it, and with them the directories that they are in.
+fn links_in_many_directories(base: &Path) {
+    const PAIRS: u32 = 200;
+    let dirs = Dirs::new(base, "m", &["l"]);
+    for pair in 0..PAIRS {
+        let at = |dir: &str| dirs.lowers[0].join(format!("{dir}{pair}"));
+        fs::create_dir(at("a")).unwrap();
+        fs::create_dir(at("b")).unwrap();
+        write(at("a").join("f"), pair.to_string());
+        fs::hard_link(at("a").join("f"), at("b").join("g")).unwrap();
+    }
+    let mount = dirs.fuse();
+    shell(&mount.at, "find . -type f -printf %n >/dev/null");
+    let (done, ended) = std::sync::mpsc::channel();
+    let at = mount.at.clone();
+    std::thread::spawn(move || {
+        for pair in 0..PAIRS {
+            chmod(&at.join(format!("a{pair}/f")), 0o751);
+        }
+        done.send(()).unwrap();
+    });
+    if ended.recv_timeout(Duration::from_secs(120)).is_err() {
+        // Who waits for a worker that waits for itself cannot be stopped, and no more can the mount.
+        println!("the server hangs");
+        std::process::abort();
+    }
+    for pair in 0..PAIRS {
+        assert_eq!(mode(&dirs.upper.join(format!("b{pair}/g"))), 0o751);
+        let names = ["a{}/f", "b{}/g"].map(|n| mount.at.join(n.replace("{}", &pair.to_string())));
+        let [one, other] = names.map(|name| fs::metadata(name).unwrap());
+        assert_eq!((one.ino(), one.nlink(), one.mode()), (other.ino(), 2, other.mode()));
+    }
+}
+
+/// A disk of so many kibibytes, with layers on it.
+fn small_disk(base: &Path, kibibytes: u32) -> Dirs {
+    let small = base.join("small");
+    fs::create_dir(&small).unwrap();
+    shell(base, &format!("mount -t tmpfs -o size={kibibytes}k small small"));
+    fs::create_dir(base.join("l")).unwrap();
+    Dirs { lowers: vec![base.join("l")], ..Dirs::new(&small, "m", &[]) }
+}
+
+/// The kernel hands over what is in its cache in pieces of up to a mebibyte, and does not look at how much of one was
+/// written.
+fn what_half_fits_is_an_error(base: &Path) {
+    let dirs = small_disk(base, 600);
+    {
+        let mount = dirs.fuse();
+        let file = File::create(mount.at.join("f")).unwrap();
+        (&file).write_all(&vec![b'x'; 900 << 10]).unwrap();
+        assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
+    }
+    shell(base, "umount small");
+}
+
+/// What did not fit was told to its writer; whoever comes later has nothing to do with it.
+fn a_disk_with_room_again_takes_more(base: &Path) {
+    let dirs = small_disk(base, 4096);
+    {
+        let mount = dirs.fuse();
+        let path = mount.at.join("log");
+        write(mount.at.join("filler"), vec![b'x'; 3 << 20]);
+        shell(&mount.at, "sync filler");
+        {
+            let file = File::create(&path).unwrap();
+            let told = (0..1000).find_map(|_| (&file).write_all(&[b'x'; 64 << 10]).err());
+            let told = told.or_else(|| file.sync_all().err()).unwrap();
+            assert_eq!(told.raw_os_error(), Some(libc::ENOSPC));
+            let _ = file.sync_all();
+        }
+        fs::remove_file(mount.at.join("filler")).unwrap();
+        shell(&mount.at, "sleep 2");
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        // The kernel is told to forget what it knows of the file, and asks anew before it writes.
+        let _end = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).unwrap();
+        file.write_all(b"more").unwrap();
+        file.sync_all().unwrap();
+        assert!(fs::read(&path).unwrap().ends_with(b"more"));
     }
     shell(base, "umount small");
 }

@@ -104,6 +104,12 @@ fn other_users(base: &Path) {
     assert_eq!((made.uid(), made.gid(), made.mode() & 0o7777), (1000, 1000, 0o644));
     assert_eq!(fs::metadata(dirs.upper.join("tmp/mine")).unwrap().uid(), 1000);
     // A writer without power over the file takes its privileges away.
+    for change in ["echo x >> suid", "fallocate -l 100k suid", "dd if=/etc/passwd of=suid conv=notrunc"] {
+        chmod(&at.join("suid"), 0o6777);
+        // Asks for the mode alone, as exec(2) does; whoever asks for times as well always gets a fresh one.
+        let script = format!("{change}; test $(stat -c %a suid) = 777");
+        assert!(as_user(1000, "", at, &script), "{change}");
+    }
     assert!(as_user(1000, "", at, "echo x >> suid; sync suid"));
     assert_eq!(mode(&at.join("suid")), 0o777);
     assert!(as_user(1000, "", at, "mkdir tmp/d; touch tmp/d/f; mv tmp/d tmp/e; rm -r tmp/e"));

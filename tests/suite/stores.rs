@@ -224,3 +224,26 @@ fn on_a_file_system_that_becomes_read_only() {
     s.ok("rm -f overlay fuse copy");
     std::fs::remove_dir_all(home.join("lost+found")).unwrap();
 }
+
+/// What a user's home directory hands on to new files is not in images and containers.
+#[test]
+fn default_access_lists_of_the_home_directory() {
+    let s = Sandbox::new();
+    // User, user 1234, group, mask, others; all but the last may all.
+    let mut list = 2u32.to_le_bytes().to_vec();
+    for (tag, may, id) in
+        [(1u16, 7u16, u32::MAX), (2, 7, 1234), (4, 7, u32::MAX), (16, 7, u32::MAX), (32, 5, u32::MAX)]
+    {
+        list.extend([&tag.to_le_bytes()[..], &may.to_le_bytes(), &id.to_le_bytes()].concat());
+    }
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(s.home(), "system.posix_acl_default", &list, flags).unwrap();
+    let s = s.busybox();
+    for driver in ["overlay", "fuse", "copy"] {
+        let script =
+            "chmod 640 /etc/passwd; rm /etc/group; echo > /etc/group; mkdir /etc/new; echo > /etc/file
+            stat -c '%a %n' /etc/passwd /etc/group /etc/new /etc/file";
+        let out = s.ok(["run", "--rm", "--snapshotter", driver, "busybox", "sh", "-c", script]);
+        out.is("640 /etc/passwd\n644 /etc/group\n755 /etc/new\n644 /etc/file");
+    }
+}
