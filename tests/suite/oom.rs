@@ -72,6 +72,8 @@ fn who_ate_too_much_is_known_as_such() {
         assert!(s.becomes(name, "exited"));
         assert_eq!(s.field(name, ".State.OOMKilled"), "true", "{name}");
         assert_eq!(s.field(name, ".State.ExitCode"), "137");
+        // The log is written after the end is told.
+        assert!(within(Duration::from_secs(20), || events(&s, name).last().is_some_and(|e| e == "die")));
         assert_eq!(events(&s, name), ["create", "start", "oom", "die"]);
         s.ok(&format!("ps -a --filter name={name} --format {{{{.Status}}}}")).has("Exited (137)");
     }
