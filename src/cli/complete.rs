@@ -199,8 +199,14 @@ pub(super) fn objects() -> ArgValueCandidates {
     ArgValueCandidates::new(|| {
         let mut all = containers_that(|_| true);
         all.extend(image_names().into_iter().map(CompletionCandidate::new));
+        all.extend(network_names(true).into_iter().map(CompletionCandidate::new));
         all
     })
+}
+
+/// What `inspect --type` takes.
+pub(super) fn kinds() -> ArgValueCandidates {
+    words(&["container", "image", "network"])
 }
 
 fn words(words: &'static [&'static str]) -> ArgValueCandidates {

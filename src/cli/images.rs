@@ -23,7 +23,7 @@ pub(super) struct Images {
     /// Show only what matches: before, dangling, label, reference, since, until
     #[arg(short, long, value_name = "KEY=VALUE", add = complete::image_filters())]
     filter: Vec<String>,
-    /// Print with a Go template, as `table TEMPLATE` or as `json`
+    /// Print with a Go template, as `table TEMPLATE`, as `json` or as `raw`
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// Show whole ids
@@ -57,6 +57,13 @@ const PLAIN: &str = "table {{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSinc
 const DIGESTS: &str =
     "table {{.Repository}}\\t{{.Tag}}\\t{{.Digest}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}";
 
+/// docker's `--format raw`: one field a line, and an empty line after each image.
+const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
+    virtual_size: {{.Size}}\n";
+const RAW_DIGESTS: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\n\
+    created_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
+const RAW_QUIET: &str = "image_id: {{.ID}}";
+
 impl Verb for Images {
     const ABOUT: &'static str = "List images";
     const USAGE: &'static str = "[OPTIONS] [REPOSITORY[:TAG]]";
@@ -78,6 +85,9 @@ impl Verb for Images {
         }
         let rows = images::images(context.engine()?, &query)?;
         let format = match self.format.as_deref() {
+            Some("raw") if self.quiet => RAW_QUIET,
+            Some("raw") if self.digests => RAW_DIGESTS,
+            Some("raw") => RAW,
             Some(format) => format,
             None if self.quiet => "{{.ID}}",
             None if self.digests => DIGESTS,

@@ -27,10 +27,10 @@ pub(super) struct Inspect {
     /// Add the sizes of a container
     #[arg(short, long)]
     size: bool,
-    /// Look only for this kind
-    #[arg(long = "type", value_name = "KIND", value_parser = ["container", "image"])]
+    /// Look only for this kind: container, image or network
+    #[arg(long = "type", value_name = "KIND", add = complete::kinds())]
     kind: Option<String>,
-    /// Names or ids of containers or images
+    /// Names or ids of containers, images or networks
     #[arg(required = true, value_name = "NAME|ID", add = complete::objects())]
     names: Vec<String>,
 }
@@ -62,6 +62,7 @@ pub(super) struct InspectImage {
 enum Object {
     Container(Box<engine::container::inspect::Container>),
     Image(Box<engine::image::inspect::Image>),
+    Network(Box<engine::network::inspect::Network>),
 }
 
 /// docker's optional fields: not printed when empty, yet a template may ask for them (`{{if .State.Health}}`).
@@ -86,10 +87,10 @@ impl Object {
 }
 
 impl Verb for Inspect {
-    const ABOUT: &'static str = "Show everything about containers and images";
+    const ABOUT: &'static str = "Show everything about containers, images and networks";
     const USAGE: &'static str = "[OPTIONS] NAME|ID [NAME|ID...]";
     const DESCRIPTION: &'static str =
-        "A JSON list in docker's shape. A name that means both is the container.";
+        "A JSON list in docker's shape. A name that means several is the container, else the image.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("Is it running?", "kelp inspect -f '{{.State.Running}}' web"),
         ("Where is the log?", "kelp inspect -f '{{.LogPath}}' web"),
@@ -98,26 +99,50 @@ impl Verb for Inspect {
     const UNBUILT: &'static [unbuilt::Flag] = unbuilt::LATEST;
 
     fn run(self, context: &Context) -> Outcome {
+        let size = self.size;
+        let only = match self.kind.as_deref().unwrap_or_default() {
+            "" => None,
+            "container" => Some(Kind::Container),
+            "image" => Some(Kind::Image),
+            "network" => Some(Kind::Network),
+            "volume" => return Err(unbuilt::failure("inspect --type volume")),
+            other => return Err(Failure::Usage(unknown_kind(other))),
+        };
         let engine = context.engine()?;
-        let (size, kind) = (self.size, self.kind.as_deref());
+        let find = |kind, name: &str| match kind {
+            Kind::Container => container(engine, name, size),
+            Kind::Image => image(engine, name),
+            Kind::Network => network(engine, name),
+        };
         print(&self.names, &self.form, |name| {
-            if kind != Some("image") {
-                match container(engine, name, size) {
-                    Err(e) if e.is_missing() && kind.is_none() => {}
+            if let Some(kind) = only {
+                return Ok(Some(find(kind, name)?));
+            }
+            for kind in [Kind::Container, Kind::Image, Kind::Network] {
+                match find(kind, name) {
+                    // What cannot be an image's name is no image either.
+                    Err(e) if e.is_missing() || matches!(e, engine::Error::Invalid { .. }) => {}
                     other => return Ok(Some(other?)),
                 }
             }
-            match image(engine, name) {
-                // What cannot be an image's name is no image either.
-                Err(e)
-                    if kind.is_none() && (e.is_missing() || matches!(e, engine::Error::Invalid { .. })) =>
-                {
-                    Ok(None)
-                }
-                other => Ok(Some(other?)),
-            }
+            Ok(None)
         })
     }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Container,
+    Image,
+    Network,
+}
+
+/// docker's words. Of the others that it names, all belong to its swarms and plugins.
+fn unknown_kind(kind: &str) -> String {
+    format!(
+        "unknown type: \"{}\": must be one of \"container\", \"image\", \"network\", \"volume\"",
+        escape::line(kind)
+    )
 }
 
 impl Verb for InspectContainer {
@@ -152,6 +177,10 @@ fn container(engine: &Engine, name: &str, size: bool) -> engine::Result<Object> 
 
 fn image(engine: &Engine, name: &str) -> engine::Result<Object> {
     Ok(Object::Image(Box::new(engine::image::inspect::inspect(engine, name)?)))
+}
+
+fn network(engine: &Engine, name: &str) -> engine::Result<Object> {
+    Ok(Object::Network(Box::new(engine::network::inspect::inspect(engine, name)?)))
 }
 
 /// Prints what was found, then says what was not, as docker does. `None` is an object of no kind.

@@ -39,6 +39,7 @@ mod logs;
 mod man;
 mod manifest;
 mod network;
+mod nulls;
 mod output;
 mod port;
 mod progress;

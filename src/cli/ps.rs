@@ -24,7 +24,7 @@ pub(super) struct Ps {
     /// network, publish, since, status, volume
     #[arg(short, long, value_name = "KEY=VALUE", add = complete::container_filters())]
     filter: Vec<String>,
-    /// Print with a Go template, as `table TEMPLATE` or as `json`
+    /// Print with a Go template, as `table TEMPLATE`, as `json` or as `raw`
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
     /// Show the newest N containers in any state
@@ -66,6 +66,15 @@ const TABLE: &str =
     "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}";
 const SIZED: &str = "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}\\t{{.Size}}";
 
+/// docker's `--format raw`: one field a line, and an empty line after each container.
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+    state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n\
+    ports: {{- pad .Ports 1 0}}\n";
+const RAW_SIZED: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+    state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n\
+    ports: {{- pad .Ports 1 0}}\nsize: {{.Size}}\n";
+const RAW_QUIET: &str = "container_id: {{.ID}}";
+
 impl Verb for Ps {
     const ABOUT: &'static str = "List containers";
     const USAGE: &'static str = "[OPTIONS]";
@@ -80,6 +89,11 @@ impl Verb for Ps {
     fn run(self, context: &Context) -> Outcome {
         let default = if self.size { SIZED } else { TABLE };
         let format = match self.format.as_deref() {
+            Some("raw") => match (self.quiet, self.size) {
+                (true, _) => RAW_QUIET,
+                (false, true) => RAW_SIZED,
+                (false, false) => RAW,
+            },
             given if self.quiet => {
                 if given.is_some() {
                     notice("warning: --format is ignored, because --quiet is given too");

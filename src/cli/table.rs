@@ -31,7 +31,8 @@ impl Listing {
         let format = match format.trim() {
             "json" => return Ok(Self::Json),
             "table" | "" => default,
-            other => other,
+            // A line feed at the end is one more line for each row, as with docker.
+            _ => format.trim_matches(' '),
         };
         match format.strip_prefix("table") {
             Some(rest) => {
@@ -134,6 +135,8 @@ mod tests {
         assert_eq!(listing.render(rows().take(1)).unwrap(), "abcdef012345 web\n");
         let listing = Listing::parse("json", "", COLUMNS).unwrap();
         assert_eq!(listing.render(rows().take(1)).unwrap(), "{\"ID\":\"abcdef012345\",\"Names\":\"web\"}\n");
+        let listing = Listing::parse(" {{.ID}}\\n ", "", COLUMNS).unwrap();
+        assert_eq!(listing.render(rows().take(1)).unwrap(), "abcdef012345\n\n");
         assert!(Listing::parse("{{.ID", "", COLUMNS).is_err());
         let unknown = Listing::parse("{{.Nope}}", "", COLUMNS).unwrap();
         assert!(unknown.render(rows()).is_err());

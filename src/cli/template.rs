@@ -9,6 +9,7 @@ use std::sync::Arc;
 use gotmpl::{MissingKey, TemplateError, Value};
 
 use super::failure::Failure;
+use super::nulls;
 
 /// What a template is executed over.
 pub(super) trait Row {
@@ -111,7 +112,7 @@ pub(super) fn one(format: &str, data: &serde_json::Value) -> Result<String, Fail
     if format.trim() == "json" {
         return Ok(format!("{data}\n"));
     }
-    let text = Template::parse(format)?.execute(&from_json(data))?;
+    let text = Template::parse(&nulls::print_fields(format))?.execute(&from_json(data))?;
     Ok(text + "\n")
 }
 
@@ -270,6 +271,7 @@ pub(super) fn json(value: &Value) -> String {
 
 fn to_json(value: &Value) -> serde_json::Value {
     match value {
+        null if nulls::is(null) => serde_json::Value::Null,
         Value::Bool(b) => (*b).into(),
         Value::Int(n) => (*n).into(),
         Value::Uint(n) => (*n).into(),
@@ -285,7 +287,7 @@ fn to_json(value: &Value) -> serde_json::Value {
     }
 }
 
-/// JSON as template data.
+/// JSON as template data, with [`nulls`] of docker's types.
 pub(super) fn from_json(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::Nil,
@@ -298,7 +300,11 @@ pub(super) fn from_json(value: &serde_json::Value) -> Value {
         serde_json::Value::String(text) => Value::String(text.as_str().into()),
         serde_json::Value::Array(list) => Value::List(list.iter().map(from_json).collect()),
         serde_json::Value::Object(map) => {
-            Value::Map(Arc::new(map.iter().map(|(k, v)| (k.as_str().into(), from_json(v))).collect()))
+            let field = |(key, value): (&String, &serde_json::Value)| {
+                let value = if value.is_null() { nulls::of(key) } else { from_json(value) };
+                (key.as_str().into(), value)
+            };
+            Value::Map(Arc::new(map.iter().map(field).collect()))
         }
     }
 }
@@ -312,7 +318,8 @@ mod tests {
             "Id": "abc",
             "Name": "/web",
             "State": { "Status": "running", "Running": true, "Pid": 42, "ExitCode": 0 },
-            "Config": { "Env": ["A=1", "B=2"], "Labels": { "com.x": "y" }, "Cmd": null },
+            "Config": { "Env": ["A=1", "B=2"], "Labels": { "com.x": "y" }, "Cmd": null, "Volumes": null,
+                "Healthcheck": null },
             "Mounts": [{ "Source": "/a", "Destination": "/b" }],
         })
     }
@@ -327,6 +334,10 @@ mod tests {
             ("{{json .State.Running}}", "true"),
             ("{{json .Config.Env}}", r#"["A=1","B=2"]"#),
             ("{{json .Config.Cmd}}", "null"),
+            ("{{.Config.Cmd}} {{- .Config.Volumes -}} {{ .Config.Healthcheck }}", "[]map[]<nil>"),
+            ("{{len .Config.Cmd}}{{range .Config.Cmd}}x{{end}}{{join .Config.Cmd \",\"}}", "0"),
+            ("{{if .Config.Cmd}}a{{end}}{{if .Config.Healthcheck}}b{{else}}c{{end}}", "c"),
+            ("{{json .Config.Volumes}}{{json .Config.Healthcheck}}", "nullnull"),
             ("{{range .Config.Env}}{{println .}}{{end}}", "A=1\nB=2\n"),
             ("{{join .Config.Env \",\"}}", "A=1,B=2"),
             ("{{index .Config.Labels \"com.x\"}}", "y"),

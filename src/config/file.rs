@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, RegistryTable, Result};
+use crate::oci::keys;
 
 /// Every key, with its default. Bounds are checked when the file is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,6 +15,7 @@ use super::{Error, RegistryTable, Result};
 pub struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
+    #[serde(deserialize_with = "detach_keys")]
     pub detach_keys: String,
     pub stop_timeout: i64,
     pub snapshotter: Snapshotter,
@@ -34,6 +36,18 @@ pub enum Snapshotter {
     Fuse,
     /// A copy for each container.
     Copy,
+}
+
+/// The text as it is, if it means something: the error comes with its line.
+fn detach_keys<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match keys::sequence(&text) {
+        Ok(_) => Ok(text),
+        Err(reason) => {
+            let expected = "keys are written as `ctrl-p,ctrl-q` or `a`";
+            Err(serde::de::Error::custom(format!("invalid detach keys `{text}`: {reason}; {expected}")))
+        }
+    }
 }
 
 impl Default for File {
@@ -97,6 +111,8 @@ mod tests {
     fn names_file_line_and_key() {
         let unknown = error("detach-keys = \"a\"\n\nstop-timout = 3\n");
         assert!(unknown.starts_with("/c/config.toml:3: unknown field `stop-timout`"), "{unknown}");
+        let keys = error("stop-timeout = 3\ndetach-keys = \"ctrl-p,ctrl-1\"\n");
+        assert!(keys.starts_with("/c/config.toml:2: invalid detach keys `ctrl-p,ctrl-1`"), "{keys}");
         let wrong = error("stop-timeout = \"x\"");
         assert!(wrong.starts_with("/c/config.toml:1: invalid type"), "{wrong}");
         assert!(error("\n= 1").starts_with("/c/config.toml:2: "));

@@ -133,6 +133,9 @@ pub enum MountRequest {
         /// How many files it may hold.
         #[serde(default)]
         inodes: Option<u64>,
+        /// `KEY=VALUE` that only the kernel understands.
+        #[serde(default)]
+        data: Vec<String>,
         read_only: bool,
         exec: bool,
         suid: bool,

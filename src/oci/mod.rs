@@ -1,5 +1,5 @@
 //! Other people's formats: digests, references, manifests, indexes, image configs, docker's archives. Parsing
-//! and writing of documents, no I/O.
+//! and writing of documents, and of docker's key sequences, no I/O.
 //!
 //! Every document is foreign: it is read whole within [`MAX_DOCUMENT`], its lists are counted, and what two
 //! readers could understand differently is refused. `oci-spec` serves `runtime`; its image types are not used
@@ -10,6 +10,7 @@ mod change;
 mod config;
 mod digest;
 mod docker;
+pub mod keys;
 mod manifest;
 mod platform;
 mod reference;

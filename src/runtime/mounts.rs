@@ -253,6 +253,10 @@ fn owned_tmpfs(options: &Tmpfs) -> Result<FsContext, Failure> {
     if let Some(inodes) = options.inodes {
         tmpfs.set("nr_inodes", inodes.to_string()).step("tmpfs")?;
     }
+    for (key, value) in &options.data {
+        let refused = |e| Failure::own("tmpfs", format!("the kernel does not take {key}={value}: {e}"));
+        tmpfs.set(key, value.as_str()).map_err(refused)?;
+    }
     Ok(tmpfs)
 }
 

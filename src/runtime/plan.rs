@@ -144,7 +144,7 @@ pub struct Mount {
 }
 
 /// What a tmpfs is made with.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tmpfs {
     /// Bytes.
     pub size: Option<u64>,
@@ -153,6 +153,8 @@ pub struct Tmpfs {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     pub inodes: Option<u64>,
+    /// Keys and values for the kernel alone.
+    pub data: Vec<(String, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

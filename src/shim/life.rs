@@ -20,6 +20,7 @@ use super::network::change::{Changes, member_state};
 use super::network::member::{self, Membership};
 use super::network::process::{Carrier, Given};
 use super::network::way::Way;
+use super::oom::Kills;
 use super::protocol::{self, Failure, Reply};
 use super::root;
 use super::server::{self, FirstClient, Running, Stdio};
@@ -36,7 +37,7 @@ use crate::store::container::{Exit, Network, ShimState, ended};
 use crate::store::events::Event;
 use crate::store::id::ContainerId;
 use crate::store::{Layout, Store};
-use crate::sys::process::{self, Child};
+use crate::sys::process::{self, Child, WaitStatus};
 use crate::sys::{self, Context, tun};
 
 type Result<T> = std::result::Result<T, Failure>;
@@ -272,6 +273,7 @@ impl Shim {
         } = started;
         let reply = Reply::Started { pid: child.pid, warnings };
         let _ = protocol::send_reply(self.client.as_fd(), &reply);
+        let kills = Kills::begin();
         let changes = Changes {
             layout: &self.layout,
             id: &self.id,
@@ -282,6 +284,7 @@ impl Shim {
         };
         let mut execs =
             Execs { init: &child.pidfd, namespaces: plan.namespaces.clone(), spec, filter, changes };
+        let init = plan.init;
         drop(plan);
         let ended = child.pidfd.try_clone().map_err(|e| refused("keep the pidfd", &e)).and_then(|pidfd| {
             let stdin_once = launch.stdin_once;
@@ -315,7 +318,7 @@ impl Shim {
         let exit = Exit {
             code,
             signal: ended.as_ref().ok().and_then(|e| e.status.signal()),
-            oom_killed: false,
+            oom_killed: ended.as_ref().is_ok_and(|e| ran_out_of_memory(e, init, kills.as_ref())),
             finished: Timestamp::now(),
             error: ended.as_ref().err().map(|f| f.message.clone()).unwrap_or_default(),
         };
@@ -438,6 +441,16 @@ fn filter(launch: &Launch, capabilities: u64) -> Result<Option<Vec<u8>>> {
     };
     let filter = seccomp::cached(&launch.cache, text, capabilities);
     filter.map(Some).map_err(|e| refused("prepare the seccomp filter", &e))
+}
+
+/// Whether it died as the kernel's victim, see [`super::oom`]. `init`: the first process is kelp's own, and ends as the
+/// program did.
+fn ran_out_of_memory(ended: &server::Ended, init: bool, kills: Option<&Kills>) -> bool {
+    let died = match ended.status {
+        WaitStatus::Signaled(signal) => signal == libc::SIGKILL,
+        WaitStatus::Exited(code) => init && code == WaitStatus::Signaled(libc::SIGKILL).code(),
+    };
+    died && !ended.killed && kills.is_some_and(Kills::any)
 }
 
 enum OurStdio {

@@ -9,6 +9,7 @@ pub mod launch;
 mod life;
 pub mod log;
 pub mod network;
+mod oom;
 pub mod protocol;
 mod root;
 pub mod server;

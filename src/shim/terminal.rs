@@ -7,6 +7,7 @@ use rustix::stdio::{stderr, stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcgetwinsize, tcsetattr};
 
 use super::error::{Error, Result};
+use crate::oci::keys;
 use crate::sys::Context;
 
 /// Whether stdin is a terminal.
@@ -77,23 +78,12 @@ pub struct DetachKeys {
 }
 
 impl DetachKeys {
-    /// docker's syntax: keys separated by commas, each one character or `ctrl-` and one of `a`-`z`, `@`, `[`, `\`,
-    /// `]`, `^`, `_`. The empty text is no sequence at all.
+    /// docker's syntax, see [`keys::sequence`].
     pub fn parse(text: &str) -> Result<Self> {
-        let invalid = |reason| Error::DetachKeys { keys: text.to_owned(), reason };
-        if text.is_empty() {
-            return Ok(Self::default());
+        match keys::sequence(text) {
+            Ok(sequence) => Ok(Self { sequence }),
+            Err(reason) => Err(Error::DetachKeys { keys: text.to_owned(), reason }),
         }
-        let key = |key: &str| match (key.as_bytes(), key.strip_prefix("ctrl-").map(str::as_bytes)) {
-            ([byte], _) => Ok(*byte),
-            (_, Some([letter @ b'a'..=b'z'])) => Ok(letter - b'a' + 1),
-            (_, Some(b"@")) => Ok(0),
-            (_, Some([sign @ b'['..=b'_'])) => Ok(sign - b'@'),
-            (_, Some(_)) => Err(invalid("`ctrl-` takes one of a-z, @, [, \\, ], ^, _")),
-            _ => Err(invalid("a key is one character, or ctrl- and one character")),
-        };
-        let sequence = text.split(',').map(key).collect::<Result<_>>()?;
-        Ok(Self { sequence })
     }
 }
 

@@ -13,13 +13,7 @@ const SIZE: usize = 4096;
 pub fn read_small(path: &Path) -> Result<Vec<u8>> {
     let mut buffer = [0; SIZE];
     let mut file = std::fs::File::open(path).op_on("open", path)?;
-    let mut have = 0;
-    // The kernel gives what it has at once, and nothing after that.
-    while have < SIZE {
-        match file.read(&mut buffer[have..]).op_on("read", path)? {
-            0 => break,
-            n => have += n,
-        }
-    }
+    // The kernel gives what it has at once: less than there was room for is all of it.
+    let have = file.read(&mut buffer).op_on("read", path)?;
     Ok(buffer[..have].to_vec())
 }

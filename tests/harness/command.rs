@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
@@ -93,6 +93,21 @@ impl Call {
             words.extend(ids.map(OsString::from));
         }
         words.push(std::mem::replace(&mut self.program, "nsenter".into()).into());
+        words.append(&mut self.args);
+        self.args = words;
+        self
+    }
+
+    /// Moved by root into the control group whose `cgroup.procs` this is, from there as the account that it was for.
+    pub fn in_group(mut self, procs: &Path) -> Self {
+        let script = "echo $$ >\"$0\" && exec \"$@\"";
+        let mut words: Vec<OsString> = vec!["-c".into(), script.into(), procs.into()];
+        if let Some((uid, gid)) = self.ids.take() {
+            let ids = [format!("--reuid={uid}"), format!("--regid={gid}"), "--clear-groups".into()];
+            words.push("setpriv".into());
+            words.extend(ids.map(OsString::from));
+        }
+        words.push(std::mem::replace(&mut self.program, "sh".into()).into());
         words.append(&mut self.args);
         self.args = words;
         self

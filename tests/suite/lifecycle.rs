@@ -502,3 +502,51 @@ fn a_reader_that_leaves_ends_the_command_and_not_the_container() {
     }
     assert_eq!(s.field("c1", ".State.Running"), "true");
 }
+
+#[test]
+fn a_container_whose_directory_is_gone_says_so() {
+    let s = Sandbox::new().busybox();
+    let id = s.ok("create --name c1 busybox true").text().to_owned();
+    std::fs::remove_dir_all(s.store().join("containers").join(&id)).unwrap();
+    s.exits(1, "start c1").says(&id).says("is gone").says("kelp rm c1");
+    s.ok("rm c1").is("c1");
+}
+
+/// docker's raw form, its answers for what is empty, and its kinds of objects.
+#[test]
+fn listings_and_inspect_answer_as_dockers() {
+    let s = Sandbox::new().busybox();
+    let id = s.ok("run -d=true -it=false --name c1 -l a=b busybox sleep 1000").text().to_owned();
+    let short = &id[..12];
+    let raw = s.ok("ps --format raw").stdout;
+    let lines: Vec<&str> = raw.split('\n').collect();
+    let [first, image, command, made, state, status, rest @ ..] = lines.as_slice() else { panic!("{raw}") };
+    assert_eq!(*first, format!("container_id: {short}"));
+    assert_eq!([*image, *command, *state], ["image: busybox", "command: \"sleep 1000\"", "state: running"]);
+    assert!(made.starts_with("created_at: 2") && status.starts_with("status: Up "), "{raw}");
+    assert_eq!(rest, ["names: c1", "labels: a=b", "ports:", "", ""]);
+    s.ok("ps -s --format raw").has("\nports:\nsize: ");
+    s.ok("ps -q --format raw").is(&format!("container_id: {short}"));
+    let raw = s.ok("images --format raw").stdout;
+    assert!(raw.starts_with("repository: busybox\ntag: latest\nimage_id: "), "{raw}");
+    assert!(
+        raw.contains("\ncreated_at: ") && raw.contains("\nvirtual_size: ") && raw.ends_with("B\n\n"),
+        "{raw}"
+    );
+    s.ok("images --digests --format raw").has("\ndigest: sha256:");
+    s.ok("images -q --format raw").has("image_id: ");
+
+    let nulls = "{{.Config.Entrypoint}} {{.State.Health}} {{.Config.Volumes}} {{.HostConfig.PidsLimit}} \
+                 {{json .Config.Volumes}} {{len .HostConfig.Devices}}";
+    s.ok(["inspect", "-f", nulls, "c1"]).is("[] <nil> map[] <nil> null 0");
+    s.exits(126, "exec -u nobodyx c1 true").says("nobodyx");
+    s.exits(127, "exec c1 nosuch");
+    s.ok("exec -i=false -t=f c1 echo hi").is("hi");
+    s.ok("network create shop");
+    for line in ["inspect shop", "inspect --type network shop"] {
+        s.ok(format!("{line} -f {{{{.Name}}}}{{{{.Internal}}}}").as_str()).is("shopfalse");
+    }
+    s.exits(1, "inspect --type bogus x").says("unknown type: \"bogus\"");
+    s.exits(1, "inspect --type volume x").says("not built yet");
+    s.exits(1, "inspect --type image shop");
+}

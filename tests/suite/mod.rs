@@ -25,6 +25,7 @@ mod manifest;
 mod mounts;
 mod network;
 mod networks;
+mod oom;
 mod packages;
 mod ports;
 mod pull;

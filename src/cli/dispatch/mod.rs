@@ -128,11 +128,21 @@ pub(super) fn parse(entry: &Entry, path: &str, words: &[OsString]) -> Result<Arg
         Err(error) => error,
     };
     match error.kind() {
-        // `--rm=true`: docker's flags take a value after `=`.
-        ErrorKind::TooManyValues => command::with_switch_values(build())
+        // `--rm=true`, `-d=true`: docker's flags take a value after `=`.
+        _ if is_switch_with_value(&error) => command::with_switch_values(build())
             .try_get_matches_from(argv())
             .map_err(|e| explain(entry.spec, e)),
         _ => Err(explain(entry.spec, error)),
+    }
+}
+
+/// Of a short one, what follows it is taken for the next flag.
+fn is_switch_with_value(error: &clap::Error) -> bool {
+    let invalid = error.get(ContextKind::InvalidArg);
+    match error.kind() {
+        ErrorKind::TooManyValues => true,
+        ErrorKind::UnknownArgument => matches!(invalid, Some(ContextValue::String(flag)) if flag == "-="),
+        _ => false,
     }
 }
 

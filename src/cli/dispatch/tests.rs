@@ -84,6 +84,11 @@ fn switches_take_gos_truth_values() {
     assert!(flag("run -it --rm=1 -d=F debian", "rm"));
     assert!(!flag("run -it --rm=1 -d=F debian", "detach"));
     assert!(flag("run -it --rm=1 -d=F debian", "tty"));
+    assert!(!flag("run -d=false debian", "detach"));
+    assert!(flag("run -itd=false debian", "tty") && !flag("run -itd=false debian", "detach"));
+    assert!(flag("exec -i=1 web true", "interactive") && !flag("exec -t=f web true", "tty"));
+    assert!(flag("ps -a=true", "all") && !flag("rm -f=0 web", "force"));
+    assert!(parsed("run -d=maybe debian").is_err());
     assert!(flag("attach web", "sig_proxy"));
     assert!(!flag("attach --sig-proxy=false web", "sig_proxy"));
     assert!(parsed("run --rm=maybe debian").is_err());
@@ -155,7 +160,6 @@ fn nonsense_is_bad_usage() {
         "run -e",
         "images --filter",
         "run --rm=maybe debian",
-        "inspect --type volume x",
         "run --memory 1g debian",
         "-H tcp://x ps",
     ];

@@ -18,7 +18,7 @@ use crate::store::container::network::Addresses;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
-use crate::store::{Layout, container};
+use crate::store::{Error as StoreError, Layout, container};
 
 /// How long a shim may take to clear up after its container's end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ pub fn start(
     if observed.status == Status::Running {
         return join(&record);
     }
-    let lock = engine.store.operation_lock(&record.id)?;
+    let lock = engine.store.operation_lock(&record.id).map_err(|e| without_files(engine, &record, e))?;
     // Whoever held the lock before may have started it.
     let (record, observed) = find::find(engine, record.id.as_str())?;
     if observed.status == Status::Running {
@@ -52,6 +52,21 @@ pub fn start(
     let Some(started) = launched.inspect_err(|e| forget(engine, &record, e))? else { return join(&record) };
     warn(&started.warnings);
     started.follow(engine, &record, attach)
+}
+
+/// A container that is in the records still, and whose directory somebody took away.
+fn without_files(engine: &Engine, record: &ContainerRecord, error: StoreError) -> Error {
+    let dir = engine.store.container_dir(&record.id);
+    let is_known = || find::find(engine, record.id.as_str()).is_ok();
+    if !matches!(error, StoreError::NoSuchContainer(_)) || dir.exists() || !is_known() {
+        return error.into();
+    }
+    Error::Conflict {
+        verb: "start",
+        container: record.name.to_string(),
+        reason: format!("its directory {} is gone, and all that it had written", dir.display()),
+        hint: Some(format!("`kelp rm {}` removes what is left of it", record.name)),
+    }
 }
 
 /// A container whose program runs.

@@ -62,29 +62,34 @@ fn host_path(source: &str, cwd: &Path) -> std::result::Result<PathBuf, String> {
     if !source.starts_with('.') {
         return Err(format!("`{source}` would be a named volume; {NO_VOLUMES}"));
     }
-    // Cleaned as text, as docker's filepath.Abs.
-    let mut path = PathBuf::new();
-    for part in cwd.join(source).components() {
+    Ok(cleaned(&cwd.join(source)))
+}
+
+/// An absolute path without `.` and `..`, as text: Go's `filepath.Clean`, docker's way with both ends of a mount.
+fn cleaned(path: &Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
         match part {
-            Component::ParentDir => drop(path.pop()),
+            Component::ParentDir => drop(clean.pop()),
             Component::CurDir => {}
-            other => path.push(other),
+            other => clean.push(other),
         }
     }
-    Ok(path)
+    clean
 }
 
 fn target_path(target: &str) -> std::result::Result<PathBuf, String> {
     if !target.starts_with('/') {
         return Err(format!("invalid mount path: '{target}' mount path must be absolute"));
     }
-    if target.contains('\0') || Path::new(target).components().any(|c| c == Component::ParentDir) {
-        return Err(format!("invalid mount path: '{target}' has a `..` or a NUL byte"));
+    if target.contains('\0') {
+        return Err(format!("invalid mount path: '{target}' has a NUL byte"));
     }
-    if Path::new(target).components().count() == 1 {
+    let target = cleaned(Path::new(target));
+    if target.components().count() == 1 {
         return Err("destination can't be '/'".to_owned());
     }
-    Ok(target.into())
+    Ok(target)
 }
 
 fn propagation_of(name: &str) -> Option<Propagation> {
@@ -182,6 +187,7 @@ fn tmpfs_mount(fields: &Fields, target: PathBuf) -> std::result::Result<MountReq
         exec: false,
         suid: false,
         dev: false,
+        data: Vec::new(),
     })
 }
 
@@ -284,6 +290,7 @@ pub fn tmpfs(spec: &str) -> Result<MountRequest> {
     let number = |text: &str| text.parse().map_err(|_| fail(format!("`{text}` is not a number")));
     let (mut bytes, mut bits, mut inodes) = (None, None, None);
     let (mut uid, mut gid) = (None, None);
+    let mut data = Vec::new();
     let (mut read_only, mut exec, mut suid, mut dev) = (false, false, false, false);
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match option {
@@ -292,20 +299,54 @@ pub fn tmpfs(spec: &str) -> Result<MountRequest> {
             "suid" | "nosuid" => suid = option == "suid",
             "dev" | "nodev" => dev = option == "dev",
             _ => match option.split_once('=') {
-                Some(("size", text)) => bytes = Some(size("tmpfs size", text)?),
+                Some(("size" | "nr_blocks" | "mpol", text)) if is_for_kernel(option) => {
+                    let key = |given: &String| given.split('=').next() == option.split('=').next();
+                    data.retain(|given| !key(given));
+                    data.push(option.to_owned());
+                    bytes = bytes.filter(|_| !(option.starts_with("size=") && text.ends_with('%')));
+                }
+                Some(("size", text)) => {
+                    data.retain(|given: &String| !given.starts_with("size="));
+                    bytes = Some(size("tmpfs size", text)?);
+                }
                 Some(("mode", text)) => bits = Some(mode(text).map_err(fail)?),
                 Some(("uid", text)) => uid = Some(number(text)?),
                 Some(("gid", text)) => gid = Some(number(text)?),
                 Some(("nr_inodes", text)) => inodes = Some(u64::from(number(text)?)),
                 _ => {
-                    let known = "size=, mode=, uid=, gid=, nr_inodes=, ro, rw, exec, noexec, suid, nosuid, dev \
-                                 and nodev are";
+                    let known = "size=, mode=, uid=, gid=, nr_inodes=, nr_blocks=, mpol=, ro, rw, exec, noexec, \
+                                 suid, nosuid, dev and nodev are";
                     return Err(fail(format!("option `{option}` is not built; {known}")));
                 }
             },
         }
     }
-    Ok(MountRequest::Tmpfs { target, size: bytes, mode: bits, uid, gid, inodes, read_only, exec, suid, dev })
+    Ok(MountRequest::Tmpfs {
+        target,
+        size: bytes,
+        mode: bits,
+        uid,
+        gid,
+        inodes,
+        read_only,
+        exec,
+        suid,
+        dev,
+        data,
+    })
+}
+
+/// A share of the host's memory, a number of pages, or a NUMA policy: what only the kernel can make sense of.
+fn is_for_kernel(option: &str) -> bool {
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    match option.split_once('=') {
+        Some(("size", text)) => text.strip_suffix('%').is_some_and(is_number),
+        Some(("nr_blocks", text)) => {
+            is_number(text.strip_suffix(['k', 'm', 'g', 'K', 'M', 'G']).unwrap_or(text))
+        }
+        Some(("mpol", text)) => !text.is_empty() && !text.contains('\0'),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

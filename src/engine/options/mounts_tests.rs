@@ -30,6 +30,8 @@ fn short_syntax() {
     assert_eq!(parts(volume("/a:/b", cwd()).unwrap()), plain("/a", "/b"));
     assert_eq!(parts(volume("./x:/b", cwd()).unwrap()), plain("/home/u/w/x", "/b"));
     assert_eq!(parts(volume("../x:/b:rw", cwd()).unwrap()), plain("/home/u/x", "/b"));
+    assert_eq!(parts(volume("/a:/b/./../c//d/", cwd()).unwrap()), plain("/a", "/c/d"));
+    assert_eq!(parts(volume("/a:/../../c", cwd()).unwrap()), plain("/a", "/c"));
     assert_eq!(parts(volume(".:/b:cached", cwd()).unwrap()), plain("/home/u/w", "/b"));
     let mut expected = plain("/a", "/b");
     (expected.2, expected.5) = (true, Propagation::RSlave);
@@ -44,7 +46,7 @@ fn short_syntax_refuses() {
         ("a/b:/c", "named volume"),
         ("/a:b", "must be absolute"),
         ("/a:/", "destination can't be '/'"),
-        ("/a:/b/../c", "`..`"),
+        ("/a:/b/../..", "destination can't be '/'"),
         ("/a:/b:nocopy", "not built yet"),
         ("/a:/b:ro,rw", "invalid mode"),
         ("/a:/b:shared,slave", "invalid mode"),
@@ -80,6 +82,7 @@ fn long_syntax() {
         exec: false,
         suid: false,
         dev: false,
+        data: Vec::new(),
     };
     assert_eq!(mount("type=tmpfs,dst=/t,tmpfs-size=1m,tmpfs-mode=0700").unwrap(), tmpfs);
 }
@@ -121,9 +124,35 @@ fn tmpfs_flag() {
         exec: true,
         suid: false,
         dev: false,
+        data: Vec::new(),
     };
     assert_eq!(tmpfs("/t:size=64m,mode=1770,uid=5,gid=6,nr_inodes=100,exec").unwrap(), expected);
-    for bad in ["t", "/", "/t:uid=x", "/t:gid=-1", "/t:nr_inodes=", "/t:size=x", "/t:size=50%", "/t:wat"] {
+    for bad in [
+        "t",
+        "/",
+        "/t:uid=x",
+        "/t:gid=-1",
+        "/t:nr_inodes=",
+        "/t:size=x",
+        "/t:size=x%",
+        "/t:size=%",
+        "/t:nr_blocks=x",
+        "/t:mpol=",
+        "/t:noatime",
+        "/t:wat",
+    ] {
         assert!(tmpfs(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn what_only_the_kernel_understands_of_a_tmpfs_goes_to_it() {
+    let data = |spec: &str| match tmpfs(spec).unwrap() {
+        MountRequest::Tmpfs { data, size, .. } => (data, size),
+        MountRequest::Bind { .. } => panic!("a bind"),
+    };
+    let given = ["size=50%", "nr_blocks=1k", "mpol=interleave:0-1"].map(str::to_owned).to_vec();
+    assert_eq!(data("/t:size=50%,nr_blocks=1k,mpol=interleave:0-1"), (given, None));
+    assert_eq!(data("/t:size=50%,size=1k"), (Vec::new(), Some(1024)), "the last one wins");
+    assert_eq!(data("/t:size=1k,size=50%"), (vec!["size=50%".to_owned()], None));
 }

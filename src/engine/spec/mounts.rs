@@ -107,7 +107,7 @@ fn users(request: &MountRequest, target: &Path) -> Result<Mount> {
             };
             mount(target, "bind", source, &[bind, access, propagation_name(*propagation)])
         }
-        MountRequest::Tmpfs { size, mode, uid, gid, inodes, read_only, exec, suid, dev, .. } => {
+        MountRequest::Tmpfs { size, mode, uid, gid, inodes, read_only, exec, suid, dev, data, .. } => {
             let mut options = vec![if *read_only { "ro" } else { "rw" }.to_owned()];
             options.push(if *exec { "exec" } else { "noexec" }.to_owned());
             options.push(if *suid { "suid" } else { "nosuid" }.to_owned());
@@ -117,6 +117,7 @@ fn users(request: &MountRequest, target: &Path) -> Result<Mount> {
             options.extend(uid.map(|id| format!("uid={id}")));
             options.extend(gid.map(|id| format!("gid={id}")));
             options.extend(inodes.map(|count| format!("nr_inodes={count}")));
+            options.extend(data.iter().cloned());
             let options: Vec<&str> = options.iter().map(String::as_str).collect();
             mount(target, "tmpfs", Path::new("tmpfs"), &options)
         }

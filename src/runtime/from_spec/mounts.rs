@@ -147,6 +147,8 @@ fn tmpfs_option(tmpfs: &mut Tmpfs, shown: &str, key: &str, value: &str) -> Resul
         value.parse().map_err(|_| invalid(format!("tmpfs `{shown}`"), reason()))
     };
     match key {
+        "nr_blocks" | "mpol" => tmpfs.data.push((key.to_owned(), value.to_owned())),
+        "size" if value.ends_with('%') => tmpfs.data.push((key.to_owned(), value.to_owned())),
         "size" => tmpfs.size = Some(tmpfs_size(shown, value)?),
         "mode" => tmpfs.mode = tmpfs_mode(shown, value)?,
         "uid" => tmpfs.uid = Some(number()?),

@@ -156,7 +156,7 @@ impl Exec {
                 Ok(Some(News::Warning(_))) => {}
                 Ok(Some(News::Terminal(master))) => self.pty = Some(master),
                 Ok(Some(News::Running)) => self.runs(clients),
-                Ok(Some(News::Failed(failure))) => self.give_up(failure.into(), clients),
+                Ok(Some(News::Failed(failure))) => self.give_up(cannot_invoke(failure.into()), clients),
                 Err(e) => self.give_up(refused("start the program", &e), clients),
             }
         }
@@ -207,4 +207,10 @@ impl Exec {
             _ => self.pty = None,
         }
     }
+}
+
+/// docker's status where an `exec` cannot start its program, whatever keeps it: an unknown user, too.
+fn cannot_invoke(failure: Failure) -> Failure {
+    let status = if failure.status == 125 { 126 } else { failure.status };
+    Failure { status, ..failure }
 }

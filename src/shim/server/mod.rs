@@ -127,6 +127,8 @@ impl fmt::Debug for Running<'_> {
 #[derive(Debug)]
 pub struct Ended {
     pub status: WaitStatus,
+    /// Somebody was heard to want its end, or this process did: SIGKILL was sent from here.
+    pub killed: bool,
     listener: OwnedFd,
     clients: Vec<Client>,
     log: Writer,
@@ -151,8 +153,8 @@ pub fn serve(running: Running<'_>) -> Result<Ended> {
         }
     };
     server.log.finish();
-    let Server { listener, clients, log, .. } = server;
-    Ok(Ended { status, listener, clients, log })
+    let Server { killed, listener, clients, log, .. } = server;
+    Ok(Ended { status, killed, listener, clients, log })
 }
 
 impl Ended {
@@ -198,6 +200,8 @@ struct Server<'a> {
     carrier: &'a mut Way,
     /// It is lost for good, and not watched any more.
     given_up: bool,
+    /// See [`Ended`].
+    killed: bool,
     /// Set when the first process has been reaped.
     ended: Option<(WaitStatus, Instant)>,
     outputs: Vec<Output>,
@@ -260,6 +264,7 @@ impl<'a> Server<'a> {
             needs,
             carrier,
             given_up: false,
+            killed: false,
             ended: None,
             outputs,
             pty,
@@ -289,7 +294,7 @@ impl<'a> Server<'a> {
                 Source::Pidfd => self.reap()?,
                 Source::Needs => {
                     self.needs = None;
-                    let _ = process::signal(&self.pidfd, libc::SIGKILL);
+                    self.kill();
                 }
                 Source::Carrier => self.replace_carrier(),
                 Source::Listener => self.accept(),
@@ -369,9 +374,14 @@ impl<'a> Server<'a> {
 
     fn replace_carrier(&mut self) {
         if !self.carrier.renew() {
-            let _ = process::signal(&self.pidfd, libc::SIGKILL);
+            self.kill();
             self.given_up = true;
         }
+    }
+
+    fn kill(&mut self) {
+        self.killed = true;
+        let _ = process::signal(&self.pidfd, libc::SIGKILL);
     }
 
     fn reap(&mut self) -> Result<()> {
@@ -471,6 +481,7 @@ impl<'a> Server<'a> {
             }
             (Role::New, Request::Wait) => client.role = Role::Waiting,
             (Role::New, Request::Kill(signal)) => {
+                self.killed |= *signal == libc::SIGKILL;
                 let answer = self.handler.signal(*signal);
                 client.last_reply(&answer.map_or_else(Reply::Failed, |()| Reply::Done));
             }
@@ -494,6 +505,7 @@ impl<'a> Server<'a> {
             (Role::Attached(attach), Request::StdinClosed) if attach.stdin => self.stdin_ended(),
             (Role::Attached(_), Request::Resize { rows, cols }) => self.resize(*rows, *cols),
             (Role::Attached(_), Request::Signal(signal)) => {
+                self.killed |= *signal == libc::SIGKILL;
                 // There is nobody to tell: the process may just have ended.
                 let _ = self.handler.signal(*signal);
             }

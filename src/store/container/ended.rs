@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
+use super::lifecycle::exit_events;
 use super::row::COLUMNS;
 use super::{ContainerRecord, Exit};
 use crate::store::events::Event;
@@ -122,8 +123,8 @@ impl Store {
     }
 }
 
-fn events(ended: &Ended) -> [Event; 2] {
+fn events(ended: &Ended) -> Vec<Event> {
     let Ended { record, exit, .. } = ended;
-    let died = Event::of_container(record, "die").with("exitCode", exit.code).at(exit.finished);
-    [died, Event::of_container(record, "destroy")]
+    let died = exit_events(record, exit).into_iter().map(|event| event.at(exit.finished));
+    died.chain([Event::of_container(record, "destroy")]).collect()
 }

@@ -201,7 +201,7 @@ impl Store {
         }
     }
 
-    /// The container has ended. Appends the `die` event, once, whoever comes first. Nothing happens to a
+    /// The container has ended. Appends [`exit_events`], once, whoever comes first. Nothing happens to a
     /// container that is gone or was recorded already.
     pub fn record_exit(&self, id: &ContainerId, exit: &Exit, started: Option<Timestamp>) -> Result<()> {
         let sql = "UPDATE containers SET phase = 'exited', exit_code = ?2, oom_killed = ?3, error = ?4,
@@ -215,7 +215,7 @@ impl Store {
             started.map(nanos)
         ];
         if let Some(record) = self.change(sql, ended)? {
-            self.tell(&[Event::of_container(&record, "die").with("exitCode", exit.code)]);
+            self.tell(&exit_events(&record, exit));
         }
         Ok(())
     }
@@ -380,4 +380,11 @@ impl Store {
             tracing::debug!(%error, ?events, "events not written");
         }
     }
+}
+
+/// What is told of an end: docker tells of the want of memory first.
+pub(super) fn exit_events(record: &ContainerRecord, exit: &Exit) -> Vec<Event> {
+    let starved = exit.oom_killed.then(|| Event::of_container(record, "oom"));
+    let died = Event::of_container(record, "die").with("exitCode", exit.code);
+    starved.into_iter().chain([died]).collect()
 }

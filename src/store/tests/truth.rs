@@ -65,7 +65,7 @@ fn starting_running_ended_in_the_life_of_a_shim() {
     drop(life);
     assert_eq!(observe(&store, &record).exit_code, Some(5));
     assert_eq!(phase(&store), Phase::Exited);
-    assert_eq!(event_actions(&store), ["create", "die"]);
+    assert_eq!(event_actions(&store), ["create", "oom", "die"]);
 }
 
 #[test]

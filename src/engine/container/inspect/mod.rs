@@ -348,7 +348,7 @@ fn bind(mount: &MountRequest) -> Option<String> {
 
 fn tmpfs(mount: &MountRequest) -> Option<(String, String)> {
     match mount {
-        MountRequest::Tmpfs { target, size, mode, uid, gid, inodes, read_only, exec, suid, dev } => {
+        MountRequest::Tmpfs { target, size, mode, uid, gid, inodes, read_only, exec, suid, dev, data } => {
             let words = [("ro", read_only), ("exec", exec), ("suid", suid), ("dev", dev)];
             let words = words.into_iter().filter(|(_, set)| **set).map(|(word, _)| word.to_owned());
             let size = size.map(|bytes| format!("size={bytes}"));
@@ -356,7 +356,13 @@ fn tmpfs(mount: &MountRequest) -> Option<(String, String)> {
             let owner = [("uid", uid), ("gid", gid)].map(|(key, id)| id.map(|id| format!("{key}={id}")));
             let inodes = inodes.map(|count| format!("nr_inodes={count}"));
             let owner = owner.into_iter().flatten();
-            let options: Vec<String> = words.chain(size).chain(mode).chain(owner).chain(inodes).collect();
+            let options: Vec<String> = words
+                .chain(size)
+                .chain(mode)
+                .chain(owner)
+                .chain(inodes)
+                .chain(data.iter().cloned())
+                .collect();
             Some((target.display().to_string(), options.join(",")))
         }
         MountRequest::Bind { .. } => None,
