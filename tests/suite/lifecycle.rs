@@ -188,6 +188,8 @@ fn restart_is_a_new_process_in_the_same_container() {
     let s = Sandbox::new().busybox();
     s.ok("run -d --name c1 busybox sh -c 'echo x >> /count; sleep 1000'");
     let first = s.pid_of("c1");
+    let begun = || s.kelp(["exec", "c1", "cat", "/count"]).run().text() == "x";
+    assert!(within(Duration::from_secs(20), begun), "the shell has written before it is killed");
     s.ok("restart -t 0 c1").is("c1");
     assert_ne!(s.field("c1", ".State.FinishedAt"), "0001-01-01T00:00:00Z", "the last end");
     assert_ne!(s.pid_of("c1"), first);
