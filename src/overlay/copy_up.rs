@@ -259,12 +259,12 @@ const ACL: &[u8] = b"system.posix_acl_";
 /// An access control list as the kernel hands it out, without the entries of those who have no id in this user namespace
 /// and whom nobody in it could name: with them it cannot be set.
 fn without_strangers(list: &[u8]) -> Vec<u8> {
+    const USER: u8 = 2;
+    const GROUP: u8 = 8;
     // A version of four bytes, then a tag, permissions and an id for each entry.
     let (version, entries) = list.split_at(list.len().min(4));
     let is_stranger =
         |entry: &[u8]| matches!(entry, [USER | GROUP, 0, _, _, id @ ..] if *id == u32::MAX.to_le_bytes());
-    const USER: u8 = 2;
-    const GROUP: u8 = 8;
     let known = entries.chunks(8).filter(|entry| !is_stranger(entry)).flatten();
     version.iter().chain(known).copied().collect()
 }
