@@ -1,5 +1,6 @@
 //! A home of its own for one test, and the check that the test leaves nothing in it or outside it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ pub struct Sandbox {
     damaged: bool,
     /// The home is a file system that was mounted for this test.
     small_disk: bool,
+    /// What the account had in the places of all when it was borrowed.
+    found: BTreeSet<PathBuf>,
 }
 
 /// A command line: a string split as a shell would, or words.
@@ -118,8 +121,9 @@ impl Sandbox {
         let account = Account::borrow(kind);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let base = Path::new(SCRATCH).join(format!("{}-{number}", std::process::id()));
-        let sandbox =
-            Self { account, base, program, path: PATH.to_owned(), damaged: false, small_disk: false };
+        let found = in_places_of_all(&account);
+        let path = PATH.to_owned();
+        let sandbox = Self { account, base, program, path, damaged: false, small_disk: false, found };
         sandbox.make_dir(&sandbox.base);
         sandbox.make_dir(&sandbox.home());
         sandbox.make_dir(&sandbox.work());
@@ -400,12 +404,9 @@ impl Sandbox {
             }
         }
         if self.account.exclusive {
-            for place in ["/tmp", "/dev/shm", "/run", "/var/tmp"] {
-                for entry in fs::read_dir(place).unwrap().flatten() {
-                    let owner = entry.metadata().map_or(0, |m| m.uid());
-                    assert!(!self.account.owns(owner), "{} was made", entry.path().display());
-                }
-            }
+            let now = in_places_of_all(&self.account);
+            let made: Vec<_> = now.difference(&self.found).collect();
+            assert!(made.is_empty(), "{made:?} was made");
         }
     }
 }
@@ -422,6 +423,15 @@ impl Drop for Sandbox {
             std::panic::resume_unwind(cause);
         }
     }
+}
+
+/// What belongs to the account where everybody may write. Whoever used the account before, another program or a bench
+/// that was killed, may have left something there.
+fn in_places_of_all(account: &Account) -> BTreeSet<PathBuf> {
+    let entries =
+        ["/tmp", "/dev/shm", "/run", "/var/tmp"].map(|place| fs::read_dir(place).unwrap().flatten());
+    let owned = |entry: &fs::DirEntry| entry.metadata().is_ok_and(|m| account.owns(m.uid()));
+    entries.into_iter().flatten().filter(owned).map(|entry| entry.path()).collect()
 }
 
 /// Sorted; empty when there is no such directory.
