@@ -38,6 +38,8 @@ const DATA_VALID: u8 = 2;
 /// `gso_type` of the virtio-net header.
 const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
+/// Linux 6.2 and later.
+const GSO_UDP: u8 = 5;
 
 /// Where a transport header has its checksum, in bytes.
 const TCP_CHECKSUM: u16 = 16;
@@ -52,6 +54,8 @@ pub(super) struct Link {
     frame: Box<[u8]>,
     /// Identifies packets that are cut up.
     ident: u32,
+    /// The kernel takes several datagrams at once, as far as is known.
+    takes_trains: bool,
     pub counters: Counters,
 }
 
@@ -65,7 +69,14 @@ pub(super) struct Taken {
 impl Link {
     pub(super) fn new(tun: OwnedFd, config: &Config) -> Self {
         let frame = vec![0; HEADROOM + SEVERAL].into_boxed_slice();
-        Self { tun, mtu: config.mtu.into(), frame, ident: 0, counters: Counters::default() }
+        Self {
+            tun,
+            mtu: config.mtu.into(),
+            frame,
+            ident: 0,
+            takes_trains: true,
+            counters: Counters::default(),
+        }
     }
 
     /// How many bytes of TCP payload fit a packet towards `peer`, without options.
@@ -125,24 +136,82 @@ impl Link {
 
     /// Sends a datagram whose payload is the first `length` bytes of [`Link::payload`].
     pub(super) fn send_udp(&mut self, source: SocketAddr, destination: SocketAddr, length: usize) {
-        let start = HEADROOM - UDP_HEADER;
+        self.send_udp_part(source, destination, 0, length);
+    }
+
+    /// Sends datagrams of `size` bytes each, the last one of what is left, whose payloads are the first `length` bytes
+    /// of [`Link::payload`]. They are one packet to a kernel that can take it apart.
+    pub(super) fn send_udp_train(
+        &mut self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        length: usize,
+        size: usize,
+    ) {
+        if length <= size {
+            return self.send_udp(source, destination, length);
+        }
+        if self.takes_trains && self.fits(source.ip(), UDP_HEADER + size) {
+            match self.try_udp(source, destination, 0, length, u16::try_from(size).unwrap_or_default()) {
+                Err(e) if e.is(libc::EINVAL) => self.takes_trains = false,
+                sent => return self.count(&sent),
+            }
+        }
+        for at in (0..length).step_by(size.max(1)) {
+            self.send_udp_part(source, destination, at, size.min(length - at));
+        }
+    }
+
+    /// The payload begins `at` bytes into [`Link::payload`]. What is right before it is lost.
+    fn send_udp_part(&mut self, source: SocketAddr, destination: SocketAddr, at: usize, length: usize) {
+        if self.fits(source.ip(), UDP_HEADER + length) {
+            let sent = self.try_udp(source, destination, at, length, 0);
+            return self.count(&sent);
+        }
+        let Some(start) = self.udp_header(source, destination, at, length) else { return };
+        let (source, destination) = (source.ip(), destination.ip());
         let transport = UDP_HEADER + length;
-        let Ok(field) = u16::try_from(transport) else { return };
-        let mut udp = UdpPacket::new_unchecked(&mut self.frame[start..HEADROOM]);
+        let pseudo = checksum::pseudo_header(source, destination, 17, transport);
+        self.whole_checksum(start, usize::from(UDP_CHECKSUM), pseudo, transport);
+        self.send_parts(source, destination, IpProtocol::Udp, start, transport);
+    }
+
+    /// Sends one packet, of datagrams of `size` bytes unless that is 0.
+    fn try_udp(
+        &mut self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        at: usize,
+        length: usize,
+        size: u16,
+    ) -> sys::Result<()> {
+        let Some(start) = self.udp_header(source, destination, at, length) else { return Ok(()) };
+        let (source, destination) = (source.ip(), destination.ip());
+        let transport = UDP_HEADER + length;
+        self.partial_checksum(start + usize::from(UDP_CHECKSUM), source, destination, 17, transport);
+        let ip = self.ip_header(start, source, destination, IpProtocol::Udp, transport);
+        let gso = if size == 0 { 0 } else { GSO_UDP };
+        let header = start - ip + UDP_HEADER;
+        let vnet = Vnet { gso, header, gso_size: size, checksum: UDP_CHECKSUM };
+        self.put(ip, start + transport, &vnet.bytes(start - ip))
+    }
+
+    /// Puts a UDP header before a payload; where it begins. `None`: no datagram is that long.
+    fn udp_header(
+        &mut self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        at: usize,
+        length: usize,
+    ) -> Option<usize> {
+        let payload = HEADROOM + at;
+        let start = payload - UDP_HEADER;
+        let field = u16::try_from(UDP_HEADER + length).ok()?;
+        let mut udp = UdpPacket::new_unchecked(&mut self.frame[start..payload]);
         udp.set_src_port(source.port());
         udp.set_dst_port(destination.port());
         udp.set_len(field);
-        let (source, destination) = (source.ip(), destination.ip());
-        if self.fits(source, transport) {
-            self.partial_checksum(start + usize::from(UDP_CHECKSUM), source, destination, 17, transport);
-            let ip = self.ip_header(start, source, destination, IpProtocol::Udp, transport);
-            let vnet = Vnet { gso: 0, header: 0, gso_size: 0, checksum: UDP_CHECKSUM };
-            self.write(ip, HEADROOM + length, &vnet.bytes(start - ip));
-        } else {
-            let pseudo = checksum::pseudo_header(source, destination, 17, transport);
-            self.whole_checksum(start, usize::from(UDP_CHECKSUM), pseudo, transport);
-            self.send_parts(source, destination, IpProtocol::Udp, start, transport);
-        }
+        Some(start)
     }
 
     /// Sends an ICMP or ICMPv6 message, the first `length` bytes of [`Link::payload`], whose checksum is filled in.
@@ -244,8 +313,16 @@ impl Link {
     }
 
     fn write(&mut self, from: usize, to: usize, vnet: &[u8; tun::HEADER]) {
-        let parts = [IoSlice::new(vnet), IoSlice::new(&self.frame[from..to])];
-        match tun::write(&self.tun, &parts) {
+        let written = self.put(from, to, vnet);
+        self.count(&written);
+    }
+
+    fn put(&self, from: usize, to: usize, vnet: &[u8; tun::HEADER]) -> sys::Result<()> {
+        tun::write(&self.tun, &[IoSlice::new(vnet), IoSlice::new(&self.frame[from..to])])
+    }
+
+    fn count(&mut self, written: &sys::Result<()>) {
+        match written {
             Ok(()) => self.counters.packets_out += 1,
             // The interface is down, or its namespace is going away: a lost packet, as on any link.
             Err(_) => self.counters.write_failed += 1,
@@ -273,10 +350,8 @@ impl Link {
             let data = &self.frame[start + offset..start + offset + size];
             let vnet = [0; tun::HEADER];
             let parts = [IoSlice::new(&vnet), IoSlice::new(&header[..headers]), IoSlice::new(data)];
-            match tun::write(&self.tun, &parts) {
-                Ok(()) => self.counters.packets_out += 1,
-                Err(_) => self.counters.write_failed += 1,
-            }
+            let written = tun::write(&self.tun, &parts);
+            self.count(&written);
             offset += size;
         }
     }

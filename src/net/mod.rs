@@ -6,7 +6,7 @@
 //! 2. `packet` reads the IP headers; `fragment` puts together what came in parts.
 //! 3. `policy` says where the destination leads: to the host, to the stack itself, or nowhere.
 //! 4. `tcp`, `udp` and `ping` turn it into something that a socket of the host does, and what the socket then says
-//!    into packets. `icmp` tells the container what went wrong.
+//!    into packets; datagrams go by the `train`. `icmp` tells the container what went wrong.
 //! 5. `published` brings clients from outside to the container; `handle` is the way in for other threads.
 //!
 //! The container is hostile: a packet that is not understood is dropped and counted, never an error, never a panic,
@@ -30,6 +30,7 @@ mod published;
 mod slab;
 mod stack;
 mod tcp;
+mod train;
 mod udp;
 
 pub use config::{Config, Limits, V4, V6};

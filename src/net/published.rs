@@ -14,6 +14,7 @@ use super::handle::{HostClient, Listener, ListenerId, Protocol};
 use super::slab::{Slab, Slot, Token};
 use super::stack::Surroundings;
 use super::tcp::Tcp;
+use super::train::Arrivals;
 use super::udp::Datagram;
 use crate::sys::inet;
 
@@ -136,11 +137,12 @@ impl Ports {
     }
 
     fn receive(&mut self, slot: Slot, around: &mut Surroundings<'_>) {
+        let mut arrivals = Arrivals::default();
         for _ in 0..BATCH {
-            let Some(Published { listener, .. }) = self.listeners.get(slot) else { return };
+            let Some(Published { listener, .. }) = self.listeners.get(slot) else { break };
             let target = listener.target;
-            let received = inet::receive_published(&listener.socket, around.link.payload());
-            let Ok((length, real, local)) = received else { return };
+            let room = &mut around.link.payload()[arrivals.end()..];
+            let Ok((length, real, local)) = inet::receive_published(&listener.socket, room) else { break };
             let seen = match self.seen.get(&(slot, real)) {
                 Some(seen) => *seen,
                 None => match self.welcome(slot, real, target, around) {
@@ -152,8 +154,9 @@ impl Ports {
             let client = client.or_insert(Client { listener: slot, real, local, last: around.now });
             client.last = around.now;
             client.local = local;
-            around.link.send_udp(seen, target, length);
+            arrivals.add((seen, target), length, around.link);
         }
+        arrivals.flush(around.link);
     }
 
     /// Decides how a new UDP client is seen.

@@ -18,6 +18,7 @@ use super::packet::Packet;
 use super::policy::{self, Route};
 use super::slab::{Slab, Slot, Token};
 use super::stack::Surroundings;
+use super::train::{self, Arrivals, Train};
 use crate::sys::inet::{self, Kind, Origin, Outcome};
 
 /// Silence after which a mapping ends. RFC 4787 asks for two minutes at least and recommends five.
@@ -31,10 +32,6 @@ const BATCH: usize = 64;
 /// Hops of what the host sends, unless the container's packets have few left.
 const HOPS: u8 = 64;
 const FEW_HOPS: u8 = 32;
-/// What goes to the host together: bytes and datagrams, as the kernel takes them, and how large one may be.
-const TRAIN: usize = 60_000;
-const SEGMENTS: usize = 40;
-const SEGMENT: usize = 1472;
 /// How often at most the table is looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -50,16 +47,13 @@ struct Mapping {
     dont_fragment: bool,
 }
 
-/// Datagrams of one size, from one socket to one destination, one after the other: they go to the host together.
-/// That is what bulk transfers over UDP look like, and most of what a datagram costs is paid once for all of them.
+/// A train from one socket to one destination.
 #[derive(Debug, Default)]
-struct Train {
+struct Departures {
     /// Whose it is, where it goes, and where the container thinks that it goes.
     way: Option<(Slot, SocketAddr, SocketAddr)>,
+    train: Train,
     bytes: Vec<u8>,
-    size: usize,
-    /// The last datagram was shorter than the others, so no more can follow.
-    full: bool,
 }
 
 /// Addresses that may send back.
@@ -76,15 +70,7 @@ pub(super) struct Udp {
     index: HashMap<SocketAddr, Slot>,
     limit: usize,
     sweep: Option<Instant>,
-    train: Train,
-}
-
-impl Train {
-    /// Whether a datagram may follow the others.
-    fn takes(&self, way: (Slot, SocketAddr, SocketAddr), length: usize) -> bool {
-        let room = self.bytes.len() + length <= TRAIN && self.bytes.len() / self.size.max(1) < SEGMENTS;
-        self.way == Some(way) && !self.full && length <= self.size && room
-    }
+    departures: Departures,
 }
 
 impl Peers {
@@ -107,8 +93,8 @@ impl Peers {
 
 impl Udp {
     pub(super) fn new(limit: usize) -> Self {
-        let (index, train) = (HashMap::new(), Train::default());
-        Self { mappings: Slab::new(), index, limit: limit.max(1), sweep: None, train }
+        let (index, departures) = (HashMap::new(), Departures::default());
+        Self { mappings: Slab::new(), index, limit: limit.max(1), sweep: None, departures }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -164,8 +150,9 @@ impl Udp {
         let way = (slot, to, datagram.destination);
         let length = datagram.payload.len();
         let mapping = self.mappings.get(slot)?;
-        let alone = length == 0 || length > SEGMENT;
-        if alone || !self.train.takes(way, length) || !mapping.fits(packet) {
+        let Departures { way: before, train, .. } = &self.departures;
+        let follows = *before == Some(way) && train.takes(length) && mapping.fits(packet);
+        if !follows {
             self.flush(around);
         }
         let mapping = self.mappings.get_mut(slot)?;
@@ -175,35 +162,36 @@ impl Udp {
             mapping.silence = SILENCE;
         }
         mapping.fit(packet);
-        if alone {
+        if length == 0 || length > train::LONGEST {
             mapping.send(datagram.payload, to, datagram.destination, around);
             return None;
         }
-        let train = &mut self.train;
-        if train.way.is_none() {
-            (train.way, train.size, train.full) = (Some(way), length, false);
+        let departures = &mut self.departures;
+        if follows {
+            departures.train.add(length);
+        } else {
+            (departures.way, departures.train) = (Some(way), Train::of(length));
         }
-        train.full = length < train.size;
-        train.bytes.extend_from_slice(datagram.payload);
+        departures.bytes.extend_from_slice(datagram.payload);
         None
     }
 
     /// Sends what waits for others to go with it. Nothing may wait longer than a batch of packets.
     pub(super) fn flush(&mut self, around: &mut Surroundings<'_>) {
-        let train = &mut self.train;
-        let Some((slot, to, seen)) = train.way.take() else { return };
+        let Departures { way, train, bytes } = &mut self.departures;
+        let Some((slot, to, seen)) = way.take() else { return };
         if let Some(mapping) = self.mappings.get_mut(slot) {
             let size = u16::try_from(train.size).unwrap_or_default();
-            let together = train.bytes.len() > train.size
-                && inet::send_segments(&mapping.socket, &train.bytes, size, to).is_ok();
+            let together =
+                bytes.len() > train.size && inet::send_segments(&mapping.socket, bytes, size, to).is_ok();
             if !together {
                 // One, or something is wrong: each gets the answer that is its own.
-                for payload in train.bytes.chunks(train.size) {
+                for payload in bytes.chunks(train.size) {
                     mapping.send(payload, to, seen, around);
                 }
             }
         }
-        train.bytes.clear();
+        bytes.clear();
     }
 
     fn open(&mut self, container: SocketAddr, around: &mut Surroundings<'_>) -> Outcome<Slot> {
@@ -260,16 +248,18 @@ impl Udp {
             // One that is not in the queue would wake us for ever.
             let _ = inet::take_error(&mapping.socket);
         }
+        let mut arrivals = Arrivals::default();
         for _ in 0..BATCH {
-            let Ok((length, from)) = inet::receive_from(&mapping.socket, around.link.payload()) else {
-                return;
-            };
+            let room = &mut around.link.payload()[arrivals.end()..];
+            let Ok((length, from)) = inet::receive_from(&mapping.socket, room) else { break };
             let Some(seen) = policy::seen_from_container(around.config, from.ip()) else { continue };
             if mapping.peers.knows(from.ip()) {
                 mapping.last = around.now;
-                around.link.send_udp(SocketAddr::new(seen, from.port()), mapping.container, length);
+                let way = (SocketAddr::new(seen, from.port()), mapping.container);
+                arrivals.add(way, length, around.link);
             }
         }
+        arrivals.flush(around.link);
     }
 
     /// When [`Udp::expire`] has something to do.

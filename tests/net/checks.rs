@@ -23,6 +23,7 @@ const CHECKS: &[Check] = &[
     ("reset_both_ways", reset_both_ways),
     ("datagrams_of_every_size", datagrams_of_every_size),
     ("datagrams_in_a_row", datagrams_in_a_row),
+    ("datagrams_in_a_row_for_the_container", datagrams_in_a_row_for_the_container),
     ("datagrams_refused", datagrams_refused),
     ("the_path_mtu", the_path_mtu),
     ("every_hop_is_told", every_hop_is_told),
@@ -256,12 +257,14 @@ fn datagrams_of_every_size(world: &World) {
     }
 }
 
+/// Sizes that belong together, and that do not.
+const SIZES: [usize; 24] = [
+    1000, 1000, 1000, 1000, 7, 1000, 1000, 1200, 1200, 1200, 0, 1200, 1372, 1372, 1, 1, 1, 2, 2, 1372, 900,
+    901, 901, 900,
+];
+
 /// Whatever is sent together arrives as what it was, in order.
 fn datagrams_in_a_row(world: &World) {
-    const SIZES: [usize; 24] = [
-        1000, 1000, 1000, 1000, 7, 1000, 1000, 1200, 1200, 1200, 0, 1200, 1372, 1372, 1, 1, 1, 2, 2, 1372,
-        900, 901, 901, 900,
-    ];
     for (far, any) in [(FAR, "0.0.0.0"), (FAR_V6, "::")] {
         let (to, got) = world.far.run(move || {
             let socket = UdpSocket::bind((far, 0)).unwrap();
@@ -287,6 +290,38 @@ fn datagrams_in_a_row(world: &World) {
             let size = SIZES[number % SIZES.len()];
             assert!(got == &block(number)[..size], "datagram {number}: {} bytes for {size}", got.len());
         }
+    }
+}
+
+/// The same towards the container, where the kernel takes apart what came together.
+fn datagrams_in_a_row_for_the_container(world: &World) {
+    for (far, any) in [(FAR, "0.0.0.0"), (FAR_V6, "::")] {
+        let to = world.far.run(move || {
+            let socket = UdpSocket::bind((far, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let to = socket.local_addr().unwrap();
+            std::thread::spawn(move || {
+                let (_, container) = socket.recv_from(&mut [0; 10]).unwrap();
+                for (number, size) in SIZES.iter().cycle().take(SIZES.len() * 4).enumerate() {
+                    socket.send_to(&block(number)[..*size], container).unwrap();
+                }
+            });
+            to
+        });
+        world.container.run(move || {
+            let socket = UdpSocket::bind((any, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.send_to(b"begin", to).unwrap();
+            let mut buffer = vec![0; 2000];
+            for number in 0..SIZES.len() * 4 {
+                let length = socket.recv(&mut buffer).unwrap();
+                let size = SIZES[number % SIZES.len()];
+                assert!(
+                    buffer[..length] == block(number)[..size],
+                    "datagram {number}: {length} bytes for {size}"
+                );
+            }
+        });
     }
 }
 

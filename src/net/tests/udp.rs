@@ -72,6 +72,28 @@ fn there_and_back() {
 }
 
 #[test]
+fn what_is_there_already_goes_to_the_container_together() {
+    let mut wire = Wire::new(config());
+    let (socket, port) = host_socket();
+    wire.give(&datagram(at(CONTAINER, 4000), at(GATEWAY, port), b"question"));
+    wire.settle();
+    let (_, client) = socket.recv_from(&mut [0; 100]).unwrap();
+    let sizes = [1000, 1000, 1000, 300, 1000, 1472, 0, 3000, 3000, 7, 7];
+    for (n, size) in (0u8..).zip(sizes) {
+        socket.send_to(&vec![n; size], client).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    let before = wire.stack.counters().packets_out;
+    let heard = wire.settle();
+    let payloads = heard.iter().map(|packet| Packet::parse(packet).unwrap()).filter(|p| p.fragment.is_none());
+    let payloads: Vec<_> = payloads.map(|p| p.payload[8..].to_vec()).collect();
+    let whole = (0u8..).zip(sizes).filter(|(_, size)| *size < 3000);
+    assert_eq!(payloads, whole.map(|(n, size)| vec![n; size]).collect::<Vec<_>>());
+    // 1000 three times and 300; 1000; 1472; nothing; 3000 twice in three parts; 7 twice.
+    assert_eq!(wire.stack.counters().packets_out - before, 4 + 6 + 1);
+}
+
+#[test]
 fn one_socket_whatever_the_destination_and_strangers_are_not_heard() {
     let mut wire = Wire::new(config());
     let ((one, first), (two, second)) = (host_socket(), host_socket());

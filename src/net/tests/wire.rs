@@ -101,6 +101,7 @@ impl Wire {
             match buffer[1] {
                 0 => packets.push(packet.to_vec()),
                 1 | 4 => packets.extend(cut(packet, size.into())),
+                5 => packets.extend(cut_datagrams(packet, size.into())),
                 other => panic!("a gso_type of {other}"),
             }
         }
@@ -153,6 +154,20 @@ fn cut(packet: &[u8], size: usize) -> Vec<Vec<u8>> {
             segment[4..6].copy_from_slice(&(length - 40).to_be_bytes());
         }
         segment
+    });
+    cut.collect()
+}
+
+/// Cuts several IPv4 datagrams up into those of `size` bytes.
+fn cut_datagrams(packet: &[u8], size: usize) -> Vec<Vec<u8>> {
+    let (head, payload) = packet.split_at(28);
+    assert_eq!(usize::from(u16::from_be_bytes([head[24], head[25]])), 8 + payload.len());
+    let address = |at: usize| IpAddr::from(<[u8; 4]>::try_from(&head[at..at + 4]).unwrap());
+    let cut = payload.chunks(size).map(|piece| {
+        let mut udp = head[20..28].to_vec();
+        udp[4..6].copy_from_slice(&u16::try_from(8 + piece.len()).unwrap().to_be_bytes());
+        udp.extend_from_slice(piece);
+        ip(address(12), address(16), 17, head[8], &udp, Some(6))
     });
     cut.collect()
 }
