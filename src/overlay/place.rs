@@ -87,7 +87,11 @@ impl Place {
     pub(super) fn set_times(&self, times: &Timestamps) -> Result<()> {
         match self {
             Self::Name { dir, name } => rustix::fs::utimensat(dir, &**name, times, AtFlags::SYMLINK_NOFOLLOW),
-            Self::Open(fd) => rustix::fs::utimensat(CWD, magic(fd).as_str(), times, AtFlags::empty()),
+            Self::Open(fd) => match rustix::fs::utimensat(fd, c"", times, AtFlags::EMPTY_PATH) {
+                // Linux before 5.8.
+                Err(Errno::INVAL) => rustix::fs::utimensat(CWD, magic(fd).as_str(), times, AtFlags::empty()),
+                other => other,
+            },
             Self::Data(fd) => rustix::fs::futimens(fd, times),
         }
     }
