@@ -186,8 +186,7 @@ impl<T: DeserializeOwned> Job<T> {
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {
-            let _ = process::signal(&child.pidfd, libc::SIGKILL);
-            let _ = process::wait_pid(child.pid);
+            child.kill();
         }
     }
 }

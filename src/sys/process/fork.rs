@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use super::{enter, exit_now, wait_pid};
+use super::{enter, exit_now, signal, wait_pid};
 use crate::sys::{Error, Result, socket};
 
 /// Which side of a fork this is.
@@ -18,6 +18,14 @@ pub enum Fork {
 pub struct Child {
     pub pid: u32,
     pub pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Kills it and reaps it, if neither has happened before.
+    pub fn kill(&self) {
+        let _ = signal(&self.pidfd, libc::SIGKILL);
+        let _ = wait_pid(self.pid);
+    }
 }
 
 /// Forks, with the new namespaces of `flags` (`CLONE_NEW*`, 0 for none). See clone(2).
