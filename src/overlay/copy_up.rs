@@ -17,7 +17,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::file::{Data, errno};
-use super::inode::{Key, Where};
+use super::inode::Where;
+use super::number::Key;
 use super::place::Place;
 use super::whiteout::{is_format_attribute, magic};
 use super::{Overlay, Result, lock};
