@@ -106,3 +106,17 @@ fn listings_and_inspect_answer_as_dockers() {
     s.exits(1, "inspect --type volume x").says("not built yet");
     s.exits(1, "inspect --type image shop");
 }
+
+/// docker's order: the user's own first, of each name the last, then what the image adds.
+#[test]
+fn the_environment_is_listed_as_dockers() {
+    let s = Sandbox::new().busybox();
+    s.ok("create --name base busybox true");
+    s.ok(["commit", "-c", "ENV PATH=/bin X=1", "base", "with-env"]);
+    s.ok("create --name c1 -e Y=2 -e Y=3 -e NOWHERE with-env true");
+    s.ok("inspect -f '{{.Config.Env}}' c1").is("[Y=3 NOWHERE PATH=/bin X=1]");
+    s.ok("create --name c2 -e X=5 with-env true");
+    s.ok("inspect -f '{{.Config.Env}}' c2").is("[X=5 PATH=/bin]");
+    s.ok(["commit", "c1", "again"]);
+    s.ok("image inspect -f '{{.Config.Env}}' again").is("[Y=3 PATH=/bin X=1]");
+}
