@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod kill;
 pub mod logs;
 pub(in crate::engine) mod network;
+mod origin;
 pub mod port;
 pub mod prune;
 pub mod ps;
