@@ -71,12 +71,11 @@ impl Overlay {
             if node.layer == 0 {
                 break;
             }
+            chain.push(at);
             // What has no name any more has no place above either.
             if node.pinned.is_some() {
-                chain.push(at);
                 break;
             }
-            chain.push(at);
             at = node.parent;
         }
         for step in chain.into_iter().rev() {
