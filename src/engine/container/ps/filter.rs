@@ -8,6 +8,7 @@ use regex::Regex;
 
 use super::networks;
 use crate::engine::container::stored::Stored;
+use crate::engine::filter::{self, Label};
 use crate::engine::{Engine, Error, Result, image, options};
 use crate::store::container::network::Protocol;
 use crate::store::container::{ContainerRecord, Status};
@@ -24,8 +25,8 @@ pub(super) fn is_about_settings(key: &str) -> bool {
 pub(super) struct Filters {
     id: Vec<Regex>,
     name: Vec<Regex>,
-    /// Key and, if given, value. All must match.
-    label: Vec<(String, Option<String>)>,
+    /// All must match.
+    label: Vec<Label>,
     pub status: Vec<Status>,
     exited: Vec<i32>,
     ancestor: Vec<Ancestor>,
@@ -65,19 +66,12 @@ impl Filters {
     ) -> Result<Self> {
         let mut filters = Self::default();
         for (key, value) in pairs {
-            let refuse = |reason: &str| Error::Invalid {
-                what: "filter",
-                value: format!("{key}={value}"),
-                reason: reason.into(),
-            };
+            let refuse = |reason: &str| filter::invalid(key, value, reason);
             let regex = || Regex::new(value).map_err(|_| refuse("a regular expression is expected"));
             match key.as_str() {
                 "id" => filters.id.push(regex()?),
                 "name" => filters.name.push(regex()?),
-                "label" => filters.label.push(match value.split_once('=') {
-                    Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-                    None => (value.clone(), None),
-                }),
+                "label" => filters.label.push(Label::parse(value, true)),
                 "status" => filters.status.push(status(value).ok_or_else(|| {
                     refuse("created, running, paused, restarting, exited or dead is expected")
                 })?),
@@ -108,7 +102,7 @@ impl Filters {
                     "none" | "starting" | "healthy" | "unhealthy" => filters.health.push(value == "none"),
                     _ => return Err(refuse("starting, healthy, unhealthy or none is expected")),
                 },
-                "is-task" => filters.tasks = crate::engine::filter::truth(key, value)?,
+                "is-task" => filters.tasks = filter::truth(key, value)?,
                 "isolation" | "pod" | "until" | "restart-policy" => {
                     return Err(refuse("this filter is not built yet"));
                 }
@@ -127,9 +121,7 @@ impl Filters {
             && (self.health.is_empty() || self.health.contains(&true))
             && any(&self.id, row.id.as_str())
             && (any(&self.name, row.name.as_str()) || any(&self.name, &slashed))
-            && self.label.iter().all(|(key, wanted)| {
-                row.labels.get(key).is_some_and(|value| wanted.as_ref().is_none_or(|wanted| wanted == value))
-            })
+            && self.label.iter().all(|label| label.accepts(&row.labels))
             && (self.ancestor.is_empty() || self.ancestor.iter().any(|a| a.matches(row)))
             && self.before.is_none_or(|time| row.created < time)
             && self.since.is_none_or(|time| row.created > time)
@@ -193,12 +185,11 @@ impl Ancestor {
 
 /// `PORT[-PORT][/PROTOCOL]`.
 fn ports(key: &str, value: &str) -> Result<Ports> {
-    let invalid = |reason: String| Error::Invalid { what: "filter", value: format!("{key}={value}"), reason };
     if value.contains(':') {
         // docker's words.
-        return Err(invalid(format!("filter for '{key}' should not contain ':'")));
+        return Err(filter::invalid(key, value, &format!("filter for '{key}' should not contain ':'")));
     }
-    options::exposed_range(value).map_err(|e| invalid(e.to_string()))
+    options::exposed_range(value).map_err(|e| filter::invalid(key, value, &e.to_string()))
 }
 
 fn status(word: &str) -> Option<Status> {
