@@ -31,7 +31,6 @@ use crate::shim::spawn::{refused, refused_by_store};
 use crate::snapshot::{self, MountPlan};
 use crate::store::container::{Network, ShimState};
 use crate::store::events::Event;
-use crate::sys::Context;
 use crate::sys::process::{self, Child};
 
 /// What was decided of a container before there is a process.
@@ -244,11 +243,7 @@ fn stdio(launch: &Launch, start: &Start) -> Result<(OurStdio, ProcessStdio)> {
     if launch.terminal {
         return Ok((OurStdio::Terminal, ProcessStdio::Terminal { size: start.size }));
     }
-    let pipe = || {
-        rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .op("pipe")
-            .map_err(|e| refused("make a pipe", &e))
-    };
+    let pipe = || process::pipe().map_err(|e| refused("make a pipe", &e));
     let (stdout, their_stdout) = pipe()?;
     let (stderr, their_stderr) = pipe()?;
     let (their_stdin, stdin) =

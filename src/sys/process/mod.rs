@@ -14,7 +14,9 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use super::{Context, Error, Result};
 
-pub use descriptors::{cloexec_from, close_all_but, close_from, close_number, duplicate, inherited, place};
+pub use descriptors::{
+    cloexec_from, close_all_but, close_from, close_number, duplicate, inherited, pipe, place,
+};
 pub use fork::{Child, Fork, fork, fork_filtered, fork_from, fork_into, fork_sibling};
 pub use namespace::{enter, namespace, own_namespace, thread_namespace, unshare};
 pub use pidfd::{kill, kill_named, open_pid, readable_within, signal, start_time};
