@@ -27,6 +27,7 @@ use super::linger::Lookout;
 use super::readdir::Seen;
 use super::rename::{At, Target};
 use super::seek::Seeker;
+use super::syncing::Syncing;
 use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked, unseen};
 use super::{Overlay, Result};
 
@@ -46,6 +47,7 @@ pub(super) struct Adapter {
     lookout: Lookout,
     seeker: Arc<Seeker>,
     late: Arc<Late>,
+    syncing: Syncing,
 }
 
 /// A request that is being answered. Must live until the answer is given: the worker looks for the next one then.
@@ -78,7 +80,7 @@ impl Adapter {
         seeker: Arc<Seeker>,
         late: Arc<Late>,
     ) -> Self {
-        Self { overlay, counts, lookout, seeker, late }
+        Self { overlay, counts, lookout, seeker, late, syncing: Syncing::default() }
     }
 
     /// The logic, called for one request of this kind.
@@ -108,7 +110,7 @@ fn entry(result: Result<Attr>, reply: ReplyEntry) {
     }
 }
 
-fn empty(result: Result<()>, reply: ReplyEmpty) {
+pub(super) fn empty(result: Result<()>, reply: ReplyEmpty) {
     match result {
         Ok(()) => reply.ok(),
         Err(e) => reply.error(refuse(e)),
@@ -325,7 +327,8 @@ impl Filesystem for Adapter {
     }
 
     fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        empty(self.on(Operation::Fsync).sync(ino.0, datasync), reply);
+        let _on = self.on(Operation::Fsync);
+        self.syncing.answer(&self.overlay, ino.0, datasync, reply);
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -378,7 +381,8 @@ impl Filesystem for Adapter {
     }
 
     fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        empty(self.on(Operation::FsyncDir).sync(ino.0, datasync), reply);
+        let _on = self.on(Operation::FsyncDir);
+        self.syncing.answer(&self.overlay, ino.0, datasync, reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {

@@ -11,7 +11,8 @@
 //! 3. `place` turns a node into descriptors. Nothing is opened by a path from outside the layers, no link followed.
 //! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `flags`, `file` and `seek` serve one object; `create`,
 //!    `remove` and `rename` change names; whatever changes an object from below has it brought up first by `copy_up`,
-//!    and `settle` has the disk begin to write it. `late` tells writers of what no longer fitted.
+//!    and `settle` has the disk begin to write it. `late` tells writers of what no longer fitted, `syncing` waits for
+//!    the disk.
 //! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
 //! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what
@@ -45,6 +46,7 @@ mod rename;
 mod seek;
 mod serve;
 mod settle;
+mod syncing;
 mod whiteout;
 mod wire;
 mod xattr;
@@ -93,7 +95,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { volatile: false, owners: Owners::AsStored, workers: 2, clone_device: true }
+        // More than two find nothing to do: what they wait for is the disk and the kernel's locks. On a single
+        // processor two only take turns, which costs a tenth.
+        let single = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
+        let workers = if single { 1 } else { 2 };
+        Self { volatile: false, owners: Owners::AsStored, workers, clone_device: true }
     }
 }
 

@@ -25,8 +25,8 @@ use crate::sys::{self, Context};
 
 /// Descriptors of content that are kept at most.
 const FILES: u64 = 1024;
-/// Copies that the disk has not been told of, each with a descriptor.
-const SETTLING: u64 = 1024;
+/// Copies that the disk has not been told of, each with a descriptor: more than are made in the second that they wait.
+const SETTLING: u64 = 8192;
 /// Directories that are held open at most, each layer of a merged one counted.
 const DIRECTORIES: u64 = 8192;
 /// Listings that are remembered.

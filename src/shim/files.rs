@@ -19,9 +19,6 @@ use crate::sys::socket::{self, Received};
 use crate::sys::userns::{IdMap, MapKind};
 use crate::sys::{self, Context};
 
-/// Threads that answer. More than two find nothing to do: what they wait for is the disk and the kernel's locks.
-const WORKERS: usize = 2;
-
 /// What is to be mounted.
 #[derive(Debug)]
 pub(super) struct Tree<'a> {
@@ -111,7 +108,8 @@ fn mount(tree: &Tree<'_>) -> sys::Result<Mounted> {
         MapKind::Range | MapKind::Identity => Owners::AsStored,
     };
     let user = tree.user.filter(|_| kind != MapKind::Single);
-    let options = Options { volatile: tree.volatile, owners, workers: WORKERS, clone_device: user.is_none() };
+    let clone_device = user.is_none();
+    let options = Options { volatile: tree.volatile, owners, clone_device, ..Options::default() };
     let layers = Layers { lowers, upper: Some(upper) };
     match user {
         // What is root's on disk is root's in there: the kernel hands over the numbers that are seen inside, and they

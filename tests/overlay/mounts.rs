@@ -40,12 +40,15 @@ impl Dirs {
     }
 
     pub fn fuse_with(&self, options: Options) -> Fuse {
+        Fuse::mount(self.layers(), options, &self.at)
+    }
+
+    pub fn layers(&self) -> Layers {
         let open = |path: &PathBuf| -> OwnedFd { File::open(path).unwrap().into() };
-        let layers = Layers {
+        Layers {
             lowers: self.lowers.iter().map(open).collect(),
             upper: Some(Upper { dir: open(&self.upper), work: open(&self.work) }),
-        };
-        Fuse::mount(layers, options, &self.at)
+        }
     }
 
     pub fn kernel(&self) -> Kernel {

@@ -65,6 +65,8 @@ pub(super) struct Direction {
     pipe: Option<Pipe>,
     /// Bytes in it.
     held: usize,
+    /// Bytes that the receiver got.
+    given: u64,
     /// The sender sends no more.
     ended: bool,
     /// The receiver knows that.
@@ -83,6 +85,21 @@ pub(super) enum Moved {
 }
 
 impl Direction {
+    /// Whether something waits for the receiver to take more.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.held > 0
+    }
+
+    /// How far it got before.
+    pub(super) fn rests(&self) -> Moved {
+        if self.told { Moved::Done } else { Moved::Blocked }
+    }
+
+    /// Bytes that the receiver got so far.
+    pub(super) fn given(&self) -> u64 {
+        self.given
+    }
+
     /// Moves what can be moved. An error is the connection's end.
     pub(super) fn pump(&mut self, from: &OwnedFd, to: &OwnedFd, pipes: &mut Pipes) -> Result<Moved, Errno> {
         if self.told {
@@ -113,6 +130,7 @@ impl Direction {
             }
             let given = if self.held == 0 { None } else { splice(&pipe.read, to, self.held)? };
             self.held -= given.unwrap_or(0).min(self.held);
+            self.given += given.unwrap_or(0) as u64;
             if self.ended && self.held == 0 {
                 // The receiver may have closed already.
                 let _ = inet::shutdown_write(to);

@@ -4,12 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::direction::{Direction, Moved, Pipes};
 use crate::net::handle::{HostClient, TakeHostClient};
+use crate::net::lookout::Lookout;
 use crate::net::{Config, Error, Result};
 use crate::sys::poll::{Poller, Ready};
 use crate::sys::{self, inet, process, transparent};
@@ -19,6 +20,8 @@ const WAITING: usize = 1024;
 const CONNECTIONS: usize = 8192;
 /// What the thread needs, in bytes.
 const STACK: usize = 128 << 10;
+/// More bytes than this in one turn of a connection are not a message, and more are to be expected.
+const BULK: u64 = 16 << 10;
 /// The wake-up's number. Connection n has 2n on the host's side, and 2n+1 inside.
 const WAKE: u64 = 0;
 
@@ -95,6 +98,14 @@ struct Connection {
     down: Direction,
 }
 
+/// Where something happened to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Host,
+    Inside,
+    Both,
+}
+
 struct Relay {
     clients: mpsc::Receiver<HostClient>,
     wake: Arc<OwnedFd>,
@@ -104,6 +115,9 @@ struct Relay {
     pipes: Pipes,
     /// Those that could go on.
     paused: VecDeque<u64>,
+    /// Events so far, and whether one of the last turn's moved more than [`BULK`].
+    events: u64,
+    bulk: bool,
     /// Numbers are not used twice, so an event of something that is gone means nothing.
     next: u64,
 }
@@ -120,23 +134,26 @@ impl Relay {
             connections: HashMap::new(),
             pipes: Pipes::default(),
             paused: VecDeque::new(),
+            events: 0,
+            bulk: false,
             next: 1,
         })
     }
 
     /// Until there can be no more clients, or the kernel refuses to wait.
     fn run(&mut self) {
+        let mut lookout = Lookout::default();
         loop {
-            let timeout = (!self.paused.is_empty()).then_some(Duration::ZERO);
-            if self.poller.wait(timeout).is_err() {
+            if self.wait(&mut lookout).is_err() {
                 return;
             }
             for number in std::mem::take(&mut self.paused) {
-                self.pump(number);
+                self.pump(number, Side::Both);
             }
             let mut at = 0;
             while let Some((number, ready)) = self.poller.event(at) {
                 at += 1;
+                self.events += 1;
                 if number == WAKE {
                     if !self.take() {
                         return;
@@ -146,6 +163,18 @@ impl Relay {
                 }
             }
         }
+    }
+
+    fn wait(&mut self, lookout: &mut Lookout) -> sys::Result<()> {
+        if !self.paused.is_empty() {
+            return self.poller.wait(Some(Duration::ZERO));
+        }
+        let end = lookout.look(self.events, std::mem::take(&mut self.bulk), Instant::now());
+        if !end.is_some_and(|end| self.poller.look(end).unwrap_or(false)) {
+            self.poller.wait(None)?;
+        }
+        lookout.came(Instant::now());
+        Ok(())
     }
 
     /// Clients that have come. `false`: there will be no more.
@@ -200,15 +229,23 @@ impl Relay {
 
     fn ready(&mut self, number: u64, inside: bool, ready: Ready) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
+        let mut changed = if inside { Side::Inside } else { Side::Host };
+        if ready.failed {
+            changed = Side::Both;
+        }
         if !connection.open && inside && (ready.writable || ready.failed) {
             match inet::take_error(&connection.inside) {
-                None if ready.writable && !ready.failed => connection.open = true,
+                None if ready.writable && !ready.failed => {
+                    connection.open = true;
+                    // What the client sent meanwhile was told already.
+                    changed = Side::Both;
+                }
                 None => return,
                 Some(Errno::CONNREFUSED) => return self.try_otherwise(number),
                 Some(_) => return self.reset(number),
             }
         }
-        self.pump(number);
+        self.pump(number, changed);
     }
 
     /// Nobody listens there.
@@ -224,14 +261,26 @@ impl Relay {
         }
     }
 
-    fn pump(&mut self, number: u64) {
+    /// `changed` is where bytes have come or there is room for more. The direction towards it has nothing to do with it
+    /// unless it waited for that room.
+    fn pump(&mut self, number: u64, changed: Side) {
         let Some(connection) = self.connections.get_mut(&number) else { return };
         let Connection { host, inside, open, up, down, .. } = connection;
         if !*open {
             return;
         }
-        let there = up.pump(host, inside, &mut self.pipes);
-        let back = down.pump(inside, host, &mut self.pipes);
+        let before = up.given() + down.given();
+        let there = if changed == Side::Inside && !up.is_held_up() {
+            Ok(up.rests())
+        } else {
+            up.pump(host, inside, &mut self.pipes)
+        };
+        let back = if changed == Side::Host && !down.is_held_up() {
+            Ok(down.rests())
+        } else {
+            down.pump(inside, host, &mut self.pipes)
+        };
+        self.bulk |= up.given() + down.given() - before > BULK;
         match (there, back) {
             (Err(_), _) | (_, Err(_)) => self.reset(number),
             (Ok(Moved::Done), Ok(Moved::Done)) => drop(self.connections.remove(&number)),
