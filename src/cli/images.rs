@@ -6,7 +6,7 @@ use gotmpl::Value;
 use super::command::{Exit, Verb};
 use super::context::Context;
 use super::failure::{Failure, Outcome};
-use super::table::{Column, Listing};
+use super::table::{self, Column, Listing};
 use super::{complete, human, images_tree, output, template, unbuilt};
 use crate::engine::image::images::{self, ImageRow, ImagesQuery};
 use crate::engine::image::variants;
@@ -57,12 +57,9 @@ const PLAIN: &str = "table {{.Repository}}\\t{{.Tag}}\\t{{.ID}}\\t{{.CreatedSinc
 const DIGESTS: &str =
     "table {{.Repository}}\\t{{.Tag}}\\t{{.Digest}}\\t{{.ID}}\\t{{.CreatedSince}}\\t{{.Size}}";
 
-/// docker's `--format raw`: one field a line, and an empty line after each image.
-const RAW: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\nimage_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\n\
-    virtual_size: {{.Size}}\n";
-const RAW_DIGESTS: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\ndigest: {{.Digest}}\nimage_id: {{.ID}}\n\
-    created_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
-const RAW_QUIET: &str = "image_id: {{.ID}}";
+/// Of `--format raw`.
+const RAW_ID: &str = "image_id: {{.ID}}";
+const RAW_DIGEST: &str = "digest: {{.Digest}}";
 
 impl Verb for Images {
     const ABOUT: &'static str = "List images";
@@ -85,9 +82,13 @@ impl Verb for Images {
         }
         let rows = images::images(context.engine()?, &query)?;
         let format = match self.format.as_deref() {
-            Some("raw") if self.quiet => RAW_QUIET,
-            Some("raw") if self.digests => RAW_DIGESTS,
-            Some("raw") => RAW,
+            Some("raw") if self.quiet => RAW_ID,
+            Some("raw") => {
+                let name = ["repository: {{.Repository}}", "tag: {{.Tag}}"];
+                let rest = [RAW_ID, "created_at: {{.CreatedAt}}", "virtual_size: {{.Size}}"];
+                let digest = self.digests.then_some(RAW_DIGEST);
+                &table::raw(name.into_iter().chain(digest).chain(rest))
+            }
             Some(format) => format,
             None if self.quiet => "{{.ID}}",
             None if self.digests => DIGESTS,

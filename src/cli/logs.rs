@@ -9,6 +9,7 @@ use super::context::Context;
 use super::failure::Outcome;
 use super::{complete, unbuilt};
 use crate::engine::container::logs::{self, LogsOptions, Stream};
+use crate::engine::options;
 use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
@@ -54,8 +55,8 @@ impl Verb for Logs {
             timestamps: self.timestamps,
             details: self.details,
             tail: tail(&self.tail),
-            since: self.since.as_deref().map(|t| logs::parse_time("--since", t)).transpose()?,
-            until: self.until.as_deref().map(|t| logs::parse_time("--until", t)).transpose()?,
+            since: self.since.as_deref().map(|t| options::time("--since", t)).transpose()?,
+            until: self.until.as_deref().map(|t| options::time("--until", t)).transpose()?,
         };
         let mut stdout = io::stdout().lock();
         let mut stderr = io::stderr().lock();

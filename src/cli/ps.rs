@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::command::{Exit, Verb};
 use super::context::Context;
 use super::failure::{Outcome, notice};
-use super::table::{Column, Listing};
+use super::table::{self, Column, Listing};
 use super::template::{self, Row};
 use super::{complete, human, images, output, port, unbuilt};
 use crate::engine::container::ps::{self, Query, Status, Summary};
@@ -66,14 +66,19 @@ const TABLE: &str =
     "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}";
 const SIZED: &str = "table {{.ID}}\\t{{.Image}}\\t{{.Command}}\\t{{.RunningFor}}\\t{{.Status}}\\t{{.Ports}}\\t{{.Names}}\\t{{.Size}}";
 
-/// docker's `--format raw`: one field a line, and an empty line after each container.
-const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
-    state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n\
-    ports: {{- pad .Ports 1 0}}\n";
-const RAW_SIZED: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
-    state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\nlabels: {{- pad .Labels 1 0}}\n\
-    ports: {{- pad .Ports 1 0}}\nsize: {{.Size}}\n";
-const RAW_QUIET: &str = "container_id: {{.ID}}";
+/// Of `--format raw`. docker leaves out the blank before what is empty.
+const RAW_ID: &str = "container_id: {{.ID}}";
+const RAW: [&str; 8] = [
+    "image: {{.Image}}",
+    "command: {{.Command}}",
+    "created_at: {{.CreatedAt}}",
+    "state: {{- pad .State 1 0}}",
+    "status: {{- pad .Status 1 0}}",
+    "names: {{.Names}}",
+    "labels: {{- pad .Labels 1 0}}",
+    "ports: {{- pad .Ports 1 0}}",
+];
+const RAW_SIZE: &str = "size: {{.Size}}";
 
 impl Verb for Ps {
     const ABOUT: &'static str = "List containers";
@@ -89,11 +94,11 @@ impl Verb for Ps {
     fn run(self, context: &Context) -> Outcome {
         let default = if self.size { SIZED } else { TABLE };
         let format = match self.format.as_deref() {
-            Some("raw") => match (self.quiet, self.size) {
-                (true, _) => RAW_QUIET,
-                (false, true) => RAW_SIZED,
-                (false, false) => RAW,
-            },
+            Some("raw") if self.quiet => RAW_ID,
+            Some("raw") => {
+                let size = self.size.then_some(RAW_SIZE);
+                &table::raw([RAW_ID].into_iter().chain(RAW).chain(size))
+            }
             given if self.quiet => {
                 if given.is_some() {
                     notice("warning: --format is ignored, because --quiet is given too");

@@ -72,6 +72,11 @@ impl Listing {
     }
 }
 
+/// docker's `--format raw`: a line for each field, and an empty one after each row.
+pub(super) fn raw<'a>(fields: impl Iterator<Item = &'a str>) -> String {
+    fields.map(|field| format!("{field}\n")).collect()
+}
+
 /// What docker writes above a `.Label "com.example.cpu-set"`: `cpu set`.
 fn header_of_label(key: &str) -> String {
     key.rsplit('.').next().unwrap_or(key).replace(['-', '_'], " ")

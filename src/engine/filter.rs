@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::container::logs::parse_time;
-use super::{Error, Result};
+use super::{Error, Result, options};
 
 /// `label=KEY[=VALUE]`, or with `label!` its contrary.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +56,7 @@ impl Prune {
                 "until" if parsed.until.is_some() => {
                     return Err(invalid(key, value, "it is given more than once"));
                 }
-                "until" => parsed.until = Some(parse_time("filter until", value)?),
+                "until" => parsed.until = Some(options::time("filter until", value)?),
                 _ => parsed.dangling = Some(truth(key, value)?),
             }
         }

@@ -19,6 +19,8 @@ pub mod media_type {
     pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
     pub const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
     pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+    pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
+    pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 
     pub fn is_manifest(s: &str) -> bool {
@@ -36,7 +38,7 @@ pub mod media_type {
     /// A layer that is a tar archive. Its compression is read from its bytes, as docker does.
     pub fn is_layer(s: &str) -> bool {
         s.starts_with(LAYER)
-            || s.starts_with("application/vnd.docker.image.rootfs.diff.tar")
+            || s.starts_with(DOCKER_LAYER)
             || s.starts_with("application/vnd.oci.image.layer.nondistributable.v1.tar")
             || s.starts_with("application/vnd.docker.image.rootfs.foreign.diff.tar")
     }

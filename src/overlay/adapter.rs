@@ -24,13 +24,12 @@ use super::counts::{Counts, Operation};
 use super::create::Kind;
 use super::late::Late;
 use super::linger::Lookout;
-use super::readdir::FIRST;
+use super::readdir::Seen;
 use super::rename::{At, Target};
 use super::seek::Seeker;
 use super::syncing::Syncing;
 use super::wire::{directory, file_attr, kind_of, maker, nothing, time_asked, unseen};
 use super::{Overlay, Result};
-use crate::sys::flags;
 
 /// How long the kernel may believe what it was told: nobody else changes the layers.
 const FOR_EVER: Duration = Duration::from_secs(1 << 31);
@@ -461,18 +460,7 @@ impl Filesystem for Adapter {
         reply: ReplyIoctl,
     ) {
         let overlay = self.on(Operation::Ioctl);
-        let result = match (cmd, in_data.first_chunk::<4>()) {
-            (GET_FLAGS, _) => overlay.flags(ino.0).map(|flags| flags.to_ne_bytes().to_vec()),
-            (SET_FLAGS, Some(flags)) => {
-                overlay.set_flags(ino.0, u32::from_ne_bytes(*flags)).map(|()| Vec::new())
-            }
-            (flags::GET_EXTENDED, _) => overlay.flags_extended(ino.0).map(|flags| flags.to_vec()),
-            (flags::SET_EXTENDED, _) => match in_data.first_chunk() {
-                Some(value) => overlay.set_flags_extended(ino.0, value).map(|()| Vec::new()),
-                None => Err(Errno::INVAL),
-            },
-            _ => Err(Errno::NOTTY),
-        };
+        let result = overlay.ioctl(ino.0, cmd, in_data);
         reply!(result, reply, out => reply.ioctl(0, &out));
     }
 
@@ -530,44 +518,5 @@ impl Filesystem for Adapter {
         let result = overlay.copy_range((ino_in.0, offset_in), (ino_out.0, offset_out), len);
         self.late.ask_anew_if(privileged, ino_out.0);
         reply!(result, reply, copied => reply.written(u32::try_from(copied).unwrap_or(u32::MAX)));
-    }
-}
-
-/// `FS_IOC_GETFLAGS` and `FS_IOC_SETFLAGS`, linux/fs.h.
-const GET_FLAGS: u32 = 0x8008_6601;
-const SET_FLAGS: u32 = 0x4008_6602;
-
-/// An entry of a listing on its way into a reply.
-struct Line<'a> {
-    name: &'a [u8],
-    /// Where the next read goes on.
-    offset: u64,
-    what: Seen<'a>,
-}
-
-enum Seen<'a> {
-    Dot(u64),
-    Item(&'a super::readdir::Item),
-}
-
-impl Overlay {
-    /// Hands over entries behind `offset` until `add` says that there is room for no more.
-    fn list(&self, id: u64, offset: u64, mut add: impl FnMut(Line<'_>) -> Result<bool>) -> Result<()> {
-        let listing = self.listing(id, offset)?;
-        if offset < 1 && add(Line { name: b".", offset: 1, what: Seen::Dot(id) })? {
-            return Ok(());
-        }
-        if offset < FIRST {
-            let above = Seen::Dot(self.parent_of(id)?);
-            if add(Line { name: b"..", offset: FIRST, what: above })? {
-                return Ok(());
-            }
-        }
-        for item in listing.after(offset) {
-            if add(Line { name: &item.name, offset: item.offset, what: Seen::Item(item) })? {
-                break;
-            }
-        }
-        Ok(())
     }
 }

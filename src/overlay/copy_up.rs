@@ -17,7 +17,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::file::{Data, errno};
-use super::inode::{Key, Where};
+use super::inode::Where;
+use super::number::Key;
 use super::place::Place;
 use super::whiteout::{is_format_attribute, magic};
 use super::{Overlay, Result, lock};
@@ -70,12 +71,11 @@ impl Overlay {
             if node.layer == 0 {
                 break;
             }
+            chain.push(at);
             // What has no name any more has no place above either.
             if node.pinned.is_some() {
-                chain.push(at);
                 break;
             }
-            chain.push(at);
             at = node.parent;
         }
         for step in chain.into_iter().rev() {

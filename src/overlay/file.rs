@@ -7,12 +7,13 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FileType, IFlags, OFlags, StatVfs};
+use rustix::fs::{FallocateFlags, FileType, OFlags, StatVfs};
 use rustix::io::Errno;
 
-use super::inode::{Key, Where};
+use super::inode::Where;
+use super::number::Key;
 use super::{Overlay, Result, lock};
-use crate::sys::{self, flags};
+use crate::sys;
 
 /// A file open for work on its content.
 #[derive(Debug)]
@@ -107,32 +108,6 @@ impl Overlay {
 
     pub(super) fn statfs(&self) -> Result<StatVfs> {
         rustix::fs::fstatvfs(self.layers.first().ok_or(Errno::STALE)?)
-    }
-
-    /// The flags of chattr(1).
-    pub(super) fn flags(&self, id: u64) -> Result<u32> {
-        let (_, place, _) = self.reach(id)?;
-        rustix::fs::ioctl_getflags(place.open(OFlags::RDONLY)?).map(|flags| flags.bits())
-    }
-
-    pub(super) fn set_flags(&self, id: u64, flags: u32) -> Result<()> {
-        rustix::fs::ioctl_setflags(self.flags_target(id)?, IFlags::from_bits_retain(flags))
-    }
-
-    /// The same and what XFS added to them.
-    pub(super) fn flags_extended(&self, id: u64) -> Result<flags::Extended> {
-        let (_, place, _) = self.reach(id)?;
-        flags::get_extended(place.open(OFlags::RDONLY)?).map_err(errno)
-    }
-
-    pub(super) fn set_flags_extended(&self, id: u64, value: &flags::Extended) -> Result<()> {
-        flags::set_extended(self.flags_target(id)?, value).map_err(errno)
-    }
-
-    fn flags_target(&self, id: u64) -> Result<OwnedFd> {
-        self.copy_up(id)?;
-        let (_, place, _) = self.reach(id)?;
-        place.open(OFlags::RDONLY)
     }
 
     /// The file open for work on its content; for writing it is brought up first.

@@ -1,8 +1,6 @@
-//! The nodes that the kernel knows: numbers, places, and how often each was told.
+//! The nodes that the kernel knows: their numbers, their places, and how often each was told.
 //!
-//! A number follows from the file below (device and inode), so it is the same after the kernel forgot a node and
-//! asks again, and names linked to one file share it. What was brought up keeps the number that it had. A node
-//! lives while the kernel has it or one of its children.
+//! A node lives while the kernel has it or one of its children.
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -11,24 +9,8 @@ use std::sync::Arc;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use super::number::{Key, Numbers};
 use super::{LayerIndex, ROOT, Result};
-
-/// A file below, whichever its layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    device: u64,
-    inode: u64,
-}
-
-impl Key {
-    pub(super) fn of(stat: &Stat) -> Self {
-        Self { device: stat.st_dev, inode: stat.st_ino }
-    }
-
-    pub(super) fn new(device: u64, inode: u64) -> Self {
-        Self { device, inode }
-    }
-}
 
 /// What a name in a directory leads to.
 #[derive(Debug, Clone)]
@@ -117,32 +99,21 @@ pub(super) struct Gone {
 #[derive(Debug)]
 pub(super) struct Table {
     nodes: HashMap<u64, Node>,
-    /// Numbers that do not follow from the key.
-    numbers: HashMap<Key, u64>,
+    numbers: Numbers,
     /// Directories that can be reached by more than one path, as bind mounts in a lower layer can.
     twins: HashMap<(u64, Box<[u8]>), u64>,
-    devices: Vec<u64>,
-    next: u64,
     power_changes: u64,
 }
 
-/// Bits of a number that hold the inode; those above hold the device.
-const INODE_BITS: u32 = 48;
-/// Above all numbers that follow from keys.
-const FIRST_FREE: u64 = 1 << 62;
-
 impl Table {
     pub(super) fn new(root: &Found) -> Self {
+        let key = Key::of(&root.stat);
         let mut table = Self {
             nodes: HashMap::new(),
-            numbers: HashMap::new(),
+            numbers: Numbers::new(key),
             twins: HashMap::new(),
-            devices: vec![root.stat.st_dev],
-            next: FIRST_FREE,
             power_changes: 0,
         };
-        let key = Key::of(&root.stat);
-        table.numbers.insert(key, ROOT);
         let rest = Rest { below: root.below.clone(), ..Rest::default() };
         table.nodes.insert(
             ROOT,
@@ -161,31 +132,13 @@ impl Table {
         table
     }
 
-    /// The number of the file with this key.
     pub(super) fn number(&mut self, key: Key) -> u64 {
-        if let Some(number) = self.numbers.get(&key) {
-            return *number;
-        }
-        let device = match self.devices.iter().position(|d| *d == key.device) {
-            Some(index) => index,
-            None => {
-                self.devices.push(key.device);
-                self.devices.len() - 1
-            }
-        };
-        // Numbers stay small on the first device, for programs that know only 32 bits.
-        if key.inode <= ROOT || key.inode >> INODE_BITS != 0 || device >= 1 << 13 {
-            let number = self.fresh();
-            self.numbers.insert(key, number);
-            return number;
-        }
-        ((device as u64) << INODE_BITS) | key.inode
+        self.numbers.of(key)
     }
 
-    /// A number that follows from no key.
+    /// A number that is no file's.
     pub(super) fn fresh(&mut self) -> u64 {
-        self.next += 1;
-        self.next
+        self.numbers.fresh()
     }
 
     /// The kernel is told of `name` in `parent` once more.
@@ -333,7 +286,7 @@ impl Table {
 
     /// The node has been brought up: this is its file from now on.
     pub(super) fn brought_up(&mut self, id: u64, key: Key) {
-        self.numbers.insert(key, id);
+        self.numbers.keep(key, id);
         let Some(node) = self.nodes.get_mut(&id) else { return };
         if node.kind == FileType::Directory {
             let layer = node.layer;
@@ -384,7 +337,7 @@ impl Table {
 
     /// The last name on disk is gone: its inode may come again for something else.
     pub(super) fn forget_number(&mut self, key: Key) {
-        self.numbers.remove(&key);
+        self.numbers.forget(key);
     }
 
     pub(super) fn heritage(&self, id: u64) -> Option<Heritage> {
@@ -484,18 +437,6 @@ mod tests {
         let b = entered(&mut table, ROOT, b"b", &found(1, FileType::Directory, 10));
         assert_ne!(a, b);
         assert_eq!(entered(&mut table, ROOT, b"b", &found(1, FileType::Directory, 10)), b);
-    }
-
-    #[test]
-    fn numbers_are_never_the_roots() {
-        let mut table = table();
-        for inode in [0, 1, u64::MAX, 1 << 48] {
-            assert!(
-                entered(&mut table, ROOT, &inode.to_ne_bytes(), &found(1, FileType::RegularFile, inode))
-                    > ROOT
-            );
-        }
-        assert_ne!(table.number(Key::new(7, 50)), table.number(Key::new(8, 50)));
     }
 
     #[test]

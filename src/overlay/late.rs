@@ -7,6 +7,8 @@
 //! with them the kernel has what it needs: the error is dropped then, as it is with the file, so that it waits for nobody
 //! who opens the file later and writes where there is room again.
 //!
+//! The same way the kernel is told of attributes that the server has changed by itself, setuid taken away by a write.
+//!
 //! Telling the kernel may wait for a file that is on its way out, and with it for writes that a worker has to answer,
 //! so a thread of its own does it.
 
@@ -21,7 +23,8 @@ use rustix::io::Errno;
 
 use super::lock;
 
-/// Files whose error nobody has fetched yet. More are not kept: their writers get it at the end, as with any FUSE.
+/// Files whose error nobody has fetched yet. With one more all are dropped: their writers get it at the end, as with any
+/// FUSE.
 const MOST: usize = 1024;
 /// A range that is empty: of the file, the attributes alone are forgotten.
 const ATTRIBUTES_ALONE: i64 = -1;

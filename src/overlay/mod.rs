@@ -6,11 +6,13 @@
 //! What happens to a request, in the order in which it passes:
 //!
 //! 1. `adapter` takes it from the kernel (crate `fuser`), counts it, and answers with what the logic returns.
-//! 2. `inode` knows which node a number means: its place in the tree, its layer, how often the kernel was told it.
+//! 2. `inode` knows which node a number means: its place in the tree, its layer, how often the kernel was told it;
+//!    `number` which number a file has.
 //! 3. `place` turns a node into descriptors. Nothing is opened by a path from outside the layers, no link followed.
-//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `file` and `seek` serve one object; `create`, `remove`
-//!    and `rename` change names; whatever changes an object from below has it brought up first by `copy_up`, and
-//!    `settle` has the disk begin to write it. `late` tells writers of what no longer fitted, `syncing` waits for the disk.
+//! 4. `lookup` and `readdir` merge the layers; `attr`, `xattr`, `flags`, `file` and `seek` serve one object; `create`,
+//!    `remove` and `rename` change names; whatever changes an object from below has it brought up first by `copy_up`,
+//!    and `settle` has the disk begin to write it. `late` tells writers of what no longer fitted, `syncing` waits for
+//!    the disk.
 //! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
 //! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what
@@ -29,11 +31,13 @@ mod copy_up;
 mod counts;
 mod create;
 mod file;
+mod flags;
 mod inode;
 mod late;
 mod linger;
 mod lookup;
 mod lru;
+mod number;
 mod owner;
 mod place;
 mod readdir;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timestamps, Uid};
 use rustix::io::Errno;
 
-use super::inode::{Key, Where};
+use super::inode::Where;
+use super::number::Key;
 use super::whiteout::magic;
 use super::{LayerIndex, Overlay, ROOT, Result, lock};
 

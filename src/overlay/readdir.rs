@@ -13,7 +13,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attr::Attr;
-use super::inode::{Found, Key};
+use super::inode::Found;
+use super::number::Key;
 use super::whiteout::is_whiteout;
 use super::{LayerIndex, Overlay, Result, lock};
 
@@ -21,7 +22,7 @@ use super::{LayerIndex, Overlay, Result, lock};
 const LONG: usize = 10_000;
 const LONG_ONES: usize = 4;
 /// The offset behind `..`; those of entries follow.
-pub(super) const FIRST: u64 = 2;
+const FIRST: u64 = 2;
 
 #[derive(Debug)]
 pub(super) struct Listing {
@@ -41,6 +42,20 @@ pub(super) struct Item {
     pub offset: u64,
 }
 
+/// An entry of a listing on its way into a reply.
+pub(super) struct Line<'a> {
+    pub name: &'a [u8],
+    /// Where the next read goes on.
+    pub offset: u64,
+    pub what: Seen<'a>,
+}
+
+/// `.` and `..`, or a name.
+pub(super) enum Seen<'a> {
+    Dot(u64),
+    Item(&'a Item),
+}
+
 impl Listing {
     pub(super) fn mark_stale(&self) {
         self.stale.store(true, Ordering::Relaxed);
@@ -54,8 +69,33 @@ impl Listing {
 }
 
 impl Overlay {
+    /// Hands over entries behind `offset` until `add` says that there is room for no more.
+    pub(super) fn list(
+        &self,
+        id: u64,
+        offset: u64,
+        mut add: impl FnMut(Line<'_>) -> Result<bool>,
+    ) -> Result<()> {
+        let listing = self.listing(id, offset)?;
+        if offset < 1 && add(Line { name: b".", offset: 1, what: Seen::Dot(id) })? {
+            return Ok(());
+        }
+        if offset < FIRST {
+            let above = Seen::Dot(self.parent_of(id)?);
+            if add(Line { name: b"..", offset: FIRST, what: above })? {
+                return Ok(());
+            }
+        }
+        for item in listing.after(offset) {
+            if add(Line { name: &item.name, offset: item.offset, what: Seen::Item(item) })? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// What a reader at `offset` reads from: at the beginning what there is now, later what it began with.
-    pub(super) fn listing(&self, id: u64, offset: u64) -> Result<Arc<Listing>> {
+    fn listing(&self, id: u64, offset: u64) -> Result<Arc<Listing>> {
         let known = lock(&self.listings).get(id);
         if let Some(known) = &known
             && (offset > 0 || !known.stale.load(Ordering::Relaxed))

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::inode::{Found, Key};
+use super::inode::Found;
+use super::number::Key;
 use super::place::Place;
 use super::{LayerIndex, Overlay, Result, checked, lock};
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, RenameFlags};
 use rustix::io::Errno;
 
-use super::inode::{Found, Key};
+use super::inode::Found;
+use super::number::Key;
 use super::whiteout::{Form, is_whiteout};
 use super::{Overlay, Result, checked, lock};
 

@@ -19,7 +19,7 @@ use super::handshake::{Failure, FailureKind, ProcessEnd, Step};
 use super::plan::{Capabilities, Process, Rlimit};
 use super::user::{self, Identity};
 use crate::sys::path::{self, Make};
-use crate::sys::{Context, process, seccomp};
+use crate::sys::{Context, process, seccomp, signal};
 
 /// `PATH` of a program whose environment has none.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -61,7 +61,7 @@ impl Ready<'_> {
 
     fn last_steps(&self, shim: &ProcessEnd) -> Result<(), Failure> {
         shim.wait_for_go().step("start")?;
-        process::reset_signals();
+        signal::reset();
         process::cloexec_from(3).step("close what is not the container's")?;
         if self.process.no_new_privileges {
             rustix::thread::set_no_new_privs(true).step("set no_new_privs")?;

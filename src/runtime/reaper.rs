@@ -6,11 +6,12 @@ use std::convert::Infallible;
 use super::handshake::{Failure, ProcessEnd, Step};
 use super::program::{self, Ready};
 use crate::sys::process::{self, WaitStatus};
+use crate::sys::signal;
 
 /// Forks; the child executes the program, this process becomes the reaper.
 pub(super) fn fork_program(ready: Ready<'_>, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     // Before the fork, so that no SIGCHLD can be missed; exec undoes it in the child.
-    process::block_all_signals().step("block signals")?;
+    signal::block_all().step("block signals")?;
     match process::fork_filtered().step("fork the program")? {
         None => {
             take_foreground();
@@ -51,7 +52,7 @@ fn release_everything() -> Result<(), Failure> {
 
 fn reap_until(program: u32) -> Result<WaitStatus, Failure> {
     loop {
-        let signal = process::wait_signal().step("wait for a signal")?;
+        let signal = signal::wait().step("wait for a signal")?;
         if signal != libc::SIGCHLD {
             // Gone already: its end is about to be seen.
             let _ = process::kill(program, signal);

@@ -15,7 +15,7 @@ use crate::runtime::from_spec::{self, ExecChanges};
 use crate::runtime::init::ProcessStdio;
 use crate::runtime::join::{self, Target};
 use crate::runtime::plan::Namespaces;
-use crate::sys::process::{self, Child};
+use crate::sys::process;
 
 /// How long a process may take to its exec among others that can stop it. It takes milliseconds.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -57,7 +57,7 @@ impl Handler for Execs<'_> {
             join::start(&target, &program, stdio).map_err(|e| refused("enter the container", &e))?;
         // Nobody else needs to know of it before it may run: its end is seen here, and it dies with this process.
         talk.go().map_err(|e| {
-            end(&child);
+            child.kill();
             refused("start the program", &e)
         })?;
         Ok(ExecForked { pid: child.pid, pidfd: child.pidfd, talk, patience: PATIENCE })
@@ -66,11 +66,6 @@ impl Handler for Execs<'_> {
     fn network(&mut self, request: &[u8], way: &mut Way) -> Result<(), Failure> {
         self.changes.apply(request, way)
     }
-}
-
-fn end(child: &Child) {
-    let _ = process::signal(&child.pidfd, libc::SIGKILL);
-    let _ = process::wait_pid(child.pid);
 }
 
 fn process_stdio(stdio: Vec<OwnedFd>, request: &ExecRequest) -> Result<ProcessStdio, Failure> {

@@ -45,10 +45,7 @@ pub(super) fn start(tree: &Tree<'_>) -> sys::Result<FileServer> {
     match process::fork(0)? {
         Fork::Parent(process) => {
             drop(theirs);
-            let mount = receive_mount(&ours).inspect_err(|_| {
-                let _ = process::signal(&process.pidfd, libc::SIGKILL);
-                let _ = process::wait_pid(process.pid);
-            })?;
+            let mount = receive_mount(&ours).inspect_err(|_| process.kill())?;
             Ok(FileServer { process, mount })
         }
         Fork::Child => {

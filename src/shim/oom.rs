@@ -4,7 +4,7 @@
 //! processes that it killed there. The count at the start and the count at the end are compared, and only where the
 //! first process died of a SIGKILL that neither a command nor the shim sent. What that can mistake: a kill of a
 //! process of the same group that is not the container's, in the same span, along with a SIGKILL from outside; and
-//! in a process that the kernel killed *below* the first one nothing is seen, as long as that one ends otherwise.
+//! of a process that the kernel killed *below* the first one nothing is seen, as long as that one ends otherwise.
 //!
 //! Where there is no such count (no memory controller, nothing mounted at the usual place, a group outside the
 //! namespace that is seen from here) the answer is no, silently: nothing depends on it.

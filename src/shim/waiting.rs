@@ -61,7 +61,7 @@ impl Newborn {
     /// Waits for the container, and stays with it.
     pub(super) fn run(mut self) {
         let _ = rustix::thread::set_name(c"kelp-shim");
-        process::ignore_sigpipe();
+        signal::ignore_sigpipe();
         let _ = signal::ignore_file_size_signal();
         let made = process::undumpable()
             .map_err(|e| refused("protect the shim", &e))

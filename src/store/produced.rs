@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::userns::{self, Job};
 use super::{Result, Store};
-use crate::sys::{self, Context};
+use crate::sys::{self, process};
 
 const CHUNK: usize = 256 << 10;
 /// For a job that has failed to say so.
@@ -25,7 +25,7 @@ pub struct Produced {
 
 /// A pipe for a job: its end for reading, and the one for writing.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?)
+    Ok(process::pipe()?)
 }
 
 /// Begins `work` in a child that is root of the user namespace; what it writes is what is read. It has no

@@ -186,8 +186,7 @@ impl<T: DeserializeOwned> Job<T> {
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
         if let Some(child) = self.child.take() {
-            let _ = process::signal(&child.pidfd, libc::SIGKILL);
-            let _ = process::wait_pid(child.pid);
+            child.kill();
         }
     }
 }
@@ -197,7 +196,7 @@ fn begin<T: Serialize + DeserializeOwned>(
     kept: Option<&[BorrowedFd<'_>]>,
     job: impl FnOnce() -> std::result::Result<T, String>,
 ) -> Result<Job<T>> {
-    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
+    let (read, write) = process::pipe()?;
     let parent = std::process::id();
     match process::fork(0)? {
         Fork::Parent(child) => Ok(Job { child: Some(child), result: read, kind: PhantomData }),

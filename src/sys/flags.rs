@@ -1,4 +1,5 @@
-//! The flags of an inode beyond those of chattr(1), ioctl_xfs_fsgetxattr(2): every file system takes the call.
+//! The flags of an inode: the numbers of the requests, ioctl_iflags(2), and the calls for those beyond chattr(1)'s,
+//! ioctl_xfs_fsgetxattr(2), which every file system takes.
 
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -6,6 +7,10 @@ use super::{Error, Result};
 
 /// `struct fsxattr` of linux/fs.h, as bytes: nobody here looks into it.
 pub type Extended = [u8; 28];
+
+/// `FS_IOC_GETFLAGS` and `FS_IOC_SETFLAGS` of linux/fs.h.
+pub const GET: u32 = 0x8008_6601;
+pub const SET: u32 = 0x4008_6602;
 
 /// `FS_IOC_FSGETXATTR` and `FS_IOC_FSSETXATTR` of linux/fs.h.
 pub const GET_EXTENDED: u32 = 0x801c_581f;

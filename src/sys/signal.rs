@@ -1,4 +1,4 @@
-//! Signals as something to read instead of something that interrupts.
+//! Signals: read instead of interrupting, ignored, and put back to what a program expects.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -65,4 +65,56 @@ pub fn ignore_file_size_signal() -> Result<()> {
     // SAFETY: SIG_IGN is a valid action for SIGXFSZ.
     let before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
     if before == libc::SIG_ERR { Err(Error::last("signal")) } else { Ok(()) }
+}
+
+/// Puts every signal back to its default action and unblocks all: a program must not inherit ours.
+pub fn reset() {
+    for signal in 1..=64 {
+        // SAFETY: SIG_DFL is a valid action; numbers that may not be changed give EINVAL, which is harmless.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // SAFETY: sigset_t is plain data; sigemptyset makes it a valid empty set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: set is valid for writes.
+    unsafe { libc::sigemptyset(&raw mut set) };
+    // SAFETY: set is initialised; the old mask is not asked for.
+    unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
+}
+
+/// SIGPIPE ignored: a write to a closed pipe is an error where it happens.
+pub fn ignore_sigpipe() {
+    // SAFETY: SIG_IGN is a valid action for SIGPIPE.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+/// Blocks every signal, for [`wait`].
+pub fn block_all() -> Result<()> {
+    let set = full_set();
+    // SAFETY: set is initialised; the old mask is not asked for.
+    let rc = unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, std::ptr::null_mut()) };
+    if rc == 0 { Ok(()) } else { Err(Error::last("sigprocmask")) }
+}
+
+/// Waits for the next signal; all must be blocked.
+pub fn wait() -> Result<i32> {
+    let set = full_set();
+    loop {
+        // SAFETY: set is initialised; no details are asked for.
+        let signal = unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) };
+        match signal {
+            -1 => match Error::last("sigwaitinfo") {
+                e if e.is(libc::EINTR) => {}
+                e => return Err(e),
+            },
+            signal => return Ok(signal),
+        }
+    }
+}
+
+fn full_set() -> libc::sigset_t {
+    // SAFETY: sigset_t is plain data; sigfillset makes it valid.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: set is valid for writes.
+    unsafe { libc::sigfillset(&raw mut set) };
+    set
 }

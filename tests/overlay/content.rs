@@ -1,4 +1,4 @@
-//! Content: open files, copies, maps, locks, a full disk.
+//! Content: open files, copies, maps, locks, random access.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -19,96 +19,13 @@ pub const CASES: &[Case] = &[
     ("lower_links_stay_links", lower_links_stay_links),
     ("links_in_many_directories", links_in_many_directories),
     ("copy_up_keeps_everything", copy_up_keeps_everything),
-    ("full_disk_leaves_the_original", full_disk_leaves_the_original),
-    ("what_half_fits_is_an_error", what_half_fits_is_an_error),
-    ("a_disk_with_room_again_takes_more", a_disk_with_room_again_takes_more),
     ("memory_maps", memory_maps),
     ("locks", locks),
     ("what_is_not_there", what_is_not_there),
     ("eight_at_once", eight_at_once),
     ("random_access", random_access),
     ("no_time_stops_the_server", no_time_stops_the_server),
-    ("what_was_just_written_is_no_hole", what_was_just_written_is_no_hole),
-    ("holes_are_seen", holes_are_seen),
-    ("many_look_for_holes", many_look_for_holes),
 ];
-
-/// tar and cp leave out what is said to be a hole, also of a file that somebody else is writing.
-fn what_was_just_written_is_no_hole(base: &Path) {
-    let mount = Dirs::new(base, "m", &["l"]).fuse();
-    let path = mount.at.join("file");
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
-    let data = |at: u64| rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at));
-    file.write_all_at(b"begin", 0).unwrap();
-    assert_eq!(data(0), Ok(0));
-    file.write_all_at(b"more", 1_000_000).unwrap();
-    assert!((500_000..=1_000_000).contains(&data(500_000).unwrap()));
-    let hole = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(1_000_001));
-    assert_eq!(hole, Ok(1_000_004));
-    assert_eq!(data(1_000_004), Err(Errno::NXIO));
-    file.set_len(4_000_000).unwrap();
-    file.write_all_at(b"inside", 3_000_000).unwrap();
-    assert!(data(2_000_000).unwrap() <= 3_000_000);
-    shell(&mount.at, "tar -Scf - file | tar -xOf - file | cmp - file");
-}
-
-/// Of a file below, of one that was brought up, and of one that is only in the kernel's cache. Kernels before 6.16
-/// call all of it data.
-fn holes_are_seen(base: &Path) {
-    let dirs = Dirs::new(base, "m", &["l"]);
-    let sparse = |path: &Path| {
-        let file = File::create(path).unwrap();
-        file.write_all_at(b"begin", 0).unwrap();
-        file.write_all_at(b"end", 8 << 20).unwrap();
-    };
-    sparse(&dirs.lowers[0].join("low"));
-    let mount = dirs.fuse();
-    sparse(&mount.at.join("new"));
-    shell(&mount.at, "cp --sparse=never low up; fallocate -p -o 65536 -l $((6 << 20)) up; echo x >> low");
-    for name in ["low", "new", "up"] {
-        let file = File::open(mount.at.join(name)).unwrap();
-        let seek = |to| rustix::fs::seek(&file, to).unwrap();
-        let hole = seek(rustix::fs::SeekFrom::Hole(0));
-        if hole == file.metadata().unwrap().len() {
-            println!("this kernel is too old to see holes");
-            continue;
-        }
-        assert!((5..=65536).contains(&hole), "{name}: {hole}");
-        let data = seek(rustix::fs::SeekFrom::Data(hole));
-        assert!((6 << 20..=8 << 20).contains(&data), "{name}: {data}");
-    }
-    shell(&mount.at, "cp --sparse=auto new copy; cmp new copy; cp --sparse=auto low again; cmp low again");
-    shell(&mount.at, "tar -Scf - new low | tar -xf - --one-top-level=out; cmp new out/new; cmp low out/low");
-    drop(mount);
-    for name in ["copy", "again", "out/new", "out/low"] {
-        let blocks = fs::metadata(dirs.upper.join(name)).unwrap().blocks();
-        assert!(blocks < 200, "{name}: {blocks} blocks");
-    }
-}
-
-/// More at once than there are workers, each with data to be written back first: nobody waits for nobody.
-fn many_look_for_holes(base: &Path) {
-    let mount = Dirs::new(base, "m", &["l"]).fuse();
-    std::thread::scope(|scope| {
-        for worker in 0..8 {
-            let at = &mount.at;
-            scope.spawn(move || {
-                let path = at.join(format!("file{worker}"));
-                let file =
-                    OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path).unwrap();
-                for n in 0..60u64 {
-                    let here = n * 300_000 + worker;
-                    file.write_all_at(&vec![1; 70_000], here).unwrap();
-                    let data =
-                        rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(here.saturating_sub(90_000)));
-                    assert!(data.unwrap() <= here, "file{worker}, {n}");
-                    let hole = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(here)).unwrap();
-                    assert_eq!(hole, here + 70_000, "file{worker}, {n}");
-                }
-            });
-        }
-    });
-}
 
 /// Whatever a program asks for, the server goes on. What the disk makes of such a time is the disk's business.
 fn no_time_stops_the_server(base: &Path) {
@@ -254,40 +171,6 @@ fn copy_up_keeps_everything(base: &Path) {
     assert_eq!(&end, b"end");
 }
 
-fn full_disk_leaves_the_original(base: &Path) {
-    let small = base.join("small");
-    fs::create_dir(&small).unwrap();
-    shell(base, "mount -t tmpfs -o size=1m small small");
-    fs::create_dir(base.join("l")).unwrap();
-    let content: Vec<u8> = (0..2 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
-    write(base.join("l/big"), &content);
-    let mut dirs = Dirs::new(&small, "m", &[]);
-    dirs.lowers = vec![base.join("l")];
-    {
-        let mount = dirs.fuse();
-        let file = OpenOptions::new().append(true).open(mount.at.join("big")).unwrap();
-        let refused = (&file).write_all(b"x").and_then(|()| file.sync_all()).unwrap_err();
-        assert_eq!(refused.raw_os_error(), Some(libc::ENOSPC));
-        assert_eq!(
-            fs::set_permissions(mount.at.join("big"), fs::Permissions::from_mode(0o600))
-                .unwrap_err()
-                .raw_os_error(),
-            Some(libc::ENOSPC)
-        );
-        assert_eq!(fs::read_dir(&dirs.upper).unwrap().count(), 0);
-        assert_eq!(fs::read_dir(dirs.work.join("work")).unwrap().count(), 0, "nothing half done is left");
-        drop(file);
-    }
-    {
-        let mount = dirs.fuse();
-        assert!(fs::read(mount.at.join("big")).unwrap() == content);
-        write(mount.at.join("fits"), "still");
-        fs::remove_file(mount.at.join("big")).unwrap();
-        assert!(!mount.at.join("big").exists());
-    }
-    shell(base, "umount small");
-}
-
 /// The names of a file are brought up with it, and with them the directories that they are in.
 fn links_in_many_directories(base: &Path) {
     const PAIRS: u32 = 200;
@@ -320,55 +203,6 @@ fn links_in_many_directories(base: &Path) {
         let [one, other] = names.map(|name| fs::metadata(name).unwrap());
         assert_eq!((one.ino(), one.nlink(), one.mode()), (other.ino(), 2, other.mode()));
     }
-}
-
-/// A disk of so many kibibytes, with layers on it.
-fn small_disk(base: &Path, kibibytes: u32) -> Dirs {
-    let small = base.join("small");
-    fs::create_dir(&small).unwrap();
-    shell(base, &format!("mount -t tmpfs -o size={kibibytes}k small small"));
-    fs::create_dir(base.join("l")).unwrap();
-    Dirs { lowers: vec![base.join("l")], ..Dirs::new(&small, "m", &[]) }
-}
-
-/// The kernel hands over what is in its cache in pieces of up to a mebibyte, and does not look at how much of one was
-/// written.
-fn what_half_fits_is_an_error(base: &Path) {
-    let dirs = small_disk(base, 600);
-    {
-        let mount = dirs.fuse();
-        let file = File::create(mount.at.join("f")).unwrap();
-        (&file).write_all(&vec![b'x'; 900 << 10]).unwrap();
-        assert_eq!(file.sync_all().unwrap_err().raw_os_error(), Some(libc::ENOSPC));
-    }
-    shell(base, "umount small");
-}
-
-/// What did not fit was told to its writer; whoever comes later has nothing to do with it.
-fn a_disk_with_room_again_takes_more(base: &Path) {
-    let dirs = small_disk(base, 4096);
-    {
-        let mount = dirs.fuse();
-        let path = mount.at.join("log");
-        write(mount.at.join("filler"), vec![b'x'; 3 << 20]);
-        shell(&mount.at, "sync filler");
-        {
-            let file = File::create(&path).unwrap();
-            let told = (0..1000).find_map(|_| (&file).write_all(&[b'x'; 64 << 10]).err());
-            let told = told.or_else(|| file.sync_all().err()).unwrap();
-            assert_eq!(told.raw_os_error(), Some(libc::ENOSPC));
-            let _ = file.sync_all();
-        }
-        fs::remove_file(mount.at.join("filler")).unwrap();
-        shell(&mount.at, "sleep 2");
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        // The kernel is told to forget what it knows of the file, and asks anew before it writes.
-        let _end = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)).unwrap();
-        file.write_all(b"more").unwrap();
-        file.sync_all().unwrap();
-        assert!(fs::read(&path).unwrap().ends_with(b"more"));
-    }
-    shell(base, "umount small");
 }
 
 fn memory_maps(base: &Path) {

@@ -20,7 +20,9 @@ mod differential;
 mod directories;
 mod extremes;
 mod fsx;
+mod full;
 mod hand;
+mod holes;
 mod hostile;
 mod layers;
 mod map;
@@ -88,6 +90,8 @@ fn inside(args: &[String]) -> ExitCode {
         robust::CASES,
         layers::CASES,
         content::CASES,
+        holes::CASES,
+        full::CASES,
         fsx::CASES,
         directories::CASES,
         extremes::CASES,

@@ -319,3 +319,21 @@ fn one_namespace_however_long_a_start_takes() {
 fn shims(s: &Sandbox) -> usize {
     s.processes().iter().filter(|p| p.line.contains(") kelp-shim ")).count()
 }
+
+/// As with docker, whose namespace is joined is settled when the container is made: its name may be another's later.
+#[test]
+fn a_joined_container_may_change_its_name() {
+    let s = Sandbox::new().busybox();
+    let id = s.ok("run -d --name web busybox sleep 1000").text().to_owned();
+    let modes = "--network container:web --pid container:web --ipc container:web";
+    s.ok(&format!("run -d --name beside {modes} busybox sleep 1000"));
+    let told = "{{.HostConfig.NetworkMode}} {{.HostConfig.PidMode}} {{.HostConfig.IpcMode}}";
+    s.ok(["inspect", "-f", told, "beside"]).is(&[format!("container:{id}").as_str(); 3].join(" "));
+    s.ok("run -d --name further --network container:beside busybox sleep 1000");
+    s.ok("rename web other");
+    s.ok("restart -t 0 beside");
+    // Three that would go round in a circle, if names counted.
+    s.ok("rename further web");
+    s.busybox_sh("--network container:beside", "readlink /proc/self/ns/net")
+        .is(s.ok("exec other readlink /proc/self/ns/net").text());
+}

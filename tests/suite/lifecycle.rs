@@ -1,16 +1,11 @@
-//! create, start, stop, restart, kill, rm, wait, attach, ps, inspect: what a container goes through.
+//! create, start, restart, rm, wait, attach: what a container goes through.
 
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Job, Out, Sandbox, within};
-
-const CATCHER: &str = "trap 'echo caught; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
-
-fn ready(s: &Sandbox, container: &str) {
-    assert!(within(Duration::from_secs(20), || s.ok(&format!("logs {container}")).stdout.contains("ready")));
-}
+use super::stop::CATCHER;
+use crate::harness::{Sandbox, within};
 
 #[test]
 fn from_created_to_gone() {
@@ -42,145 +37,6 @@ fn every_verb_has_its_long_form() {
     s.ok("container stop c1");
     s.ok("container rm c1");
     s.exits(3, "container run --rm busybox sh -c 'exit 3'");
-}
-
-#[test]
-fn stop_is_quick_when_nobody_can_hear_the_signal() {
-    let s = Sandbox::new().busybox();
-    s.ok("run -d --name c1 busybox sleep 1000");
-    let out = s.ok("stop c1");
-    out.is("c1");
-    assert!(out.took < Duration::from_secs(4), "stop took {:?}", out.took);
-    assert_eq!(s.field("c1", ".State.ExitCode"), "137");
-    s.ok("stop c1").is("c1");
-}
-
-#[test]
-fn stop_waits_for_a_process_that_catches_the_signal() {
-    let s = Sandbox::new().busybox();
-    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", CATCHER]);
-    ready(&s, "c1");
-    s.ok("stop c1");
-    assert_eq!(s.field("c1", ".State.ExitCode"), "3");
-    s.ok("logs c1").has("caught");
-}
-
-#[test]
-fn stop_gives_the_grace_that_was_asked_for() {
-    let s = Sandbox::new().busybox();
-    let slow = "trap 'sleep 2; echo done; exit 0' TERM; echo ready; while :; do sleep 0.05; done";
-    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", slow]);
-    ready(&s, "c1");
-    s.ok("stop -t 20 c1");
-    s.ok("logs c1").has("done");
-    let never = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
-    s.ok(["run", "-d", "--name", "d1", "--stop-timeout", "1", "busybox", "sh", "-c", never]);
-    ready(&s, "d1");
-    s.ok("stop d1");
-    assert_eq!(s.field("d1", ".State.ExitCode"), "137");
-}
-
-/// users.md row 44: a process that sits in `sigwait` has no handler, and yet it listens.
-#[test]
-fn stop_keeps_the_grace_for_sigwait() {
-    let s = Sandbox::new().busybox();
-    let source = "#include <signal.h>\n#include <unistd.h>\nint main(void){sigset_t s;int n;sigemptyset(&s);\
-        sigaddset(&s,SIGTERM);sigprocmask(SIG_BLOCK,&s,0);write(1,\"ready\\n\",6);sigwait(&s,&n);sleep(1);\
-        write(1,\"caught\\n\",7);return n;}\n";
-    s.write("w.c", source);
-    s.program_call("gcc").args(["-static", "-o", "w", "w.c"]).exits(0);
-    let v = format!("{}:/w", s.work().join("w").display());
-    s.ok(["run", "-d", "--name", "c1", "-v", &v, "busybox", "/w"]);
-    ready(&s, "c1");
-    s.ok("stop c1");
-    assert_eq!(s.field("c1", ".State.ExitCode"), "15");
-    s.ok("logs c1").has("caught");
-}
-
-#[test]
-fn the_stop_signal_is_the_one_chosen() {
-    let s = Sandbox::new().busybox();
-    let script = "trap 'exit 9' USR1; trap 'exit 8' TERM; echo ready; while :; do sleep 0.05; done";
-    s.ok(["run", "-d", "--name", "c1", "--stop-signal", "SIGUSR1", "busybox", "sh", "-c", script]);
-    ready(&s, "c1");
-    s.ok("stop c1");
-    assert_eq!(s.field("c1", ".State.ExitCode"), "9");
-}
-
-/// A start that stands still in its shim, which waits to make the user's namespace.
-struct SlowStart {
-    job: Job,
-    /// Locked.
-    namespace: std::fs::File,
-}
-
-impl SlowStart {
-    fn begin(s: &Sandbox, container: &str) -> Self {
-        let state = s.store().join("containers").join(s.field(container, ".Id")).join("state.jsonl");
-        // Nobody has the namespace, and the lock's file is there.
-        s.ok("run --rm busybox true");
-        let namespace = std::fs::OpenOptions::new().write(true).open(s.store().join("userns.lock")).unwrap();
-        let lock = || rustix::fs::flock(&namespace, rustix::fs::FlockOperation::NonBlockingLockExclusive);
-        assert!(within(Duration::from_secs(10), || lock().is_ok()));
-        let job = s.kelp(&format!("start {container}")).spawn(false);
-        // The life lock's file, which is taken before the start is recorded.
-        assert!(within(Duration::from_secs(10), || state.exists()));
-        std::thread::sleep(Duration::from_millis(300));
-        Self { job, namespace }
-    }
-
-    /// Lets it go on, and waits for what became of it.
-    fn go_on(self) -> Out {
-        drop(self.namespace);
-        self.job.finish(Duration::from_secs(20))
-    }
-}
-
-/// Runs a command on a container that is just starting, lets the start go on, and gives back how the command ended.
-#[track_caller]
-fn amid_start(s: &Sandbox, line: &str) -> Out {
-    s.ok("create --name slow busybox sleep 1000");
-    let start = SlowStart::begin(s, "slow");
-    let job = s.kelp(line).spawn(false);
-    std::thread::sleep(Duration::from_millis(300));
-    start.go_on();
-    job.finish(Duration::from_secs(20))
-}
-
-#[test]
-fn what_is_just_starting_is_stopped_killed_and_removed_all_the_same() {
-    let s = Sandbox::new().busybox();
-    for line in ["stop slow", "stop -t 0 slow", "kill slow"] {
-        amid_start(&s, line).expect_code(0).is("slow");
-        assert_eq!(s.field("slow", ".State.Status"), "exited", "{line}");
-        assert_eq!(s.field("slow", ".State.ExitCode"), "137", "{line}");
-        s.ok("rm slow");
-    }
-    amid_start(&s, "rm -f slow").expect_code(0);
-    s.exits(1, "inspect slow");
-    amid_start(&s, "rm slow").expect_code(1).says("running");
-    assert_eq!(s.field("slow", ".State.Running"), "true");
-    s.ok("rm -f slow");
-    amid_start(&s, "restart -t 0 slow").expect_code(0);
-    assert_eq!(s.field("slow", ".State.Running"), "true");
-    s.ok("rm -f slow");
-    amid_start(&s, "exec slow echo inside").expect_code(0).is("inside");
-}
-
-#[test]
-fn kill_sends_any_signal() {
-    let s = Sandbox::new().busybox();
-    s.ok(["run", "-d", "--name", "c1", "busybox", "sh", "-c", CATCHER]);
-    ready(&s, "c1");
-    s.ok("kill -s WINCH c1").is("c1");
-    assert_eq!(s.field("c1", ".State.Running"), "true");
-    s.ok("kill --signal SIGTERM c1");
-    s.ok("wait c1").is("3");
-    s.exits(1, "kill c1").says("not running");
-    s.ok("run -d --name d1 busybox sleep 100");
-    s.exits(1, "kill -s NOSUCH d1").says("NOSUCH");
-    s.ok("kill -s 9 d1");
-    s.ok("wait d1").is("137");
 }
 
 #[test]
@@ -330,72 +186,6 @@ fn the_container_outlives_a_killed_client() {
 }
 
 #[test]
-fn ps_tells_who_is_there() {
-    let s = Sandbox::new().busybox();
-    let a = s.ok("run -d --name a1 -l tier=web busybox sleep 100").text().to_owned();
-    s.exits(3, "run --name b1 busybox sh -c 'exit 3'");
-    s.ok("create --name c1 busybox true");
-    assert!(s.becomes("b1", "exited"));
-    let out = s.ok("ps");
-    let header = out.lines()[0].split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(header, "CONTAINER ID IMAGE COMMAND CREATED STATUS PORTS NAMES");
-    assert_eq!(out.lines().len(), 2);
-    out.has(&a[..12]).has("\"sleep 100\"").has("Up ").has("busybox");
-    s.ok("ps -a --format '{{.Names}} {{.State}}'").is("c1 created\nb1 exited\na1 running");
-    s.ok("ps -a --filter status=exited --format '{{.Names}} {{.Status}}'").has("b1 Exited (3)");
-    s.ok("ps -aq --filter name=^a1$").is(&a[..12]);
-    s.ok("ps -q --no-trunc").is(&a);
-    s.ok("ps -q --format '{{.Names}}'").is(&a[..12]).says("--format is ignored");
-    s.ok("ps -aq -n 2").lines().len().eq(&2).then_some(()).unwrap();
-    s.ok("ps -l --format '{{.Names}}'").is("c1");
-    s.ok("ps -a --filter label=tier=web --format '{{.Label \"tier\"}}'").is("web");
-    let first = s.ok("ps --format json");
-    assert_eq!(serde_json::from_str::<serde_json::Value>(first.lines()[0]).unwrap()["Names"], "a1");
-    let row = s.json(["ps", "--filter", "name=a1", "--format", "{{json .}}"]);
-    assert!(row.get("Label").is_none(), "{row}");
-    assert!(row["Size"].as_str().unwrap().contains("(virtual "), "{row}");
-    for bad in ["nonsense=1", "status=nonsense", "exited=x", "before=nobody"] {
-        s.exits(1, &format!("ps --filter {bad}"));
-    }
-    s.exits(125, "ps --filter nonsense");
-    s.exits(1, "ps --format '{{.Nonsense}}'");
-}
-
-#[test]
-fn inspect_has_dockers_shape() {
-    let s = Sandbox::new().busybox();
-    let id = s.ok("run -d --name c1 -e A=b -w /tmp -h box busybox sleep 100").text().to_owned();
-    let all = s.json("inspect c1");
-    let c = &all[0];
-    assert_eq!(c["Id"], id.as_str());
-    assert_eq!(c["Name"], "/c1");
-    assert_eq!(c["State"]["Status"], "running");
-    assert_eq!(c["Config"]["WorkingDir"], "/tmp");
-    assert_eq!(c["Config"]["Hostname"], "box");
-    assert_eq!(c["Path"], "sleep");
-    assert_eq!(c["Args"], serde_json::json!(["100"]));
-    assert!(c["Config"]["Env"].as_array().unwrap().contains(&"A=b".into()));
-    assert!(c["Created"].as_str().unwrap().contains('T'));
-    for key in
-        ["HostConfig", "Mounts", "NetworkSettings", "Image", "LogPath", "RestartCount", "Driver", "Platform"]
-    {
-        assert!(c.get(key).is_some(), "no {key}");
-    }
-    assert_eq!(c["GraphDriver"]["Name"], Sandbox::snapshotter());
-    if Sandbox::snapshotter() != "copy" {
-        let upper = s.store().join("containers").join(&id).join("upper");
-        assert_eq!(c["GraphDriver"]["Data"]["UpperDir"], upper.display().to_string());
-    }
-    let optional = "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{json .Config.Healthcheck}} \
-        {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.Memory}} {{len .HostConfig.PortBindings}} {{.Config.Domainname}}";
-    s.ok(["inspect", "-f", optional, "c1"]).is("none null no 0 0");
-    s.ok("create --name t1 --tmpfs /t:size=1m,mode=700 busybox true");
-    s.ok("inspect -f '{{json .HostConfig.Tmpfs}}' t1").is(r#"{"/t":"size=1048576,mode=700"}"#);
-    let out = s.exits(1, "inspect c1 nobody");
-    out.says("nobody").has(&id);
-}
-
-#[test]
 fn version_and_info_answer() {
     let s = Sandbox::new();
     s.ok("version").has(env!("CARGO_PKG_VERSION"));
@@ -441,70 +231,6 @@ fn the_event_log_tells_the_story() {
     }
 }
 
-/// Nothing that was to be printed is lost without a word and a status. The container goes on, as with docker.
-#[test]
-fn output_that_cannot_be_written_is_an_error() {
-    let s = Sandbox::new().busybox();
-    s.ok("run -d -i --name c1 busybox sh -c 'echo first; cat'");
-    assert!(within(Duration::from_secs(20), || s.ok("logs c1").stdout.contains("first")));
-    let sh = |script: &str| {
-        let call = s.program_call("bash").args(["-c", script]).env("KELP", s.program());
-        call.run()
-    };
-    for line in
-        ["ps", "logs c1", "inspect c1", "exec c1 echo hi", "images", "version", "save busybox", "ps --help"]
-    {
-        let out = sh(&format!("\"$KELP\" {line} >/dev/full"));
-        out.says("no space left on device");
-        assert_eq!(out.code, 1, "{line}: {}", out.story());
-    }
-    let out = sh("\"$KELP\" run --name r1 busybox sh -c 'echo hi; sleep 1000' >/dev/full");
-    out.says("no space left on device");
-    assert_eq!(out.code, 125, "{}", out.story());
-    assert_eq!(s.field("r1", ".State.Running"), "true");
-    s.ok("logs r1").is("hi");
-    assert_eq!(sh("\"$KELP\" run --rm busybox sh -c 'echo hi >&2' 2>/dev/full").code, 125);
-    s.ok("create --name r2 busybox echo hi");
-    let out = sh("\"$KELP\" start -a r2 >/dev/full");
-    assert_eq!(out.code, 1, "{}", out.story());
-}
-
-/// A parent that closed standard streams finds none of its output in the store's files.
-#[test]
-fn closed_standard_streams_are_not_taken_by_files_of_the_store() {
-    let s = Sandbox::new().busybox();
-    let sh = |script: &str| s.program_call("bash").args(["-c", script]).env("KELP", s.program()).run();
-    for closed in ["<&- >&- 2>&-", ">&-", "2>&- <&-"] {
-        assert_eq!(
-            sh(&format!("\"$KELP\" nonsense {closed}; \"$KELP\" images {closed}")).code,
-            0,
-            "{closed}"
-        );
-        assert_eq!(sh(&format!("\"$KELP\" run --rm busybox echo hi {closed}")).code, 0, "{closed}");
-    }
-    s.ok("system check");
-    s.ok("images -q --no-trunc");
-}
-
-#[test]
-fn a_reader_that_leaves_ends_the_command_and_not_the_container() {
-    let s = Sandbox::new().busybox();
-    let ticking = "while sleep 0.05; do echo tick; done";
-    let sh = |script: &str| {
-        let out = s.program_call("bash").args(["-c", script]).env("KELP", s.program()).exits(0);
-        out.silent();
-        out.text().to_owned()
-    };
-    let run = format!("\"$KELP\" run --name c1 busybox sh -c '{ticking}' | head -1; echo ${{PIPESTATUS[0]}}");
-    assert_eq!(sh(&run), "tick\n141");
-    assert_eq!(s.field("c1", ".State.Running"), "true");
-    for line in ["logs -f c1", "attach c1", &format!("exec c1 sh -c '{ticking}'")] {
-        let piped = sh(&format!("\"$KELP\" {line} </dev/null | head -1; echo ${{PIPESTATUS[0]}}"));
-        assert_eq!(piped, "tick\n141", "{line}");
-    }
-    assert_eq!(s.field("c1", ".State.Running"), "true");
-}
-
 #[test]
 fn a_container_whose_directory_is_gone_says_so() {
     let s = Sandbox::new().busybox();
@@ -512,43 +238,4 @@ fn a_container_whose_directory_is_gone_says_so() {
     std::fs::remove_dir_all(s.store().join("containers").join(&id)).unwrap();
     s.exits(1, "start c1").says(&id).says("is gone").says("kelp rm c1");
     s.ok("rm c1").is("c1");
-}
-
-/// docker's raw form, its answers for what is empty, and its kinds of objects.
-#[test]
-fn listings_and_inspect_answer_as_dockers() {
-    let s = Sandbox::new().busybox();
-    let id = s.ok("run -d=true -it=false --name c1 -l a=b busybox sleep 1000").text().to_owned();
-    let short = &id[..12];
-    let raw = s.ok("ps --format raw").stdout;
-    let lines: Vec<&str> = raw.split('\n').collect();
-    let [first, image, command, made, state, status, rest @ ..] = lines.as_slice() else { panic!("{raw}") };
-    assert_eq!(*first, format!("container_id: {short}"));
-    assert_eq!([*image, *command, *state], ["image: busybox", "command: \"sleep 1000\"", "state: running"]);
-    assert!(made.starts_with("created_at: 2") && status.starts_with("status: Up "), "{raw}");
-    assert_eq!(rest, ["names: c1", "labels: a=b", "ports:", "", ""]);
-    s.ok("ps -s --format raw").has("\nports:\nsize: ");
-    s.ok("ps -q --format raw").is(&format!("container_id: {short}"));
-    let raw = s.ok("images --format raw").stdout;
-    assert!(raw.starts_with("repository: busybox\ntag: latest\nimage_id: "), "{raw}");
-    assert!(
-        raw.contains("\ncreated_at: ") && raw.contains("\nvirtual_size: ") && raw.ends_with("B\n\n"),
-        "{raw}"
-    );
-    s.ok("images --digests --format raw").has("\ndigest: sha256:");
-    s.ok("images -q --format raw").has("image_id: ");
-
-    let nulls = "{{.Config.Entrypoint}} {{.State.Health}} {{.Config.Volumes}} {{.HostConfig.PidsLimit}} \
-                 {{json .Config.Volumes}} {{len .HostConfig.Devices}}";
-    s.ok(["inspect", "-f", nulls, "c1"]).is("[] <nil> map[] <nil> null 0");
-    s.exits(126, "exec -u nobodyx c1 true").says("nobodyx");
-    s.exits(127, "exec c1 nosuch");
-    s.ok("exec -i=false -t=f c1 echo hi").is("hi");
-    s.ok("network create shop");
-    for line in ["inspect shop", "inspect --type network shop"] {
-        s.ok(format!("{line} -f {{{{.Name}}}}{{{{.Internal}}}}").as_str()).is("shopfalse");
-    }
-    s.exits(1, "inspect --type bogus x").says("unknown type: \"bogus\"");
-    s.exits(1, "inspect --type volume x").says("not built yet");
-    s.exits(1, "inspect --type image shop");
 }

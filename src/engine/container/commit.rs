@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::export::Failure;
 use super::held::{Held, hold};
-use super::inspect;
+use super::{config, inspect};
 use crate::engine::image::import::digest;
 use crate::engine::image::{self, resolve};
 use crate::engine::request::CreateRequest;
@@ -82,8 +82,8 @@ pub fn commit(engine: &Engine, request: &CommitRequest) -> Result<Committed> {
         })?;
         let mut config = ImageConfig::parse(base.config.as_bytes()).map_err(crate::image::Error::from)?;
         let made = inspect::request(&held.record)?;
-        let created_by = words(&made, &config.config).1.join(" ");
-        config.config = configured(&config.config, &held, made, &changes)?;
+        let created_by = config::words(&config.config, &made).1.join(" ");
+        config.config = configured(&config.config, &held, &made, &changes)?;
         let mut descriptors = descriptors(engine, &base)?;
         let added = pack_layer(engine, &layers)?;
         let empty_layer = added.is_none();
@@ -142,19 +142,15 @@ fn check_pause(held: &Held, pause: Pause) -> Result<Vec<String>> {
 fn configured(
     image: &ContainerConfig,
     held: &Held,
-    request: CreateRequest,
+    request: &CreateRequest,
     changes: &[Change],
 ) -> Result<ContainerConfig> {
-    let mut config = image.clone();
+    let mut config = config::of(image, request);
+    // A bare name has taken the image's away.
+    config.env.retain(|entry| entry.contains('='));
     // docker does not hand triggers on.
     config.on_build.clear();
-    config.env = environment(&request.env, &image.env);
-    (config.entrypoint, config.cmd) = words(&request, image);
-    config.user = request.user.unwrap_or(config.user);
-    config.working_dir = request.workdir.unwrap_or(config.working_dir);
     config.labels.clone_from(&held.record.labels);
-    config.stop_signal = request.stop_signal.unwrap_or(config.stop_signal);
-    config.stop_timeout = request.stop_timeout.or(config.stop_timeout);
     let mut has_command = false;
     for change in changes {
         change.apply(&mut config).map_err(|e| invalid(change.keyword(), &e))?;
@@ -166,31 +162,6 @@ fn configured(
         }
     }
     Ok(config)
-}
-
-/// As docker keeps it: the user's first, of which the last of a name counts, then what the image adds.
-fn environment(asked: &[String], image: &[String]) -> Vec<String> {
-    let key = |entry: &str| entry.split('=').next().unwrap_or(entry).to_owned();
-    let mut all: Vec<String> = Vec::new();
-    for entry in asked {
-        all.retain(|known| key(known) != key(entry));
-        all.push(entry.clone());
-    }
-    let added: Vec<String> =
-        image.iter().filter(|entry| all.iter().all(|known| key(known) != key(entry))).cloned().collect();
-    all.extend(added);
-    // A bare name only takes the image's away.
-    all.retain(|entry| entry.contains('='));
-    all
-}
-
-/// Entry point and command as docker keeps them with the container.
-fn words(request: &CreateRequest, image: &ContainerConfig) -> (Vec<String>, Vec<String>) {
-    match &request.entrypoint {
-        Some(entrypoint) => (entrypoint.clone(), request.command.clone()),
-        None if request.command.is_empty() => (image.entrypoint.clone(), image.cmd.clone()),
-        None => (image.entrypoint.clone(), request.command.clone()),
-    }
 }
 
 fn tell_origin(config: &mut ImageConfig, commit: &CommitRequest, created_by: String, empty_layer: bool) {
@@ -214,8 +185,8 @@ fn descriptors(engine: &Engine, base: &ImageRecord) -> Result<Vec<Descriptor>> {
     for layer in &mut layers {
         layer.media_type = match layer.media_type.as_str() {
             media_type::DOCKER_LAYER_GZIP => media_type::LAYER_GZIP.into(),
-            "application/vnd.docker.image.rootfs.diff.tar" => media_type::LAYER.into(),
-            "application/vnd.docker.image.rootfs.diff.tar.zstd" => media_type::LAYER_ZSTD.into(),
+            media_type::DOCKER_LAYER => media_type::LAYER.into(),
+            media_type::DOCKER_LAYER_ZSTD => media_type::LAYER_ZSTD.into(),
             other => other.into(),
         };
     }

@@ -1,21 +1,17 @@
 //! `create`: a container exists and has never run.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
-use oci_spec::image::{Config as ImageConfig, ImageConfiguration};
+use oci_spec::image::Config as ImageConfig;
 
+use super::origin::Origin;
 use super::stored::Parts;
 use super::{find, network};
 use crate::config;
-use crate::engine::request::{
-    CreateRequest, NamespaceMode, NetworkMode, RootfsSource, SeccompChoice, UsernsMode,
-};
+use crate::engine::request::{CreateRequest, NamespaceMode, NetworkMode, SeccompChoice, UsernsMode};
 use crate::engine::spec::{self, Place};
-use crate::engine::{Engine, Error, Result, image};
-use crate::oci::Platform;
+use crate::engine::{Engine, Error, Result};
 use crate::shim::launch::{Launch, Seccomp};
 use crate::snapshot::{self, Recipe, Snapshotter};
 use crate::store;
@@ -74,7 +70,7 @@ impl Draft {
         })
     }
 
-    fn decide(engine: &Engine, id: ContainerId, request: CreateRequest) -> Result<Self> {
+    fn decide(engine: &Engine, id: ContainerId, mut request: CreateRequest) -> Result<Self> {
         let named = request.name.is_some();
         let name = match &request.name {
             Some(name) => name.parse().map_err(store::Error::from)?,
@@ -84,17 +80,7 @@ impl Draft {
         let config = origin.config.as_ref();
         let ids = userns::id_map(&engine.store)?;
         let mut place = place(&id, &ids, &request)?;
-        for (mode, path) in [
-            (&request.pid, &mut place.join_pid),
-            (&request.ipc, &mut place.join_ipc),
-            (&request.uts, &mut place.join_uts),
-        ] {
-            *path = joined_later(engine, mode)?;
-        }
-        if let NetworkMode::Container(name) = &request.network {
-            let mode = NamespaceMode::Container(name.clone());
-            place.join_network = joined_later(engine, &mode)?;
-        }
+        join_later(engine, &mut request, &mut place)?;
         network::refuse_strange_outbound(&request)?;
         let about_links = network::linked(engine, name.as_str(), &request)?;
         let members = network::members(engine, &id, name.as_str(), &request)?;
@@ -102,24 +88,7 @@ impl Draft {
         place.others = network::others(place.addresses, &members);
         let built = spec::build(&request, config, &place)?;
         let command = spec::command(&request, config)?;
-        let mut record = ContainerRecord {
-            id,
-            name,
-            created: Timestamp::now(),
-            started: None,
-            finished: None,
-            phase: Phase::Created,
-            exit_code: None,
-            oom_killed: false,
-            error: String::new(),
-            auto_remove: request.auto_remove,
-            image: origin.name.clone(),
-            image_id: origin.id.clone(),
-            command,
-            layers: origin.layers.clone(),
-            labels: labels(&request, config),
-            request: String::new(),
-        };
+        let mut record = origin.record(id, name, command, &request);
         let recipe = origin.recipe(&request);
         let shifted = place.ids.as_ref().is_some_and(spec::ids::Ids::are_shifted);
         let snapshotter = snapshotter(engine, &request, shifted)?;
@@ -131,12 +100,7 @@ impl Draft {
         warnings.extend(network::unpublished(&request, &members));
         warnings.extend(network::hostless(&request, place.addresses.is_some()));
         warnings.extend(about_links);
-        warnings.extend(origin.foreign.map(|made_for| {
-            format!(
-                "the image is for {made_for}, this machine is {}, and no --platform was asked for",
-                Platform::host()
-            )
-        }));
+        warnings.extend(origin.foreign());
         Ok(Self { named, recipe, snapshotter, addresses: place.addresses, warnings, record, request })
     }
 
@@ -162,8 +126,9 @@ impl Draft {
     ) -> Result<(ContainerRecord, T)> {
         let mut record = ContainerRecord { phase, ..self.record.clone() };
         let fill = |dir: &Path| self.fill(engine, dir).and_then(|()| last(dir));
-        if self.snapshotter == Snapshotter::Copy {
-            self.refuse_taken(engine)?;
+        // A copy is worth making only for a name that is free.
+        if self.snapshotter == Snapshotter::Copy && self.named {
+            refuse_taken(engine, &self.record.name)?;
         }
         let mut overtaken = 0;
         for _ in 0..NAME_TRIES {
@@ -187,16 +152,6 @@ impl Draft {
         Err(store::Error::NameTaken { name: record.name.to_string(), holder }.into())
     }
 
-    /// A copy is worth making only for a name that is free.
-    fn refuse_taken(&self, engine: &Engine) -> Result<()> {
-        match engine.store.find_container(self.record.name.as_str()) {
-            Ok(other) if self.named && other.name == self.record.name && !about_to_go(engine, &other.id)? => {
-                Err(store::Error::NameTaken { name: other.name.to_string(), holder: other.id }.into())
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn fill(&self, engine: &Engine, dir: &Path) -> store::Result<()> {
         snapshot::create(&engine.store, &self.recipe, self.snapshotter, dir).map_err(snapshot_refused)
     }
@@ -210,6 +165,16 @@ fn snapshot_refused(error: snapshot::Error) -> store::Error {
             use crate::error::Hint;
             store::Error::Job { message: crate::error::chain(&other), hint: other.hint() }
         }
+    }
+}
+
+/// Refuses a name that another container has, and keeps.
+pub(super) fn refuse_taken(engine: &Engine, name: &Name) -> Result<()> {
+    match engine.store.find_container(name.as_str()) {
+        Ok(other) if other.name == *name && !about_to_go(engine, &other.id)? => {
+            Err(store::Error::NameTaken { name: name.to_string(), holder: other.id }.into())
+        }
+        _ => Ok(()),
     }
 }
 
@@ -238,62 +203,6 @@ pub(in crate::engine) fn about_to_go(engine: &Engine, holder: &ContainerId) -> R
             Err(e) => return Err(e),
         }
     }
-}
-
-/// What the root and the defaults come from.
-struct Origin {
-    name: String,
-    id: Option<String>,
-    layers: Vec<String>,
-    config: Option<ImageConfig>,
-    /// `os/arch` of an image that is for other machines, which nobody asked for.
-    foreign: Option<String>,
-}
-
-impl Origin {
-    fn find(engine: &Engine, request: &CreateRequest) -> Result<Self> {
-        match &request.rootfs {
-            RootfsSource::Directory { path, .. } => Ok(Self {
-                name: path.display().to_string(),
-                id: None,
-                layers: Vec::new(),
-                config: None,
-                foreign: None,
-            }),
-            RootfsSource::Image(name) => {
-                let record = image::resolve::resolve_for(engine, name, request.platform.as_deref())?;
-                if let Some(wanted) = &request.platform {
-                    image::resolve::require_platform(&record, name, wanted)?;
-                }
-                let whole: ImageConfiguration =
-                    serde_json::from_str(&record.config).map_err(|e| damaged(name, &e))?;
-                let made_for =
-                    Platform::new(&whole.os().to_string(), &whole.architecture().to_string(), None);
-                let foreign = request.platform.is_none() && !made_for.satisfies(&Platform::host());
-                let config = whole.config().clone().unwrap_or_default();
-                Ok(Self {
-                    name: name.clone(),
-                    id: Some(record.id),
-                    layers: record.layers,
-                    config: Some(config),
-                    foreign: foreign.then(|| made_for.to_string()),
-                })
-            }
-        }
-    }
-
-    fn recipe(&self, request: &CreateRequest) -> Recipe {
-        match &request.rootfs {
-            RootfsSource::Image(_) => Recipe::Layers(self.layers.clone()),
-            RootfsSource::Directory { path, write_through } => {
-                Recipe::Directory { path: path.clone(), write_through: *write_through }
-            }
-        }
-    }
-}
-
-fn damaged(name: &str, error: &serde_json::Error) -> Error {
-    Error::Invalid { what: "image", value: name.into(), reason: format!("its config is damaged: {error}") }
 }
 
 fn launch_of(
@@ -376,20 +285,29 @@ pub(super) fn joins(request: &CreateRequest) -> bool {
         || modes.iter().any(|mode| matches!(mode, NamespaceMode::Container(_)))
 }
 
-/// The other container must exist; whose process it is then, `start` finds out and writes into the spec.
-fn joined_later(engine: &Engine, mode: &NamespaceMode) -> Result<Option<PathBuf>> {
-    let NamespaceMode::Container(name) = mode else { return Ok(None) };
-    find::find(engine, name)?;
-    Ok(Some(PathBuf::from("/proc/0/ns/later")))
+/// Says which namespaces are those of other containers. The request has their ids from here on, as with docker: a name
+/// may be another's when the container starts.
+fn join_later(engine: &Engine, request: &mut CreateRequest, place: &mut Place) -> Result<()> {
+    for (mode, path) in [
+        (&mut request.pid, &mut place.join_pid),
+        (&mut request.ipc, &mut place.join_ipc),
+        (&mut request.uts, &mut place.join_uts),
+    ] {
+        if let NamespaceMode::Container(word) = mode {
+            *path = Some(joined(engine, word)?);
+        }
+    }
+    if let NetworkMode::Container(word) = &mut request.network {
+        place.join_network = Some(joined(engine, word)?);
+    }
+    Ok(())
 }
 
-fn labels(request: &CreateRequest, config: Option<&ImageConfig>) -> BTreeMap<String, String> {
-    let mut labels = BTreeMap::new();
-    if let Some(from_image) = config.and_then(|c| c.labels().as_ref()) {
-        labels.extend(from_image.iter().map(|(k, v)| (k.clone(), v.clone())));
-    }
-    labels.extend(request.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
-    labels
+/// The container must exist; whose process it is then, `start` finds out and writes into the spec.
+fn joined(engine: &Engine, word: &mut String) -> Result<PathBuf> {
+    let (other, _) = find::find(engine, word)?;
+    *word = other.id.to_string();
+    Ok(PathBuf::from("/proc/0/ns/later"))
 }
 
 /// What the user should know about the ids that containers get.

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Error, Result};
+use crate::store;
 use crate::store::container::{ContainerRecord, Observed, Status};
-use crate::store::{self};
 
 /// How long a start may take among those who want to act on what it starts.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -69,7 +69,8 @@ pub(in crate::engine) fn not_running(record: &ContainerRecord, verb: &'static st
     }
 }
 
-fn missing(error: store::Error, word: &str) -> Error {
+/// The word in the place of an id that the user has not typed.
+pub(super) fn missing(error: store::Error, word: &str) -> Error {
     match error {
         store::Error::NoSuchContainer(_) => Error::NoSuchContainer(word.into()),
         other => other.into(),

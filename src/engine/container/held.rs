@@ -23,11 +23,7 @@ pub(super) fn hold(engine: &Engine, word: &str, verb: &'static str) -> Result<He
     if is_running(&observed) {
         return Ok(Held { record, observed, lock: None });
     }
-    let gone = |e| match e {
-        crate::store::Error::NoSuchContainer(_) => Error::NoSuchContainer(word.into()),
-        other => other.into(),
-    };
-    let lock = engine.store.operation_lock(&record.id).map_err(gone)?;
+    let lock = engine.store.operation_lock(&record.id).map_err(|e| find::missing(e, word))?;
     // Whoever held the lock before may have started it.
     let (record, observed) = find::settled(engine, record.id.as_str(), verb)?;
     let lock = (!is_running(&observed)).then_some(lock);

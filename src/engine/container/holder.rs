@@ -39,6 +39,9 @@ fn program(taken: &TakenPort) -> Option<String> {
         .filter_map(|path| fs::read_to_string(path).ok())
         .flat_map(|table| inodes(&table, taken.address, state))
         .collect();
+    if inodes.is_empty() {
+        return None;
+    }
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let name = entry.file_name();
         let Some(pid) = name.to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };

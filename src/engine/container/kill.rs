@@ -9,7 +9,6 @@ use crate::store::events::Event;
 
 /// `kill -s KILL` returns when the container is dead; this long at the most.
 const PATIENCE: Duration = Duration::from_secs(10);
-const SIGKILL: i32 = 9;
 
 /// `signal` as typed: `KILL`, `SIGKILL`, `9`.
 pub fn kill(engine: &Engine, container: &str, signal: &str) -> Result<()> {
@@ -22,7 +21,7 @@ pub fn kill(engine: &Engine, container: &str, signal: &str) -> Result<()> {
         Err(e) => return Err(e.into()),
     }
     let _ = engine.store.append_event(&Event::of_container(&record, "kill").with("signal", number));
-    if number != SIGKILL {
+    if number != libc::SIGKILL {
         return Ok(());
     }
     match stopping::wait_for_end(&dir, Some(PATIENCE)) {

@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod commit;
+mod config;
 pub mod cp;
 pub mod create;
 pub mod diff;
@@ -13,6 +14,7 @@ pub mod inspect;
 pub mod kill;
 pub mod logs;
 pub(in crate::engine) mod network;
+mod origin;
 pub mod port;
 pub mod prune;
 pub mod ps;

@@ -224,13 +224,13 @@ pub(super) fn sharing(
 ) -> Result<Option<Sharing>> {
     const VERB: &str = "join the network of";
     let NetworkMode::Container(name) = &request.network else { return Ok(None) };
+    let (other, observed) = find::settled(engine, name, VERB)?;
     let conflict = |reason: &str| Error::Conflict {
         verb: VERB,
-        container: name.clone(),
+        container: other.name.to_string(),
         reason: reason.into(),
         hint: None,
     };
-    let (other, observed) = find::settled(engine, name, VERB)?;
     if other.id == record.id {
         return Err(conflict("a container cannot join its own network"));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::create::about_to_go;
+use super::create::refuse_taken;
 use super::stored::Stored;
 use super::{find, network};
 use crate::engine::{Engine, Error, Result};
@@ -26,6 +26,7 @@ pub fn rename(engine: &Engine, container: &str, name: &str) -> Result<()> {
     if name == record.name {
         return Err(Error::Usage("renaming a container with the same name as its current name"));
     }
+    // Before anybody hears of it.
     refuse_taken(engine, &name)?;
     let known =
         |also: Option<&Name>, name: &Name| -> Result<()> { tell(engine, &record, &observed, name, also) };
@@ -35,16 +36,6 @@ pub fn rename(engine: &Engine, container: &str, name: &str) -> Result<()> {
         return Err(e.into());
     }
     known(None, &name)
-}
-
-/// Before anybody hears of it.
-fn refuse_taken(engine: &Engine, name: &Name) -> Result<()> {
-    match engine.store.find_container(name.as_str()) {
-        Ok(other) if other.name == *name && !about_to_go(engine, &other.id)? => {
-            Err(crate::store::Error::NameTaken { name: name.to_string(), holder: other.id }.into())
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The container's networks know it by `name`, and by `also`.

@@ -8,7 +8,6 @@ use crate::shim::{self, client, stopping};
 use crate::store;
 use crate::store::container::{ContainerRecord, Observed, Status};
 
-const SIGKILL: i32 = 9;
 /// How long a killed container may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a shim is waited for before the container is looked at anew.
@@ -60,7 +59,7 @@ fn is_running(record: &ContainerRecord) -> Error {
 fn kill(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Result<()> {
     let dir = engine.store.container_dir(&record.id);
     let asked = client::connect(&dir)
-        .and_then(|socket| client::kill(socket, SIGKILL))
+        .and_then(|socket| client::kill(socket, libc::SIGKILL))
         .and_then(|()| stopping::wait_for_end(&dir, Some(PATIENCE)));
     match asked {
         Ok(_) | Err(shim::Error::Gone) => Ok(()),

@@ -256,7 +256,7 @@ fn refuse_inner(engine: &Engine, ipc: &NamespaceMode) -> Result<()> {
         UsernsMode::Host => Ok(()),
         own => Err(Error::Invalid {
             what: "IPC mode",
-            value: format!("container:{name}"),
+            value: format!("container:{}", other.name),
             reason: format!(
                 "{} was made with --userns {}, and only its own processes see its /dev/shm",
                 other.name,

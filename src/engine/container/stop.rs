@@ -1,5 +1,6 @@
 //! `stop` and `restart`: the stop signal, patience, then SIGKILL.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::stored::Stored;
@@ -13,8 +14,6 @@ use crate::store::events::Event;
 
 /// How long a shim may take to clear up once its container is dead.
 const CLEARING_UP: Duration = Duration::from_secs(10);
-
-const SIGKILL: i32 = 9;
 
 /// `None` means the container's own setting.
 #[derive(Debug, Clone, Default)]
@@ -46,51 +45,29 @@ pub fn stop(engine: &Engine, container: &str, stop: &StopOptions) -> Result<()> 
     // Asked on both sides of the signal: a program that is just starting may install its handler in between, and
     // one that received the signal may have put its handler away.
     let was_deaf = is_deaf();
-    let ended = over(client::connect(&dir).and_then(|socket| client::kill(socket, signal)))?
-        || (!(was_deaf && is_deaf()) && over(wait(&dir, seconds))?);
-    if !ended {
-        over(client::connect(&dir).and_then(|socket| client::kill(socket, SIGKILL)))?;
-        over(wait(&dir, -1))?;
+    let sent = send(&dir, signal)?;
+    if sent && ((was_deaf && is_deaf()) || !ends(&dir, u64::try_from(seconds).ok())?) {
+        send(&dir, libc::SIGKILL)?;
+        ends(&dir, None)?;
     }
     settle(engine, &record)?;
     let _ = engine.store.append_event(&Event::of_container(&record, "stop"));
     Ok(())
 }
 
-fn wait(dir: &std::path::Path, seconds: i64) -> shim::Result<Waited> {
-    let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
-    Ok(match stopping::wait_for_end(dir, patience)? {
-        Some(_) => Waited::Ended,
-        None => Waited::OutOfPatience,
-    })
-}
-
-enum Waited {
-    Ended,
-    OutOfPatience,
-}
-
-/// Whether an answer means that the container has ended.
-trait Answer {
-    fn is_end(&self) -> bool;
-}
-
-impl Answer for () {
-    fn is_end(&self) -> bool {
-        false
+/// `false`: nobody is there any more to send it to.
+fn send(dir: &Path, signal: i32) -> Result<bool> {
+    match client::connect(dir).and_then(|socket| client::kill(socket, signal)) {
+        Ok(()) => Ok(true),
+        Err(shim::Error::Gone) => Ok(false),
+        Err(e) => Err(e.into()),
     }
 }
 
-impl Answer for Waited {
-    fn is_end(&self) -> bool {
-        matches!(self, Self::Ended)
-    }
-}
-
-/// Nobody answers any more: that is an end too.
-fn over<T: Answer>(answer: shim::Result<T>) -> Result<bool> {
-    match answer {
-        Ok(answer) => Ok(answer.is_end()),
+/// Whether it ends within so many seconds; `None` waits for ever.
+fn ends(dir: &Path, seconds: Option<u64>) -> Result<bool> {
+    match stopping::wait_for_end(dir, seconds.map(Duration::from_secs)) {
+        Ok(code) => Ok(code.is_some()),
         Err(shim::Error::Gone) => Ok(true),
         Err(e) => Err(e.into()),
     }
@@ -126,5 +103,6 @@ pub fn restart(
     let (record, _) = find::find(engine, container)?;
     stop(engine, record.id.as_str(), options)?;
     start::start(engine, record.id.as_str(), None, warn)?;
-    Ok(engine.store.append_event(&Event::of_container(&record, "restart"))?)
+    let _ = engine.store.append_event(&Event::of_container(&record, "restart"));
+    Ok(())
 }

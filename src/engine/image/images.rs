@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::resolve;
-use crate::engine::container::logs::parse_time;
 use crate::engine::filter::{Label, truth, unknown};
-use crate::engine::{Engine, Result};
+use crate::engine::{Engine, Result, options};
 use crate::oci::Reference;
 use crate::store::image::ImageRecord;
 
@@ -78,7 +77,7 @@ fn parse(engine: &Engine, query: &ImagesQuery) -> Result<Filters> {
             "reference" => filters.references.push(value.clone()),
             "before" => filters.before.push(created()?),
             "since" => filters.since.push(created()?),
-            "until" => filters.until.push(parse_time("filter until", value)?),
+            "until" => filters.until.push(options::time("filter until", value)?),
             _ => return Err(unknown(key, value, FILTERS)),
         }
     }

@@ -17,6 +17,7 @@ mod ports;
 mod process;
 mod security;
 mod slirp;
+mod time;
 mod userns;
 
 pub use check::check;
@@ -30,6 +31,7 @@ pub use ports::{expose, exposed_range, one_port, publish};
 pub use process::{detach_keys, platform, rootfs, signal, stop_signal, user, workdir};
 pub use security::{SecurityOptions, capabilities, security_opts};
 pub use slirp::network;
+pub use time::time;
 pub use userns::userns;
 
 use super::Error;

@@ -9,14 +9,13 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::session::{Session, Told, Typed, poll};
 use super::{AttachOptions, Ending, UNEXPECTED, not_running, send};
 use crate::shim::error::{Error, Result};
 use crate::shim::log::Stream;
 use crate::shim::protocol::{self, MAX_DATA, Reply, Request};
-use crate::sys::Context;
+use crate::sys::{Context, process};
 
 /// How long output is waited for after the process has ended, where others keep its pipes open.
 const GRACE: Duration = Duration::from_millis(200);
@@ -35,7 +34,7 @@ impl Stdio {
         let mut from = Vec::new();
         let mut to = None;
         if options.stdin {
-            let (read, write) = pipe_with(PipeFlags::CLOEXEC).op("pipe")?;
+            let (read, write) = process::pipe()?;
             // Ours alone: the other end is another open file.
             rustix::io::ioctl_fionbio(&write, true).op("FIONBIO")?;
             theirs.push(read);
@@ -45,7 +44,7 @@ impl Stdio {
         }
         for (stream, wanted) in [(Stream::Stdout, options.stdout), (Stream::Stderr, options.stderr)] {
             if wanted {
-                let (read, write) = pipe_with(PipeFlags::CLOEXEC).op("pipe")?;
+                let (read, write) = process::pipe()?;
                 theirs.push(write);
                 from.push((stream, read));
             } else {

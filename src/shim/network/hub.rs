@@ -30,7 +30,7 @@ use crate::store::container::network::{Protocol, PublishedPort};
 use crate::store::network::Subnet;
 use crate::sys::bridge::{self, End};
 use crate::sys::socket::{self, Received};
-use crate::sys::{self, Context, guard, inet, process};
+use crate::sys::{self, Context, guard, inet, process, signal};
 
 /// `argv[0]` of a network's process.
 pub const ROLE: &str = "kelp-network";
@@ -151,7 +151,7 @@ struct Ways(Handle, Names);
 
 fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<OwnedFd>) -> net::Result<()> {
     let _ = process::retitle(c"kelp-network");
-    process::ignore_sigpipe();
+    signal::ignore_sigpipe();
     process::undumpable()?;
     if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
         let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);

@@ -34,6 +34,12 @@ pub(super) enum Owed {
     Gone,
 }
 
+/// Whether the other end belongs to the container's owner. In the user's namespace the owner is its root.
+pub(super) fn is_ours(socket: &OwnedFd) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    socket::peer_uid(socket).is_ok_and(|uid| uid == own || uid == 0)
+}
+
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) token: Token,

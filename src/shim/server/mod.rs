@@ -25,7 +25,9 @@
 //! nothing, lest the process stands still.
 
 mod clients;
+mod ended;
 mod execs;
+mod outputs;
 mod stdin;
 
 use std::fmt;
@@ -37,11 +39,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions};
 
-use self::clients::{Client, Owed, Role, Token};
+use self::clients::{Client, Owed, Role, Token, is_ours};
 use self::execs::Execs;
+use self::outputs::Outputs;
 use self::stdin::{Fate, Stdin};
 use super::error::Result;
-use super::log::{Stream, Writer};
+use super::log::Writer;
 use super::network::way::Way;
 use super::protocol::{self, Attach, Failure, MAX_DATA, MAX_PACKET, Reply, Request};
 use super::spawn::refused;
@@ -49,6 +52,8 @@ use crate::runtime::handshake::ShimEnd;
 use crate::sys::process::{self, WaitStatus};
 use crate::sys::socket::{self, Received};
 use crate::sys::{self, Context};
+
+pub use self::ended::Ended;
 
 /// How long output is waited for after the first process has ended.
 const GRACE: Duration = Duration::from_millis(200);
@@ -123,17 +128,6 @@ impl fmt::Debug for Running<'_> {
     }
 }
 
-/// The first process has ended and all output is in the log; the clients do not know yet.
-#[derive(Debug)]
-pub struct Ended {
-    pub status: WaitStatus,
-    /// Somebody was heard to want its end, or this process did: SIGKILL was sent from here.
-    pub killed: bool,
-    listener: OwnedFd,
-    clients: Vec<Client>,
-    log: Writer,
-}
-
 /// Makes `dir/shim.sock`, mode 0600, listening, close-on-exec. One that a dead shim left is replaced: call it with
 /// the life lock held.
 pub fn listen(dir: &Path) -> Result<OwnedFd> {
@@ -157,42 +151,6 @@ pub fn serve(running: Running<'_>) -> Result<Ended> {
     Ok(Ended { status, killed, listener, clients, log })
 }
 
-impl Ended {
-    /// Tells every client that is attached or waits, and closes their sockets. Does not wait for them. An exec'd
-    /// process that is not reaped yet was killed with its namespace.
-    pub fn tell(mut self, code: u8) {
-        while let Ok(Some(socket)) = socket::accept(&self.listener) {
-            // Whatever it came to ask, this is the answer.
-            if is_ours(&socket) {
-                self.clients.push(Client::new(0, socket, Role::New));
-            }
-        }
-        for client in &mut self.clients {
-            match client.role {
-                Role::Attached(_) => client.end(code, Some(&self.log)),
-                Role::New | Role::Waiting => client.end(code, None),
-                Role::Exec => client.end(WaitStatus::Signaled(libc::SIGKILL).code(), None),
-            }
-        }
-    }
-}
-
-/// Whether the other end belongs to the container's owner. In the user's namespace the owner is its root.
-fn is_ours(socket: &OwnedFd) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    socket::peer_uid(socket).is_ok_and(|uid| uid == own || uid == 0)
-}
-
-/// One of the container's output streams.
-#[derive(Debug)]
-struct Output {
-    stream: Stream,
-    fd: OwnedFd,
-    /// A terminal that nobody has open reads as an error until somebody opens it again.
-    asleep: bool,
-    ended: bool,
-}
-
 struct Server<'a> {
     pidfd: OwnedFd,
     /// `None` when it has ended, too.
@@ -204,9 +162,7 @@ struct Server<'a> {
     killed: bool,
     /// Set when the first process has been reaped.
     ended: Option<(WaitStatus, Instant)>,
-    outputs: Vec<Output>,
-    /// The terminal, for its size.
-    pty: Option<OwnedFd>,
+    outputs: Outputs,
     stdin: Stdin,
     stdin_once: bool,
     listener: OwnedFd,
@@ -239,25 +195,19 @@ enum Source {
 impl<'a> Server<'a> {
     fn new(running: Running<'a>) -> Result<Self> {
         let Running { pidfd, needs, carrier, stdio, listener, first, log, handler, stdin_once } = running;
-        let output = |stream, fd| Output { stream, fd, asleep: false, ended: false };
-        let (outputs, pty, stdin) = match stdio {
+        let (outputs, stdin) = match stdio {
             Stdio::Pty { master, stdin } => {
-                let size = process::duplicate(master.as_fd())?;
                 let way =
                     if stdin { Stdin::pty(process::duplicate(master.as_fd())?) } else { Stdin::pipe(None) };
-                (vec![output(Stream::Stdout, master)], Some(size), way)
+                (Outputs::terminal(master)?, way)
             }
             Stdio::Pipes { stdin, stdout, stderr } => {
                 for fd in stdin.iter() {
                     rustix::io::ioctl_fionbio(fd, true).op("FIONBIO")?;
                 }
-                let outputs = vec![output(Stream::Stdout, stdout), output(Stream::Stderr, stderr)];
-                (outputs, None, Stdin::pipe(stdin))
+                (Outputs::pipes(stdout, stderr)?, Stdin::pipe(stdin))
             }
         };
-        for output in &outputs {
-            rustix::io::ioctl_fionbio(&output.fd, true).op("FIONBIO")?;
-        }
         let first = first.map(|f| Client::new(0, f.socket, Role::Attached(f.attach)));
         Ok(Self {
             pidfd,
@@ -267,7 +217,6 @@ impl<'a> Server<'a> {
             killed: false,
             ended: None,
             outputs,
-            pty,
             stdin,
             stdin_once,
             listener,
@@ -284,7 +233,7 @@ impl<'a> Server<'a> {
 
     /// Whether the end of everything has been seen.
     fn nothing_to_come(&self) -> bool {
-        self.outputs.iter().all(|o| o.ended) && self.execs.is_empty()
+        self.outputs.have_ended() && self.execs.is_empty()
     }
 
     /// Waits until something happens, and deals with all that has.
@@ -321,8 +270,7 @@ impl<'a> Server<'a> {
         if !self.full {
             list.push((Source::Listener, self.listener.as_fd(), PollFlags::IN));
         }
-        let outputs = self.outputs.iter().enumerate().filter(|(_, o)| !o.ended && !o.asleep);
-        list.extend(outputs.map(|(at, o)| (Source::Output(at), o.fd.as_fd(), PollFlags::IN)));
+        list.extend(self.outputs.watched().map(|(at, fd)| (Source::Output(at), fd, PollFlags::IN)));
         list.extend(self.stdin.wants_room().map(|fd| (Source::Stdin, fd, PollFlags::OUT)));
         for (at, client) in self.clients.iter().enumerate() {
             let mut events = PollFlags::IN;
@@ -343,7 +291,7 @@ impl<'a> Server<'a> {
     }
 
     fn poll(&mut self) -> Result<Vec<(Source, PollFlags)>> {
-        let asleep = self.full || self.outputs.iter().any(|o| o.asleep);
+        let asleep = self.full || self.outputs.any_asleep();
         let left =
             self.ended.map(|(_, since)| GRACE.saturating_sub(since.elapsed()) + Duration::from_millis(1));
         let timeout = match (asleep, left) {
@@ -367,7 +315,7 @@ impl<'a> Server<'a> {
         self.settle(quiet && !asleep && self.ended.is_none());
         if asleep {
             self.full = false;
-            self.outputs.iter_mut().for_each(|o| o.asleep = false);
+            self.outputs.wake();
         }
         Ok(ready)
     }
@@ -394,24 +342,9 @@ impl<'a> Server<'a> {
     /// Output: one read, one write to the log, one packet to each client.
     fn pump(&mut self, at: usize) {
         self.buffer.resize(MAX_PACKET, 0);
-        let output = &mut self.outputs[at];
-        let stream = output.stream;
-        let read = match rustix::io::read(&output.fd, &mut self.buffer[1..=MAX_DATA]) {
-            Ok(0) => {
-                output.ended = true;
-                return;
-            }
-            Ok(n) => n,
-            Err(Errno::AGAIN | Errno::INTR) => return,
-            // EIO: no process has the terminal open. While the first one lives, it may open it again.
-            Err(_) if self.ended.is_none() && self.pty.is_some() => {
-                output.asleep = true;
-                return;
-            }
-            Err(_) => {
-                output.ended = true;
-                return;
-            }
+        let alive = self.ended.is_none();
+        let Some((stream, read)) = self.outputs.read(at, &mut self.buffer[1..=MAX_DATA], alive) else {
+            return;
         };
         let logged = self.log.end();
         self.log.write(stream, &self.buffer[1..=read]);
@@ -476,7 +409,7 @@ impl<'a> Server<'a> {
         let client = &mut self.clients[at];
         match (role, request) {
             (Role::New, Request::Attach(attach)) => {
-                client.reply(&Reply::Attached { tty: self.pty.is_some() }, &[]);
+                client.reply(&Reply::Attached { tty: self.outputs.is_terminal() }, &[]);
                 client.role = Role::Attached(*attach);
             }
             (Role::New, Request::Wait) => client.role = Role::Waiting,
@@ -503,7 +436,7 @@ impl<'a> Server<'a> {
                 }
             }
             (Role::Attached(attach), Request::StdinClosed) if attach.stdin => self.stdin_ended(),
-            (Role::Attached(_), Request::Resize { rows, cols }) => self.resize(*rows, *cols),
+            (Role::Attached(_), Request::Resize { rows, cols }) => self.outputs.resize(*rows, *cols),
             (Role::Attached(_), Request::Signal(signal)) => {
                 self.killed |= *signal == libc::SIGKILL;
                 // There is nobody to tell: the process may just have ended.
@@ -517,14 +450,6 @@ impl<'a> Server<'a> {
     fn stdin_ended(&mut self) {
         if self.stdin_once {
             self.stdin.close();
-        }
-    }
-
-    fn resize(&self, rows: u16, cols: u16) {
-        if let Some(pty) = &self.pty {
-            let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
-            // A terminal of the wrong size still works.
-            let _ = rustix::termios::tcsetwinsize(pty, size);
         }
     }
 

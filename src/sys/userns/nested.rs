@@ -39,7 +39,7 @@ impl Nested {
 
     /// Makes it. The calling process has one thread.
     pub fn make(&self) -> Result<OwnedFd> {
-        let (wait, hold) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
+        let (wait, hold) = process::pipe()?;
         match fork_open(libc::CLONE_NEWUSER as u64)? {
             Fork::Parent(first) => {
                 let made = self.write_maps(first.pid).and_then(|()| process::namespace(first.pid, "user"));

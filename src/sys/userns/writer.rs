@@ -24,7 +24,7 @@ impl Writers {
     /// Forks what the wanted map needs. A single-id map needs nobody: the caller writes it by [`write_single`].
     pub fn prepare(wanted: &Wanted) -> Result<Self> {
         let target = std::process::id();
-        let (wait, begin) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).op("pipe")?;
+        let (wait, begin) = process::pipe()?;
         let mut pids = Vec::new();
         match (&wanted.helpers, wanted.map.kind) {
             (_, MapKind::Single) => {}

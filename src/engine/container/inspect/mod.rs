@@ -19,6 +19,7 @@ use crate::engine::request::{
     CreateRequest, MountRequest, NamespaceMode, NetworkMode, Propagation, RootfsSource, SeccompChoice,
 };
 use crate::engine::{Engine, Result};
+use crate::oci::ImageConfig;
 use crate::snapshot::{self, Snapshotter};
 use crate::store::container::network::Protocol;
 use crate::store::container::{ContainerRecord, Observed, Status};
@@ -405,44 +406,27 @@ fn config(
     exposed: &[(u16, Protocol)],
 ) -> Config {
     let image = row.image_id.as_ref().and_then(|id| engine.store.find_image(id).ok());
-    let image: serde_json::Value =
-        image.and_then(|image| serde_json::from_str(&image.config).ok()).unwrap_or_default();
-    let image = &image["config"];
-    let text = |key: &str| image[key].as_str().unwrap_or_default().to_owned();
-    let list = |key: &str| -> Option<Vec<String>> {
-        Some(image[key].as_array()?.iter().filter_map(|v| v.as_str().map(Into::into)).collect())
-    };
-    let entrypoint = request.entrypoint.clone().or_else(|| list("Entrypoint")).filter(|e| !e.is_empty());
-    // An entry point of the user's own drops the image's command, as when the container was made.
-    let cmd = match (request.command.is_empty(), request.entrypoint.is_some()) {
-        (false, _) => Some(request.command.clone()),
-        (true, true) => None,
-        (true, false) => list("Cmd"),
-    };
-    let mut env = list("Env").unwrap_or_default();
-    for entry in &request.env {
-        let key = entry.split('=').next().unwrap_or(entry);
-        env.retain(|known| known.split('=').next() != Some(key));
-        env.push(entry.clone());
-    }
+    let image = image.and_then(|image| ImageConfig::parse(image.config.as_bytes()).ok());
+    let made = super::config::of(&image.map(|image| image.config).unwrap_or_default(), request);
+    let some = |words: Vec<String>| (!words.is_empty()).then_some(words);
     Config {
         hostname: request.hostname.clone().unwrap_or_else(|| row.id.short().to_owned()),
-        user: request.user.clone().unwrap_or_else(|| text("User")),
+        user: made.user,
         attach_stdin: request.stdin_once,
         tty: request.tty,
         open_stdin: request.interactive,
         stdin_once: request.stdin_once,
-        env,
-        cmd,
+        env: made.env,
+        cmd: some(made.cmd),
         image: match &request.rootfs {
             RootfsSource::Image(name) => name.clone(),
             RootfsSource::Directory { path, .. } => path.display().to_string(),
         },
-        working_dir: request.workdir.clone().unwrap_or_else(|| text("WorkingDir")),
-        entrypoint,
+        working_dir: made.working_dir,
+        entrypoint: some(made.entrypoint),
         labels: row.labels.clone(),
         exposed_ports: network::exposed_ports(exposed),
-        stop_signal: request.stop_signal.clone().or_else(|| image["StopSignal"].as_str().map(Into::into)),
+        stop_signal: Some(made.stop_signal).filter(|signal| !signal.is_empty()),
         stop_timeout: request.stop_timeout,
         unset: unset::Config::default(),
     }

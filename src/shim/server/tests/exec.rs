@@ -1,5 +1,7 @@
 //! Further processes of a container: their start, their output, their end.
 
+use std::io::Read;
+
 use super::*;
 
 /// Starts a process as `client::exec_session` does: our ends of stdout and of the conversation.

@@ -1,165 +1,12 @@
-//! What a shim and its clients say to each other.
-//!
-//! A `SOCK_SEQPACKET` unix socket: every message is one packet, one byte of kind and the payload, so a message
-//! is sent whole or not at all and no side ever waits in the middle of one. Data travels raw; what has fields
-//! is JSON. A packet carries at most [`MAX_DATA`] bytes of payload. The first client (the command that started
-//! the container) is connected from birth; every other one connects to `shim.sock` and begins with a request.
-//!
-//! ```text
-//!   client                                  shim
-//!     Launch + bundle file + life lock  ->                                   first client only
-//!                                       <-  Started{pid} | Failed{status,message,hint}   first client only
-//!
-//!     Attach{stdin,stdout,stderr}       ->                                   not from a first client
-//!                                       <-  Attached{tty}                    to those who sent Attach
-//!     Stdin(bytes)                      ->  one at a time: the next one follows StdinTaken
-//!                                       <-  StdinTaken | StdinGone           StdinGone: nobody reads any more
-//!     StdinClosed                       ->
-//!     Resize{rows,cols} | Signal(n)     ->                                   no answer
-//!                                       <-  Stdout(bytes) | Stderr(bytes)
-//!                                       <-  Gap{from,to} + log file          what did not fit: read it there
-//!                                       <-  Exited{code}                     and the socket closes
-//!
-//!     Wait                              ->
-//!                                       <-  Exited{code}
-//!
-//!     Kill(n)                           ->
-//!                                       <-  Done | Failed{…}
-//!
-//!     Network + request file            ->  descriptor: a change of its networks or its name (JSON)
-//!                                       <-  Done | Failed{…}
-//!
-//!     Exec + request file + stdio       ->  descriptors: request (JSON), then stdin, stdout, stderr
-//!                                           without a tty, or none with one
-//!                                       <-  ExecStarted{pid,tty} (+ pty master) | Failed{…}
-//!     Signal(n)                         ->  to the exec'd process
-//!                                       <-  Exited{code}
-//! ```
-//!
-//! A client that closes its end has detached; nothing is killed by it.
+//! How a message is written into a packet: a byte of kind, then raw data or JSON.
 
 use std::borrow::Cow;
-use std::io::IoSlice;
-use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
 
 use serde::{Deserialize, Serialize};
 
-use super::error::{Error, Result};
-use crate::error::ExitStatus;
-use crate::runtime::handshake;
-use crate::store::container::network::Protocol;
-use crate::sys::socket::{self, Received};
-use crate::sys::{self, Context};
-
-/// The largest payload of a packet, in bytes: a full pipe.
-pub const MAX_DATA: usize = 64 * 1024;
-
-/// A packet with its kind.
-pub const MAX_PACKET: usize = MAX_DATA + 1;
-
-/// The largest file that comes along with a request, in bytes: twice what the kernel accepts as arguments.
-pub const MAX_FILE: usize = 4 << 20;
-
-/// Which streams a client wants.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attach {
-    pub stdin: bool,
-    pub stdout: bool,
-    pub stderr: bool,
-}
-
-/// From a client.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Request<'a> {
-    /// A [`super::launch::Bundle`] comes along as a file, and the container's life lock.
-    Launch,
-    Attach(Attach),
-    Stdin(&'a [u8]),
-    StdinClosed,
-    Resize {
-        rows: u16,
-        cols: u16,
-    },
-    Signal(i32),
-    Wait,
-    Kill(i32),
-    Exec,
-    Network,
-}
-
-/// From a shim.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Reply<'a> {
-    /// What the user should be told about the start: one line each.
-    Started {
-        pid: u32,
-        warnings: Vec<String>,
-    },
-    Failed(Failure),
-    Attached {
-        tty: bool,
-    },
-    StdinTaken,
-    StdinGone,
-    Stdout(&'a [u8]),
-    Stderr(&'a [u8]),
-    /// The output between these offsets of the log file, which comes along as a descriptor.
-    Gap {
-        from: u64,
-        to: u64,
-    },
-    Exited {
-        code: u8,
-    },
-    Done,
-    ExecStarted {
-        pid: u32,
-        tty: bool,
-    },
-}
-
-/// What could not be done, as the user will read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// 1, 125, 126 or 127.
-    pub status: u8,
-    pub message: String,
-    pub hint: Option<String>,
-    /// The reason is a port of the host's that somebody has: who it is, the client can find out better.
-    #[serde(default)]
-    pub taken: Option<TakenPort>,
-}
-
-/// A port of the host's, at the address that was wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TakenPort {
-    pub address: SocketAddr,
-    pub protocol: Protocol,
-}
-
-impl From<Failure> for Error {
-    fn from(failure: Failure) -> Self {
-        let status = match failure.status {
-            125 => ExitStatus::Own,
-            126 => ExitStatus::CannotInvoke,
-            127 => ExitStatus::NotFound,
-            _ => ExitStatus::Failed,
-        };
-        Self::Refused { status, message: failure.message, hint: failure.hint, taken: failure.taken }
-    }
-}
-
-impl From<handshake::Failure> for Failure {
-    fn from(failure: handshake::Failure) -> Self {
-        let status = match failure.kind {
-            handshake::FailureKind::Own => 125,
-            handshake::FailureKind::CannotInvoke => 126,
-            handshake::FailureKind::NotFound => 127,
-        };
-        Self { status, message: failure.message, hint: failure.hint, taken: None }
-    }
-}
+use super::{Failure, MAX_DATA, Reply, Request};
+use crate::shim::error::{Error, Result};
+use crate::shim::log::Stream;
 
 /// The kinds of packets. A number never changes its meaning, since a shim may be older than its client.
 mod kind {
@@ -188,10 +35,10 @@ mod kind {
 }
 
 /// The kind byte of output, for a reader that puts it in front of its buffer and sends without copying.
-pub(super) fn output_kind(stream: super::log::Stream) -> u8 {
+pub(in crate::shim) fn output_kind(stream: Stream) -> u8 {
     match stream {
-        super::log::Stream::Stdout => kind::STDOUT,
-        super::log::Stream::Stderr => kind::STDERR,
+        Stream::Stdout => kind::STDOUT,
+        Stream::Stderr => kind::STDERR,
     }
 }
 
@@ -364,95 +211,10 @@ impl Failure {
     }
 }
 
-/// A connected pair, close-on-exec on both ends: the first client's way to its shim.
-pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
-    Ok(socket::seqpacket_pair()?)
-}
-
-/// Sends one packet. `Ok(false)`: there is no room, and `wait` is not set. [`Error::Gone`]: nobody is there.
-pub(super) fn send(
-    socket: BorrowedFd<'_>,
-    (kind, payload): (u8, Cow<'_, [u8]>),
-    fds: &[BorrowedFd<'_>],
-    wait: bool,
-) -> Result<bool> {
-    let sent = socket::send(socket, &[IoSlice::new(&[kind]), IoSlice::new(&payload)], fds, wait);
-    sent.map_err(gone)
-}
-
-/// A closed socket is not a failed call: it says that the other side is gone.
-pub(super) fn gone(error: crate::sys::Error) -> Error {
-    const CLOSED: [i32; 5] =
-        [libc::EPIPE, libc::ECONNRESET, libc::ENOTCONN, libc::ECONNREFUSED, libc::ENOENT];
-    if CLOSED.contains(&error.errno()) { Error::Gone } else { Error::Sys(error) }
-}
-
-/// Waits for one packet: its bytes in `buffer`, its descriptors in `fds`. The buffer grows with what comes: most
-/// packets are a few bytes, and a large buffer is pages to touch.
-pub(super) fn receive<'b>(
-    socket: BorrowedFd<'_>,
-    buffer: &'b mut Vec<u8>,
-    fds: &mut Vec<OwnedFd>,
-) -> Result<&'b [u8]> {
-    let length = socket::next_length(socket).map_err(gone)?.clamp(1, MAX_PACKET);
-    if buffer.len() < length {
-        buffer.resize(length, 0);
-    }
-    match socket::receive(socket, buffer, fds, true).map_err(gone)? {
-        Some(Received::Packet(length)) => Ok(&buffer[..length]),
-        Some(Received::Truncated) => Err(Error::Protocol { peer: "the shim", reason: "packet too large" }),
-        Some(Received::Closed) | None => Err(Error::Gone),
-    }
-}
-
-/// Sends one reply to a client that reads (the first one, before there is a server), waiting for room.
-pub fn send_reply(socket: BorrowedFd<'_>, reply: &Reply<'_>) -> Result<()> {
-    send(socket, reply.encode(), &[], true).map(|_| ())
-}
-
-/// What does not fit into a packet, as a file in memory.
-pub(super) fn file_of(bytes: &[u8]) -> Result<OwnedFd> {
-    use std::io::Write;
-    let file =
-        rustix::fs::memfd_create("kelp request", rustix::fs::MemfdFlags::CLOEXEC).op("memfd_create")?;
-    let mut file = std::fs::File::from(file);
-    file.write_all(bytes).op("write a request")?;
-    Ok(file.into())
-}
-
-/// A file of [`file_of`], bounded. Reading does not wait.
-pub(super) fn read_file(file: &OwnedFd) -> sys::Result<Vec<u8>> {
-    let size = rustix::fs::fstat(file).op("stat a request")?.st_size;
-    let size = usize::try_from(size).ok().filter(|size| (1..=MAX_FILE).contains(size));
-    let size = size.ok_or_else(|| sys::Error::new("read a request", libc::EFBIG))?;
-    let mut bytes = vec![0; size];
-    let mut have = 0;
-    while have < size {
-        match rustix::io::pread(file, &mut bytes[have..], have as u64) {
-            Ok(0) => return Err(sys::Error::new("read a request", libc::EIO)),
-            Ok(n) => have += n,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e).op("read a request"),
-        }
-    }
-    Ok(bytes)
-}
-
-/// The first client's reading of how the start went: the pid and warnings, or the failure as [`Error::Refused`]. A
-/// socket that closes without a word is [`Error::Gone`].
-pub fn receive_started(socket: BorrowedFd<'_>) -> Result<(u32, Vec<String>)> {
-    let mut buffer = Vec::new();
-    match Reply::decode(receive(socket, &mut buffer, &mut Vec::new())?)? {
-        Reply::Started { pid, warnings } => Ok((pid, warnings)),
-        Reply::Failed(failure) => Err(failure.into()),
-        _ => Err(Error::Protocol { peer: "the shim", reason: "a start was to be reported" }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+    use crate::shim::protocol::{Attach, MAX_PACKET};
 
     fn packet((kind, payload): (u8, Cow<'_, [u8]>)) -> Vec<u8> {
         [&[kind][..], &payload].concat()
@@ -469,6 +231,7 @@ mod tests {
             Request::Wait,
             Request::Kill(64),
             Request::Exec,
+            Request::Network,
         ]
     }
 
@@ -552,18 +315,5 @@ mod tests {
             taken: None,
         };
         assert!(packet(Reply::Failed(long).encode()).len() <= MAX_PACKET);
-    }
-
-    #[test]
-    fn the_start_is_reported_over_a_pair() {
-        let (ours, theirs) = pair().unwrap();
-        send_reply(theirs.as_fd(), &Reply::Started { pid: 42, warnings: Vec::new() }).unwrap();
-        assert_eq!(receive_started(ours.as_fd()).unwrap(), (42, Vec::new()));
-        let failure = Failure { status: 126, message: "permission denied".into(), hint: None, taken: None };
-        send_reply(theirs.as_fd(), &Reply::Failed(failure)).unwrap();
-        let error = receive_started(ours.as_fd()).unwrap_err();
-        assert!(matches!(error, Error::Refused { status: ExitStatus::CannotInvoke, .. }), "{error}");
-        drop(theirs);
-        assert!(matches!(receive_started(ours.as_fd()), Err(Error::Gone)));
     }
 }
