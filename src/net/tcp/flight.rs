@@ -242,7 +242,7 @@ impl Flight {
     }
 
     /// Whether the pieces are those from `una` to `nxt`, and no more of them than may be.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::net) fn is_sound(&self, una: Seq, nxt: Seq) -> bool {
         let ends = self.pieces.first().map_or(nxt, |p| p.from) == una
             && self.pieces.last().map_or(una, |p| p.to) == nxt;

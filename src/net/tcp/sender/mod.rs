@@ -360,5 +360,5 @@ impl Sender {
     }
 }
 
-#[cfg(test)]
-mod strange;
+#[cfg(any(test, fuzzing))]
+pub(in crate::net) mod strange;
