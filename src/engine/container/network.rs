@@ -122,11 +122,13 @@ fn lease(engine: &Engine, network: &NetworkRecord, id: &ContainerId, wanted: &Wa
     }
     let deadline = Instant::now() + PATIENCE;
     loop {
+        // Asked before: whoever was undecided then may have decided too late.
+        let undecided = in_the_way()?.iter().any(|held| is_undecided(engine, held));
         let refused = match engine.store.lease_address(network, id, wanted, Idle::GiveUp) {
             Err(e @ (AddressTaken | MacTaken { .. } | AddressesExhausted { .. })) => e,
             other => return Ok(other?),
         };
-        if Instant::now() > deadline || !in_the_way()?.iter().any(|held| is_undecided(engine, held)) {
+        if Instant::now() > deadline || !undecided {
             return Err(refused.into());
         }
         std::thread::sleep(GLANCE);
