@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use super::segments::Talk;
+use super::talk::Talk;
 use super::wire::{Heard, Sent};
 
 /// Longer than this apart, segments count as sent one after another.
