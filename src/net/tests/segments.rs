@@ -201,6 +201,40 @@ fn what_comes_ahead_is_kept_and_told() {
     expect(&mut stream, b"hello!!!er--last more");
 }
 
+/// RFC 5681 §4.2, RFC 2018: bytes have no room for ranges, and an acknowledgement that comes with them is no duplicate.
+#[test]
+fn a_gap_is_told_to_whoever_is_sent_to_all_the_time() {
+    let (mut talk, mut stream) = Talk::open();
+    let first = talk.seq;
+    talk.seq += 5;
+    for n in 0..3 {
+        stream.write_all(b"meanwhile").unwrap();
+        let heard = talk.data(b"later");
+        assert!(heard.iter().any(|h| h.length == 9), "{heard:?}");
+        let told = heard.iter().find(|h| h.length == 0).expect("an acknowledgement of its own");
+        assert_eq!((told.ack, told.sack), (Some(first), Some((first + 5, first + 10 + 5 * n))));
+    }
+    stream.write_all(b"meanwhile").unwrap();
+    talk.seq = first;
+    let heard = talk.data(b"hello");
+    assert!(heard.iter().all(|h| h.length == 9 && h.ack == Some(first + 20)), "{heard:?}");
+}
+
+/// The kernel's own list says when it will ask.
+#[test]
+fn whoever_is_asked_by_the_container_is_asked_after_as_long_a_silence() {
+    let (mut talk, stream) = Talk::open();
+    talk.wire.pass(Duration::from_secs(100));
+    talk.say(Sent { seq: talk.seq.wrapping_sub(1), ..talk.blank() });
+    let port = |address: std::net::SocketAddr| format!("0100007F:{:04X}", address.port());
+    let ends = format!("{} {}", port(stream.peer_addr().unwrap()), port(stream.local_addr().unwrap()));
+    let list = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = list.lines().find(|line| line.contains(&ends)).unwrap();
+    let (timer, at) = line.split_whitespace().nth(5).unwrap().split_once(':').unwrap();
+    let hundredths = u32::from_str_radix(at, 16).unwrap();
+    assert!(timer == "02" && (9000..=10_100).contains(&hundredths), "{line}");
+}
+
 #[test]
 fn silence_is_answered_by_sending_again_and_in_the_end_by_giving_up() {
     let (mut talk, mut stream) = Talk::open();
