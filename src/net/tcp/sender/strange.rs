@@ -159,7 +159,7 @@ impl<C: Choices> Play<C> {
                 self.pass(Duration::from_millis(millis.into()));
             }
             // The clock may be read before what was noted last.
-            _ => self.now = self.now.checked_sub(Duration::from_micros(3)).unwrap(),
+            _ => self.now = self.now.checked_sub(Duration::from_micros(3)).unwrap_or(self.now),
         }
         if self.choices.per_mille(700) {
             self.pump();
