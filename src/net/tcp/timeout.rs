@@ -131,8 +131,10 @@ mod tests {
         assert_eq!(timeout.get(), 2 * LEAST);
         timeout.measure(Duration::from_millis(500));
         assert!(timeout.get() > Duration::from_millis(500), "{timeout:?}");
+        let before = timeout.get();
         timeout.back_off();
+        assert_eq!(timeout.get(), 2 * before);
         timeout.opened();
-        assert!(timeout.get() < 2 * LEAST);
+        assert_eq!(timeout.get(), before);
     }
 }
