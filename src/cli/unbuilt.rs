@@ -14,6 +14,7 @@ pub(super) fn find(table: &'static [Flag], flag: &str) -> Option<Flag> {
 
 pub(super) fn failure(what: &str) -> Failure {
     let hint = match what {
+        "--link-local-ip" => "`--ip` chooses one of the network's own addresses",
         "--volumes-from" | "--volume-driver" => "`-v /host/path:/path` binds a directory of the host",
         _ => "",
     };
@@ -96,16 +97,12 @@ pub(super) static COMMANDS: &[&str] = &[
 
 /// Behind `kelp network`.
 pub(super) static NETWORK_COMMANDS: &[&str] = &["reload", "update"];
-pub(super) static NETWORK_CONNECT: &[Flag] = &["--link-local-ip", "--mac-address"];
+pub(super) static NETWORK_CONNECT: &[Flag] = &["--mac-address"];
 pub(super) static NETWORK_CREATE: &[Flag] = &[
-    "--attachable",
-    "--aux-address",
     "--config-from",
     "--config-only",
     "--ingress",
-    "--ipam-driver",
     "--ipam-opt",
-    "--ipv4",
     "--scope",
     // podman's
     "--disable-dns",
@@ -115,7 +112,6 @@ pub(super) static NETWORK_CREATE: &[Flag] = &[
     "--route",
 ];
 pub(super) static NETWORK_LS: &[Flag] = &["--noheading", "-n"];
-pub(super) static NETWORK_INSPECT: &[Flag] = &["--verbose", "-v"];
 pub(super) static NETWORK_RM: &[Flag] = &["--time", "-t"];
 
 /// `run` and `create`.

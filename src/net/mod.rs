@@ -41,5 +41,12 @@ pub use handle::{
 };
 pub use stack::{Stack, Turn};
 
+/// The fuzzer's way to the sender: acknowledgements and time as `bytes` have them. Panics where the sender does not stay
+/// sound, or does not mend what was lost.
+#[cfg(fuzzing)]
+pub fn play_acknowledgements(bytes: &[u8]) {
+    tcp::play(bytes);
+}
+
 #[cfg(test)]
 mod tests;

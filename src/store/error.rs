@@ -38,6 +38,14 @@ pub enum Error {
     /// docker's words.
     #[error("Address already in use")]
     AddressTaken,
+    /// docker's words, and why that is final.
+    #[error(
+        "no available {family} addresses on this network's address pools: {network} ({id}): containers that run, or that \
+         were told which address to have (--ip), have all of them"
+    )]
+    AddressesExhausted { family: &'static str, network: String, id: String },
+    #[error("no address {mac} in network {network}: another container of the network has it")]
+    MacTaken { network: String, mac: String },
     #[error("no address {address} in network {network}: {reason}")]
     NoAddress { network: String, address: String, reason: &'static str },
     /// More than one id begins so.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 ///
 /// Times are nanoseconds since the epoch; lists and maps are JSON. What `ps` does not need of a container
 /// stands in a table of its own, so that a thousand rows are few pages.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE containers (
@@ -96,6 +96,13 @@ const MIGRATIONS: [&str; 5] = [
         UNIQUE (network, mac)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX leases_by_container ON leases (container);
+",
+    // Addresses that nobody is given, by the user's names for them, and whether a network was said to be attachable.
+    // Whether one of a lease's addresses was asked for: of those from before it is believed until the next start.
+    "
+    ALTER TABLE networks ADD COLUMN reserved TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE networks ADD COLUMN attachable INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE leases ADD COLUMN asked INTEGER NOT NULL DEFAULT 1;
 ",
 ];
 

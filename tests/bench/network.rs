@@ -3,7 +3,7 @@
 //!
 //! Every way runs the same program at both ends, `traffic`, as the same unprivileged user. Rounds are interleaved, so
 //! that what disturbs one disturbs all. Prints medians and ratios, never a verdict; a tool that is not installed, or
-//! does not start here, is a printed line. `cargo bench --bench network -- throughput latency` measures parts
+//! does not start here, is a printed line, and one that breaks a connection before its end a cell that says so. `cargo bench --bench network -- throughput latency` measures parts
 //! (`throughput`, `published`, `neighbours`, `udp`, `latency`, `connections`, `idle`); `KELP_BENCH_ROUNDS` (5),
 //! `KELP_BENCH_SECONDS` (1, of each measurement) and `KELP_BENCH_FLOWS` (10000) shorten or lengthen it. All traffic
 //! stays on this machine.
@@ -26,7 +26,7 @@ mod traffic;
 mod ways;
 
 use harness::Sandbox;
-use ways::{Way, World};
+use ways::{Figures, Lack, Way, World};
 
 /// Says to this program that it is at one end of a way.
 const AGENT: &str = "--agent";
@@ -111,24 +111,34 @@ fn rows(
     world: &mut World,
     whats: &[&str],
     decimals: usize,
-    mut one: impl FnMut(&mut World, usize) -> Option<Vec<f64>>,
+    mut one: impl FnMut(&mut World, usize) -> Figures,
 ) {
     let rounds = number("KELP_BENCH_ROUNDS", 5.0).max(1.0) as usize;
     let mut all: Vec<Vec<Vec<f64>>> = vec![vec![Vec::new(); whats.len()]; world.ways.len()];
+    let mut broken = vec![0; world.ways.len()];
     for _ in 0..rounds {
         for (at, samples) in all.iter_mut().enumerate() {
-            for (figures, figure) in samples.iter_mut().zip(one(world, at).into_iter().flatten()) {
-                figures.push(figure);
+            match one(world, at) {
+                Ok(measured) => samples.iter_mut().zip(measured).for_each(|(all, one)| all.push(one)),
+                Err(Lack::Broken) => broken[at] += 1,
+                Err(Lack::Absent) => {}
             }
         }
     }
     for (n, what) in whats.iter().enumerate() {
         let medians: Vec<Option<f64>> = all.iter_mut().map(|samples| median(&mut samples[n])).collect();
         let base = medians.first().copied().flatten().filter(|base| *base > 0.0);
-        let cells = medians.iter().enumerate().map(|(at, median)| match (median, base) {
-            (None, _) => "–".to_owned(),
-            (Some(m), Some(base)) if at > 0 => format!("{m:.decimals$} ({:.2}×)", m / base),
-            (Some(m), _) => format!("{m:.decimals$}"),
+        let cells = medians.iter().enumerate().map(|(at, median)| {
+            let figure = match (median, base) {
+                (None, _) if broken[at] > 0 => return "broken".to_owned(),
+                (None, _) => return "–".to_owned(),
+                (Some(m), Some(base)) if at > 0 => format!("{m:.decimals$} ({:.2}×)", m / base),
+                (Some(m), _) => format!("{m:.decimals$}"),
+            };
+            match broken[at] {
+                0 => figure,
+                times => format!("{figure}, broken {times} of {rounds}"),
+            }
         });
         println!("| {what} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
@@ -140,16 +150,12 @@ fn median(values: &mut [f64]) -> Option<f64> {
 }
 
 /// Runs `measure` and gives what it gives, as Gbit/s, and the CPU time that the way's own processes took for each GB.
-fn with_cost(
-    world: &mut World,
-    at: usize,
-    measure: impl FnOnce(&mut World) -> Option<Vec<f64>>,
-) -> Option<Vec<f64>> {
+fn with_cost(world: &mut World, at: usize, measure: impl FnOnce(&mut World) -> Figures) -> Figures {
     let before = world.ways[at].seconds();
     let figures = measure(world)?;
     let spent = world.ways[at].seconds() - before;
     let cost = (!world.ways[at].carriers.is_empty()).then(|| spent / (figures[1] / 1e9));
-    Some(std::iter::once(figures[0] / 1e9).chain(cost).collect())
+    Ok(std::iter::once(figures[0] / 1e9).chain(cost).collect())
 }
 
 fn plural(streams: usize) -> &'static str {
@@ -161,8 +167,12 @@ fn throughput(world: &mut World, direction: &str, streams: usize, seconds: f64) 
     let what = format!("TCP {direction}, {streams} stream{}, Gbit/s", plural(streams));
     rows(world, &[&what, "its CPU, s a GB"], 2, |world, at| {
         with_cost(world, at, |world| {
-            let to = world.host_server(at)?;
-            world.ways[at].inside.as_mut()?.ask(&format!("throughput {to} {direction} {streams} {seconds}"))
+            let to = world.host_server(at).ok_or(Lack::Absent)?;
+            world.ways[at]
+                .inside
+                .as_mut()
+                .ok_or(Lack::Absent)?
+                .ask(&format!("throughput {to} {direction} {streams} {seconds}"))
         })
     });
 }
@@ -173,7 +183,7 @@ fn published(world: &mut World, direction: &str, streams: usize, seconds: f64) {
     let what = format!("published port from the host, {said}, {streams} stream{}, Gbit/s", plural(streams));
     rows(world, &[&what, "its CPU, s a GB"], 2, |world, at| {
         with_cost(world, at, |world| {
-            let to = world.ways[at].published?;
+            let to = world.ways[at].published.ok_or(Lack::Absent)?;
             world.client.ask_always(&format!("throughput {to} {direction} {streams} {seconds}"))
         })
     });
@@ -183,12 +193,12 @@ fn published(world: &mut World, direction: &str, streams: usize, seconds: f64) {
 fn neighbours(world: &mut World, direction: &str, seconds: f64) {
     let what = format!("container to container on a network, {direction}, 1 stream, Gbit/s");
     rows(world, &[&what], 2, |world, at| {
-        let (to, from) = world.neighbour(at)?;
-        Some(vec![from.ask(&format!("throughput {to} {direction} 1 {seconds}"))?[0] / 1e9])
+        let (to, from) = world.neighbour(at).ok_or(Lack::Absent)?;
+        Ok(vec![from.ask(&format!("throughput {to} {direction} 1 {seconds}"))?[0] / 1e9])
     });
     if direction == "in" {
         rows(world, &["the same, 1 byte there and back, µs"], 1, |world, at| {
-            let (to, from) = world.neighbour(at)?;
+            let (to, from) = world.neighbour(at).ok_or(Lack::Absent)?;
             from.ask(&format!("round-trips {to} {seconds}"))
         });
     }
@@ -197,18 +207,18 @@ fn neighbours(world: &mut World, direction: &str, seconds: f64) {
 fn loss(world: &mut World, direction: &str, seconds: f64) {
     let what = format!("UDP {direction} at 1 Gbit/s (1,400 bytes), lost, %");
     rows(world, &[&what], 2, |world, at| {
-        let to = world.host_server(at)?;
-        world.ways[at].inside.as_mut()?.ask(&format!("loss {to} {direction} {seconds}"))
+        let to = world.host_server(at).ok_or(Lack::Absent)?;
+        world.ways[at].inside.as_mut().ok_or(Lack::Absent)?.ask(&format!("loss {to} {direction} {seconds}"))
     });
 }
 
 fn latency(world: &mut World, seconds: f64) {
     rows(world, &["1 byte there and back, µs", "99 of 100 below"], 1, |world, at| {
-        let to = world.host_server(at)?;
-        world.ways[at].inside.as_mut()?.ask(&format!("round-trips {to} {seconds}"))
+        let to = world.host_server(at).ok_or(Lack::Absent)?;
+        world.ways[at].inside.as_mut().ok_or(Lack::Absent)?.ask(&format!("round-trips {to} {seconds}"))
     });
     rows(world, &["published port from the host, 1 byte, µs"], 1, |world, at| {
-        let to = world.ways[at].published?;
+        let to = world.ways[at].published.ok_or(Lack::Absent)?;
         world.client.ask_always(&format!("round-trips {to} {seconds}"))
     });
 }
@@ -216,12 +226,16 @@ fn latency(world: &mut World, seconds: f64) {
 fn connections(world: &mut World, crowd: usize, seconds: f64) {
     let what = format!("connections a second, {crowd} at a time");
     rows(world, &[&what], 0, |world, at| {
-        let ports = world.host_servers(at)?;
-        world.ways[at].inside.as_mut()?.ask(&format!("connections {ports} {crowd} {seconds}"))
+        let ports = world.host_servers(at).ok_or(Lack::Absent)?;
+        world.ways[at]
+            .inside
+            .as_mut()
+            .ok_or(Lack::Absent)?
+            .ask(&format!("connections {ports} {crowd} {seconds}"))
     });
     let what = format!("the same to a published port, {crowd} at a time");
     rows(world, &[&what], 0, |world, at| {
-        let to = world.ways[at].published?;
+        let to = world.ways[at].published.ok_or(Lack::Absent)?;
         world.client.ask_always(&format!("connections {to} {crowd} {seconds}"))
     });
 }
@@ -232,7 +246,7 @@ fn idle(world: &mut World, seconds: f64) {
     let mut figures = Vec::new();
     for at in 0..world.ways.len() {
         let Some(to) = world.host_server(at) else {
-            figures.push(None);
+            figures.push(Err(Lack::Absent));
             continue;
         };
         let way = &mut world.ways[at];
@@ -241,17 +255,22 @@ fn idle(world: &mut World, seconds: f64) {
         let before = memory(way);
         let inside = way.inside.as_mut().unwrap();
         let kept = inside.ask(&format!("keep {to} {flows}"));
-        let latency = kept.as_ref().and_then(|_| inside.ask(&format!("round-trips {to} {seconds}")));
+        let latency = kept.and_then(|_| inside.ask(&format!("round-trips {to} {seconds}")));
         let after = memory(way);
         let cleared = way.inside.as_mut().unwrap().ask(&format!("forget {to}"));
-        if kept.is_none() || cleared.is_none() {
+        let measured = latency.and_then(|latency| cleared.map(|_| [before, after, latency[0]]));
+        if measured.is_err() {
             eprintln!("{} did not carry {flows} connections", way.name);
         }
-        figures.push(latency.map(|latency| [before, after, latency[0]]));
+        figures.push(measured);
     }
     let line = |what: &str, n: usize| {
-        let cells: Vec<String> =
-            figures.iter().map(|f| f.map_or("–".into(), |f| format!("{:.1}", f[n]))).collect();
+        let cell = |measured: &Result<[f64; 3], Lack>| match measured {
+            Ok(figures) => format!("{:.1}", figures[n]),
+            Err(Lack::Broken) => "broken".to_owned(),
+            Err(Lack::Absent) => "–".to_owned(),
+        };
+        let cells: Vec<String> = figures.iter().map(cell).collect();
         println!("| {what} | {} |", cells.join(" | "));
     };
     line("memory of its processes before any of this, MB (PSS)", 0);

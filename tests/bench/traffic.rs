@@ -1,9 +1,10 @@
 //! Traffic for measurements: a server that answers every kind of question at one port, and a client that asks.
 //!
 //! Both are plain blocking threads, as iperf3's are, in this program and not in others, so that every way is measured
-//! with the same load and the same clock, in containers that hold nothing but busybox.
+//! with the same load and the same clock, in containers that hold nothing but busybox. A connection that a way breaks
+//! ends the measurement and not the program: it is said in place of a figure.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -59,7 +60,7 @@ pub fn serve(at: SocketAddr) -> u16 {
     port
 }
 
-fn answer(what: u8, mut stream: TcpStream) -> std::io::Result<()> {
+fn answer(what: u8, mut stream: TcpStream) -> io::Result<()> {
     match what {
         UPLOAD => {
             let total = drain(&mut stream, None)?;
@@ -93,7 +94,7 @@ fn answer(what: u8, mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// Reads until the end, or until `end`.
-fn drain(stream: &mut TcpStream, end: Option<Instant>) -> std::io::Result<u64> {
+fn drain(stream: &mut TcpStream, end: Option<Instant>) -> io::Result<u64> {
     let mut buffer = vec![0; CHUNK];
     let mut total = 0;
     while end.is_none_or(|end| Instant::now() < end) {
@@ -106,7 +107,7 @@ fn drain(stream: &mut TcpStream, end: Option<Instant>) -> std::io::Result<u64> {
 }
 
 /// Writes until nobody listens, or until `end`.
-fn fill(stream: &mut TcpStream, end: Option<Instant>) -> std::io::Result<u64> {
+fn fill(stream: &mut TcpStream, end: Option<Instant>) -> io::Result<u64> {
     let buffer = vec![0x5a; CHUNK];
     let mut total = 0;
     while end.is_none_or(|end| Instant::now() < end) {
@@ -133,7 +134,7 @@ fn pace_datagrams(socket: &UdpSocket, seconds: f64) -> u64 {
 }
 
 /// Counts until the other end has said that it has sent all, which is `said`.
-fn count_datagrams(socket: &UdpSocket, control: &TcpStream, said: &mut [u8]) -> std::io::Result<u64> {
+fn count_datagrams(socket: &UdpSocket, control: &TcpStream, said: &mut [u8]) -> io::Result<u64> {
     socket.set_read_timeout(Some(Duration::from_millis(50)))?;
     control.set_nonblocking(true)?;
     let (mut count, mut buffer, mut last) = (0, [0; 2048], None);
@@ -144,15 +145,19 @@ fn count_datagrams(socket: &UdpSocket, control: &TcpStream, said: &mut [u8]) -> 
                 Err(_) => break,
             }
         }
-        if last.is_none() && (&mut &*control).read_exact(said).is_ok() {
-            last = Some(Instant::now());
+        if last.is_none() {
+            match (&mut &*control).read_exact(said) {
+                Ok(()) => last = Some(Instant::now()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
         }
     }
     control.set_nonblocking(false)?;
     Ok(count)
 }
 
-fn ask(at: SocketAddr, what: u8) -> std::io::Result<TcpStream> {
+fn ask(at: SocketAddr, what: u8) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(at)?;
     stream.set_nodelay(true)?;
     stream.write_all(&[what])?;
@@ -160,7 +165,7 @@ fn ask(at: SocketAddr, what: u8) -> std::io::Result<TcpStream> {
 }
 
 /// Bits a second that all streams carry together, and the bytes. Half of them go the other way where `both`.
-pub fn throughput(at: SocketAddr, what: Direction, streams: usize, seconds: f64) -> (f64, f64) {
+pub fn throughput(at: SocketAddr, what: Direction, streams: usize, seconds: f64) -> io::Result<Vec<f64>> {
     let directions: &[u8] = match what {
         Direction::Out => &[UPLOAD],
         Direction::In => &[DOWNLOAD],
@@ -169,27 +174,37 @@ pub fn throughput(at: SocketAddr, what: Direction, streams: usize, seconds: f64)
     let mut jobs = Vec::new();
     for direction in directions {
         for _ in 0..streams {
-            let mut stream = ask(at, *direction).unwrap();
+            let stream = ask(at, *direction)?;
             let upload = *direction == UPLOAD;
-            jobs.push(std::thread::spawn(move || {
-                let begin = Instant::now();
-                let end = Some(begin + Duration::from_secs_f64(seconds));
-                let total = if upload {
-                    fill(&mut stream, end).unwrap();
-                    stream.shutdown(std::net::Shutdown::Write).unwrap();
-                    let mut total = [0; 8];
-                    stream.read_exact(&mut total).unwrap();
-                    u64::from_be_bytes(total)
-                } else {
-                    drain(&mut stream, end).unwrap()
-                };
-                (total as f64, begin.elapsed().as_secs_f64())
-            }));
+            jobs.push(std::thread::spawn(move || one_way(stream, upload, seconds)));
         }
     }
-    let done: Vec<(f64, f64)> = jobs.into_iter().map(|job| job.join().unwrap()).collect();
+    // All of them, so that none is left over for what is measured next.
+    let done: Vec<io::Result<(f64, f64)>> = jobs.into_iter().map(|job| job.join().unwrap()).collect();
+    let done = done.into_iter().collect::<io::Result<Vec<_>>>()?;
     let rate = done.iter().map(|(bytes, took)| bytes * 8.0 / took).sum();
-    (rate, done.iter().map(|(bytes, _)| bytes).sum())
+    Ok(vec![rate, done.iter().map(|(bytes, _)| bytes).sum()])
+}
+
+/// Bytes that one stream has carried, and the seconds that it took.
+fn one_way(mut stream: TcpStream, upload: bool, seconds: f64) -> io::Result<(f64, f64)> {
+    let begin = Instant::now();
+    let end = begin + Duration::from_secs_f64(seconds);
+    let total = if upload {
+        fill(&mut stream, Some(end))?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut total = [0; 8];
+        stream.read_exact(&mut total)?;
+        u64::from_be_bytes(total)
+    } else {
+        let total = drain(&mut stream, Some(end))?;
+        // The server never stops by itself.
+        if Instant::now() < end {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        total
+    };
+    Ok((total as f64, begin.elapsed().as_secs_f64()))
 }
 
 /// As the client sees it.
@@ -201,36 +216,35 @@ pub enum Direction {
 }
 
 /// Microseconds that a byte takes there and back: the median, and what 99 of 100 stay below.
-pub fn round_trips(at: SocketAddr, seconds: f64) -> (f64, f64) {
-    let mut stream = ask(at, ECHO).unwrap();
+pub fn round_trips(at: SocketAddr, seconds: f64) -> io::Result<Vec<f64>> {
+    let mut stream = ask(at, ECHO)?;
     let end = Instant::now() + Duration::from_secs_f64(seconds);
     let mut all = Vec::new();
     while Instant::now() < end {
         let begin = Instant::now();
-        stream.write_all(b"x").unwrap();
-        stream.read_exact(&mut [0]).unwrap();
+        stream.write_all(b"x")?;
+        stream.read_exact(&mut [0])?;
         all.push(begin.elapsed().as_secs_f64() * 1e6);
     }
     all.sort_by(f64::total_cmp);
-    (all[all.len() / 2], all[all.len() * 99 / 100])
+    Ok(vec![all[all.len() / 2], all[all.len() * 99 / 100]])
 }
 
 /// Connections a second that are opened, carry a byte each way and are closed, `crowd` of them at a time, at all of
 /// the ports in turn: one would run out of numbers of its own.
-pub fn connections(ports: &[SocketAddr], crowd: usize, seconds: f64) -> f64 {
+pub fn connections(ports: &[SocketAddr], crowd: usize, seconds: f64) -> io::Result<Vec<f64>> {
     let begin = Instant::now();
     let end = begin + Duration::from_secs_f64(seconds);
-    let one = move |ports: Vec<SocketAddr>, first: usize| {
+    let one = move |ports: Vec<SocketAddr>, first: usize| -> io::Result<u32> {
         let mut count = 0;
         for at in ports.iter().cycle().skip(first) {
             if Instant::now() >= end {
                 break;
             }
-            let mut stream = ask(*at, ONCE).unwrap();
-            stream.read_exact(&mut [0]).unwrap();
+            ask(*at, ONCE)?.read_exact(&mut [0])?;
             count += 1;
         }
-        count
+        Ok(count)
     };
     let jobs: Vec<_> = (0..crowd)
         .map(|n| {
@@ -238,44 +252,45 @@ pub fn connections(ports: &[SocketAddr], crowd: usize, seconds: f64) -> f64 {
             std::thread::spawn(move || one(ports, n))
         })
         .collect();
-    let total: u32 = jobs.into_iter().map(|job| job.join().unwrap()).sum();
-    f64::from(total) / begin.elapsed().as_secs_f64()
+    let done: Vec<io::Result<u32>> = jobs.into_iter().map(|job| job.join().unwrap()).collect();
+    let total: u32 = done.into_iter().sum::<io::Result<u32>>()?;
+    Ok(vec![f64::from(total) / begin.elapsed().as_secs_f64()])
 }
 
 /// Per cent of datagrams that are lost at 1 Gbit/s.
-pub fn loss(at: SocketAddr, out: bool, seconds: f64) -> f64 {
-    let mut control = ask(at, if out { DATAGRAMS_UP } else { DATAGRAMS_DOWN }).unwrap();
-    control.write_all(&seconds.to_be_bytes()).unwrap();
+pub fn loss(at: SocketAddr, out: bool, seconds: f64) -> io::Result<Vec<f64>> {
+    let mut control = ask(at, if out { DATAGRAMS_UP } else { DATAGRAMS_DOWN })?;
+    control.write_all(&seconds.to_be_bytes())?;
     let mut port = [0; 2];
-    control.read_exact(&mut port).unwrap();
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-    socket.connect((at.ip(), u16::from_be_bytes(port))).unwrap();
+    control.read_exact(&mut port)?;
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect((at.ip(), u16::from_be_bytes(port)))?;
     let mut count = [0; 8];
     let (sent, received) = if out {
         let sent = pace_datagrams(&socket, seconds);
         std::thread::sleep(SETTLE / 2);
-        control.write_all(&[0]).unwrap();
-        control.read_exact(&mut count).unwrap();
+        control.write_all(&[0])?;
+        control.read_exact(&mut count)?;
         (sent, u64::from_be_bytes(count))
     } else {
-        socket.send(b"begin").unwrap();
-        let received = count_datagrams(&socket, &control, &mut count).unwrap();
+        socket.send(b"begin")?;
+        let received = count_datagrams(&socket, &control, &mut count)?;
         (u64::from_be_bytes(count), received)
     };
-    100.0 * (1.0 - received as f64 / sent as f64)
+    Ok(vec![100.0 * (1.0 - received as f64 / sent as f64)])
 }
 
 /// Opens connections that then say nothing.
-pub fn keep(at: SocketAddr, count: usize) -> Vec<TcpStream> {
+pub fn keep(at: SocketAddr, count: usize) -> io::Result<Vec<TcpStream>> {
     let mut kept = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut stream = ask(at, KEEP).unwrap();
+        let mut stream = ask(at, KEEP)?;
         let mut hello = [1; HELLO];
-        stream.write_all(&hello).unwrap();
-        stream.read_exact(&mut hello).unwrap();
+        stream.write_all(&hello)?;
+        stream.read_exact(&mut hello)?;
         kept.push(stream);
     }
-    kept
+    Ok(kept)
 }
 
 /// Has the server close them.
@@ -291,47 +306,57 @@ pub fn many_descriptors() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// In place of figures: the way broke a connection.
+pub const BROKEN: &str = "broken";
+
 /// The program as it is in a namespace: does what each line of stdin says, and says on stdout what came of it.
 pub fn agent() {
     many_descriptors();
     let mut kept = Vec::new();
-    for line in std::io::stdin().lock().lines() {
+    for line in io::stdin().lock().lines() {
         let line = line.unwrap();
-        let words: Vec<&str> = line.split(' ').collect();
-        let at = || words[1].parse::<SocketAddr>().unwrap();
-        let number = |n: usize| words[n].parse::<f64>().unwrap();
-        let answer = match words[0] {
-            "serve" => vec![f64::from(serve(at()))],
-            "throughput" => {
-                let what = match words[2] {
-                    "out" => Direction::Out,
-                    "in" => Direction::In,
-                    _ => Direction::Both,
-                };
-                let (rate, bytes) = throughput(at(), what, words[3].parse().unwrap(), number(4));
-                vec![rate, bytes]
+        match obey(&line, &mut kept) {
+            Ok(figures) => {
+                let figures: Vec<String> = figures.iter().map(f64::to_string).collect();
+                println!("{}", figures.join(" "));
             }
-            "round-trips" => {
-                let (median, most) = round_trips(at(), number(2));
-                vec![median, most]
+            Err(e) => {
+                eprintln!("{line}: {e}");
+                println!("{BROKEN}");
             }
-            "connections" => {
-                let ports: Vec<SocketAddr> = words[1].split(',').map(|p| p.parse().unwrap()).collect();
-                vec![connections(&ports, words[2].parse().unwrap(), number(3))]
-            }
-            "loss" => vec![loss(at(), words[2] == "out", number(3))],
-            "keep" => {
-                kept.extend(keep(at(), words[2].parse().unwrap()));
-                vec![kept.len() as f64]
-            }
-            "forget" => {
-                kept.clear();
-                forget(at());
-                vec![0.0]
-            }
-            other => panic!("{other}?"),
-        };
-        let answer: Vec<String> = answer.iter().map(f64::to_string).collect();
-        println!("{}", answer.join(" "));
+        }
+    }
+}
+
+fn obey(line: &str, kept: &mut Vec<TcpStream>) -> io::Result<Vec<f64>> {
+    let words: Vec<&str> = line.split(' ').collect();
+    let at = || words[1].parse::<SocketAddr>().unwrap();
+    let number = |n: usize| words[n].parse::<f64>().unwrap();
+    match words[0] {
+        "serve" => Ok(vec![f64::from(serve(at()))]),
+        "throughput" => {
+            let what = match words[2] {
+                "out" => Direction::Out,
+                "in" => Direction::In,
+                _ => Direction::Both,
+            };
+            throughput(at(), what, words[3].parse().unwrap(), number(4))
+        }
+        "round-trips" => round_trips(at(), number(2)),
+        "connections" => {
+            let ports: Vec<SocketAddr> = words[1].split(',').map(|p| p.parse().unwrap()).collect();
+            connections(&ports, words[2].parse().unwrap(), number(3))
+        }
+        "loss" => loss(at(), words[2] == "out", number(3)),
+        "keep" => {
+            kept.extend(keep(at(), words[2].parse().unwrap())?);
+            Ok(vec![kept.len() as f64])
+        }
+        "forget" => {
+            kept.clear();
+            forget(at());
+            Ok(vec![0.0])
+        }
+        other => panic!("{other}?"),
     }
 }

@@ -7,8 +7,8 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::AGENT;
 use crate::harness::{Sandbox, within};
+use crate::{AGENT, traffic};
 
 /// Servers on the host's loopback that connections are spread over.
 const PORTS: usize = 16;
@@ -28,6 +28,18 @@ pub struct Agent {
     to: ChildStdin,
     answers: Receiver<String>,
 }
+
+/// Why there are no figures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lack {
+    /// The way does not go there, or one of its ends has gone.
+    Absent,
+    /// It broke a connection before its end.
+    Broken,
+}
+
+/// What a measurement came to.
+pub type Figures = Result<Vec<f64>, Lack>;
 
 /// One way between the host and a namespace.
 #[derive(Debug)]
@@ -67,20 +79,23 @@ impl Agent {
         Self { command, child, to, answers }
     }
 
-    /// `None` when it has ended, having said why, or did not answer, and is ended therefore.
-    pub fn ask(&mut self, line: &str) -> Option<Vec<f64>> {
-        writeln!(self.to, "{line}").ok()?;
+    /// `Absent` when it has ended, having said why, or did not answer, and is ended therefore.
+    pub fn ask(&mut self, line: &str) -> Figures {
+        writeln!(self.to, "{line}").map_err(|_| Lack::Absent)?;
         let Ok(answer) = self.answers.recv_timeout(ANSWER) else {
             let _ = self.child.kill();
-            return None;
+            return Err(Lack::Absent);
         };
-        answer.split_whitespace().map(|word| word.parse().ok()).collect()
+        if answer == traffic::BROKEN {
+            return Err(Lack::Broken);
+        }
+        answer.split_whitespace().map(|word| word.parse().map_err(|_| Lack::Absent)).collect()
     }
 
     /// The same, of one that is needed again when it has ended.
-    pub fn ask_always(&mut self, line: &str) -> Option<Vec<f64>> {
+    pub fn ask_always(&mut self, line: &str) -> Figures {
         let answer = self.ask(line);
-        if answer.is_none() {
+        if answer == Err(Lack::Absent) {
             let again = Self::start(std::mem::replace(&mut self.command, Command::new("true")));
             drop(std::mem::replace(self, again));
         }
@@ -218,7 +233,7 @@ impl Setup<'_> {
             eprintln!("{name} does not start here: left out");
             return None;
         }
-        inside.ask(&format!("serve 0.0.0.0:{INSIDE}"))?;
+        inside.ask(&format!("serve 0.0.0.0:{INSIDE}")).ok()?;
         Some(way(Some(inside), Some(SocketAddr::from(([127, 0, 0, 1], port)))))
     }
 

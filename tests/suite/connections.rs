@@ -119,7 +119,8 @@ fn what_cannot_be_connected() {
     s.exits(1, "network connect --ip 10.217.1.1 bridge web").says("10.217.1.1");
     s.exits(1, "network connect --ip x bridge web").says("an IPv4 address is expected");
     s.exits(125, "network connect --driver-opt a=b bridge web").says("driver option");
-    s.exits(125, "network connect --link-local-ip 169.254.1.1 bridge web").says("not built yet");
+    s.exits(125, "network connect --link-local-ip 169.254.1.1 bridge web")
+        .says("leased to it and from no others");
     s.exits(125, "network connect --gw-priority x bridge web").says("gw-priority");
     s.exits(1, "network connect shop").says("CONTAINER");
     // What was refused has left nothing.

@@ -124,6 +124,105 @@ fn addresses_are_free_as_soon_as_their_container_has_ended() {
     s.ok("run --rm --network small --ip 10.215.0.5 busybox true");
 }
 
+/// As with docker, where a stopped container has no address.
+#[test]
+fn a_stopped_container_gives_its_address_up_where_nothing_else_is_free() {
+    let s = Sandbox::new().busybox();
+    let address = |name: &str| s.field(name, ".NetworkSettings.Networks.small.IPAddress");
+    s.ok("network create --subnet 10.219.0.0/29 small");
+    // Five are for containers, .2 to .6.
+    sleeper(&s, "asked", "--network small --ip 10.219.0.2");
+    s.ok("stop -t 0 asked");
+    for name in ["aa", "bb", "cc"] {
+        s.ok(&format!("run --name {name} --network small busybox true"));
+    }
+    s.ok("create --name dd --network small busybox sleep 600");
+    // Nothing is free. The one that ended first gives way, then the next one.
+    sleeper(&s, "one", "--network small");
+    sleeper(&s, "two", "--network small");
+    assert_eq!((address("one"), address("two")), ("10.219.0.3".into(), "10.219.0.4".into()));
+    // Or the one that has what is wanted.
+    sleeper(&s, "three", "--network small --ip 10.219.0.6");
+    s.exits(125, "run --rm --network small --ip 10.219.0.2 busybox true").says("Address already in use");
+    // Whoever gave way starts with another one as long as there is one, and has it in its files.
+    s.ok("start dd");
+    assert_eq!(address("dd"), "10.219.0.5");
+    s.ok("exec dd ip addr show eth0").has("10.219.0.5/29");
+    s.ok("exec dd cat /etc/hosts").has("10.219.0.5").lacks("10.219.0.6");
+    s.ok("exec one ping -c1 -W5 dd");
+    let full = "no available IPv4 addresses on this network's address pools: small";
+    s.exits(125, "run --rm --network small busybox true").says(full);
+    s.exits(1, "start aa").says(full);
+    s.ok("start asked");
+    assert_eq!(address("asked"), "10.219.0.2");
+    s.ok("stop -t 0 two");
+    s.ok("start -a aa");
+    sleeper(&s, "last", "--network small");
+    s.exits(1, "start two").says(full);
+}
+
+/// Three times twenty-eight in a network of 29 addresses: none is refused, and no two have the same.
+#[test]
+fn many_at_once_in_a_network_that_others_have_filled() {
+    let s = Sandbox::new().busybox();
+    s.ok("network create --subnet 10.219.1.0/27 medium");
+    for round in 0..3 {
+        let jobs: Vec<_> = (0..28)
+            .map(|n| {
+                let run = format!("run -d --name r{round}-{n} --network medium busybox sleep 600");
+                s.kelp(&run).spawn(false)
+            })
+            .collect();
+        for job in jobs {
+            job.finish(Duration::from_secs(120)).expect_code(0);
+        }
+        let addresses: BTreeSet<String> = (0..28)
+            .map(|n| s.field(&format!("r{round}-{n}"), ".NetworkSettings.Networks.medium.IPAddress"))
+            .collect();
+        assert_eq!(addresses.len(), 28, "{addresses:?}");
+        s.ok(&(0..28).fold("kill".to_owned(), |line, n| format!("{line} r{round}-{n}")));
+    }
+    s.ok("start r0-0");
+}
+
+#[test]
+fn addresses_that_nobody_is_given() {
+    let s = Sandbox::new().busybox();
+    let create = "network create --ipam-driver default --ipv4 --attachable --ipv6 --subnet 10.219.2.0/29 --subnet fd19::/64";
+    s.ok(&format!("{create} --aux-address printer=10.219.2.2 --aux-address door=10.219.2.4 --aux-address six=fd19::2 lab"));
+    let aux = "{{range .IPAM.Config}}{{range $name, $ip := .AuxiliaryAddresses}}{{$name}}={{$ip}} {{end}}{{end}}{{.Attachable}}";
+    let shown = s.kelp(["network", "inspect", "-v", "-f", aux, "lab"]).run();
+    shown.expect_code(0).has("door=10.219.2.4 printer=10.219.2.2 six=fd19::2 true");
+    s.ok("network inspect bridge").has("\"Attachable\": false").lacks("AuxiliaryAddresses");
+    for address in ["10.219.2.3", "10.219.2.5", "10.219.2.6"] {
+        let name = format!("c{}", &address[9..]);
+        sleeper(&s, &name, "--network lab");
+        assert_eq!(s.field(&name, ".NetworkSettings.Networks.lab.IPAddress"), address);
+    }
+    s.ok("exec c3 ip -6 addr show eth0").has("fd19::3/64");
+    s.exits(125, "run --rm --network lab busybox true").says("no available IPv4 addresses");
+    s.ok("rm -f c3");
+    s.exits(125, "run --rm --network lab --ip 10.219.2.2 busybox true").says("Address already in use");
+    s.exits(125, "run --rm --network lab --ip6 fd19::2 busybox true").says("Address already in use");
+    for (flags, words) in [
+        (
+            "--subnet 10.219.3.0/24 --aux-address a=10.219.4.5",
+            "no matching subnet for aux-address 10.219.4.5",
+        ),
+        ("--aux-address a=10.219.4.5", "no matching subnet for aux-address 10.219.4.5"),
+        (
+            "--subnet 10.219.3.0/24 --aux-address a=10.219.3.1",
+            "failed to allocate secondary ip address (a:10.219.3.1): Address already in use",
+        ),
+        ("--ipam-driver null", "invalid IPAM driver"),
+        ("--ipam-driver acme", "no plugins"),
+    ] {
+        s.exits(1, &format!("network create {flags} x")).says(words);
+    }
+    s.exits(125, "network create --ipv4=false x").says("always have IPv4");
+    s.exits(125, "network connect --link-local-ip 169.254.3.3 lab c5").says("link-local");
+}
+
 #[test]
 fn networks_that_cannot_be() {
     let s = Sandbox::new().busybox();

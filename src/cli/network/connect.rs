@@ -37,6 +37,9 @@ pub(in crate::cli) struct Connect {
     /// Call another container of the network by a name of one's own: NAME[:ALIAS]
     #[arg(long, value_name = "CONTAINER", add = complete::containers())]
     link: Vec<String>,
+    /// Of no use: a container has the addresses that its network leases to it
+    #[arg(long, value_name = "ADDRESS")]
+    link_local_ip: Vec<String>,
     /// Name or id of a network
     #[arg(value_name = "NETWORK", add = complete::joinable_networks())]
     network: String,
@@ -65,6 +68,13 @@ impl Verb for Connect {
         if let Some(option) = self.driver_opt.iter().find(|option| !option.is_empty()) {
             return Err(Failure::Flag(format!(
                 "invalid driver option `{option}`: the bridge driver has none for a single container"
+            )));
+        }
+        if let Some(address) = self.link_local_ip.iter().find(|address| !address.is_empty()) {
+            return Err(Failure::Flag(format!(
+                "invalid link-local IP address `{address}`: a container sends from the addresses that its network has \
+                 leased to it and from no others, so that none passes for another; --ip and --ip6 choose those, and \
+                 an IPv6 link-local address is there by itself"
             )));
         }
         let asked = Asked {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use crate::cli::command::{Exit, Verb};
+use crate::cli::command::{Exit, Verb, switch};
 use crate::cli::context::Context;
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::{output, unbuilt};
@@ -13,6 +13,12 @@ use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Create {
+    /// Shown by `inspect`, as docker does it: any container may be connected to any network
+    #[arg(long)]
+    attachable: bool,
+    /// An address that no container is given, and a name for it
+    #[arg(long, value_name = "NAME=ADDRESS")]
+    aux_address: Vec<String>,
     /// Driver: bridge is the only one
     #[arg(short, long, value_name = "DRIVER")]
     driver: Option<String>,
@@ -25,6 +31,14 @@ pub(in crate::cli) struct Create {
     /// Lease addresses from this part of the subnet
     #[arg(long, value_name = "ADDRESS/BITS")]
     ip_range: Vec<String>,
+    /// Who gives addresses: default is the only one
+    #[arg(long, value_name = "DRIVER")]
+    ipam_driver: Option<String>,
+    /// Give containers IPv4: every network does
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", value_parser = with_ipv4)]
+    #[allow(dead_code, reason = "it cannot be anything else")]
+    ipv4: bool,
     /// Give containers IPv6 too
     #[arg(long)]
     ipv6: bool,
@@ -52,6 +66,10 @@ impl Verb for Create {
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("A network for a few services", "kelp network create shop"),
         ("With addresses of your own, and IPv6", "kelp network create --subnet 10.9.0.0/24 --ipv6 lab"),
+        (
+            "With an address for a machine that is no container",
+            "kelp network create --subnet 10.9.0.0/24 --aux-address printer=10.9.0.5 lab",
+        ),
         ("From which nothing gets out", "kelp network create --internal vault"),
     ];
     const EXIT: Exit = Exit::Verb;
@@ -66,7 +84,10 @@ impl Verb for Create {
                 subnets: self.subnet,
                 gateways: self.gateway,
                 ranges: self.ip_range,
+                reserved: self.aux_address,
+                ipam_driver: self.ipam_driver.filter(|d| !d.is_empty()),
                 internal: self.internal,
+                attachable: self.attachable,
                 ipv6: self.ipv6,
                 labels: pairs(&self.label),
                 options: options(&self.opt)?,
@@ -75,6 +96,14 @@ impl Verb for Create {
         output::line(&id)?;
         Ok(ExitStatus::Success)
     }
+}
+
+/// `--ipv4`, which is docker's default and all that there is here.
+fn with_ipv4(text: &str) -> Result<bool, String> {
+    if switch(text)? {
+        return Ok(true);
+    }
+    Err("containers in a network always have IPv4; --ipv6 gives them IPv6 too".into())
 }
 
 fn pairs(list: &[String]) -> BTreeMap<String, String> {

@@ -6,7 +6,7 @@ use crate::cli::command::{Exit, Verb};
 use crate::cli::context::Context;
 use crate::cli::failure::{Outcome, complain};
 use crate::cli::inspect::{pretty, text_of};
-use crate::cli::{complete, output, unbuilt};
+use crate::cli::{complete, output};
 use crate::engine::network::inspect;
 use crate::error::ExitStatus;
 
@@ -15,6 +15,10 @@ pub(in crate::cli) struct Inspect {
     /// Print with a Go template, or as `json`
     #[arg(short, long, value_name = "TEMPLATE")]
     format: Option<String>,
+    /// docker's, for services of a swarm: there are none, and nothing more is shown
+    #[arg(short, long)]
+    #[allow(dead_code, reason = "it changes nothing, with docker neither")]
+    verbose: bool,
     /// Names or ids of networks
     #[arg(required = true, value_name = "NETWORK", add = complete::all_networks())]
     names: Vec<String>,
@@ -29,7 +33,6 @@ impl Verb for Inspect {
         ("Who is in it", "kelp network inspect -f '{{range .Containers}}{{.Name}} {{end}}' shop"),
     ];
     const EXIT: Exit = Exit::Verb;
-    const UNBUILT: &'static [unbuilt::Flag] = unbuilt::NETWORK_INSPECT;
 
     fn run(self, context: &Context) -> Outcome {
         let engine = context.engine()?;

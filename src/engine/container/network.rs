@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
+use std::time::{Duration, Instant};
 
 use oci_spec::image::Config as ImageConfig;
 
@@ -18,10 +19,10 @@ pub(in crate::engine) use crate::shim::network::change::member_state as state_of
 use crate::shim::network::hub::Segment;
 use crate::shim::network::{self, Publish};
 use crate::store;
-use crate::store::container::ContainerRecord;
 use crate::store::container::network::{Addresses, Link, Member as MemberState, Protocol};
+use crate::store::container::{ContainerRecord, Status};
 use crate::store::id::ContainerId;
-use crate::store::network::{BRIDGE, Lease, NetworkRecord, Wanted};
+use crate::store::network::{BRIDGE, Idle, Lease, NetworkRecord, Wanted};
 
 /// The addresses of a start at this moment, where the network is the one in user space.
 pub(super) fn addresses(request: &CreateRequest) -> Option<Addresses> {
@@ -94,24 +95,52 @@ pub(in crate::engine) fn member(
     })
 }
 
-/// Leases what is wanted. A `--rm` container that has ended keeps its addresses until it is removed, which is done for
-/// several at a time: where one has what is wanted, that is done now.
+/// How long a container may take to have ended, or started, whose address is wanted.
+const PATIENCE: Duration = Duration::from_secs(2);
+const GLANCE: Duration = Duration::from_millis(2);
+
+/// Leases what is wanted. Where nothing is left, first a `--rm` container that has ended is removed, which is otherwise
+/// done for several at a time; then one that does not run gives its addresses up.
 fn lease(engine: &Engine, network: &NetworkRecord, id: &ContainerId, wanted: &Wanted) -> Result<Lease> {
-    let lease = || engine.store.lease_address(network, id, wanted);
-    let refused = match lease() {
-        Err(e @ (store::Error::AddressTaken | store::Error::NoAddress { .. })) => e,
+    use store::Error::{AddressTaken, AddressesExhausted, MacTaken};
+    match engine.store.lease_address(network, id, wanted, Idle::Keep) {
+        Err(AddressTaken | MacTaken { .. } | AddressesExhausted { .. }) => {}
         other => return Ok(other?),
-    };
-    let anything = wanted.ipv4.is_none() && wanted.ipv6.is_none() && wanted.mac.is_none();
-    let mut gone = false;
-    for held in engine.store.leases_of_network(&network.id)? {
-        let four = wanted.ipv4 == Some(held.ipv4);
-        let six = wanted.ipv6.is_some() && wanted.ipv6 == held.ipv6;
-        if held.container != *id && (anything || four || six || wanted.mac == Some(held.mac)) {
-            gone |= about_to_go(engine, &held.container)?;
-        }
     }
-    if gone { Ok(lease()?) } else { Err(refused.into()) }
+    let in_the_way = || -> Result<Vec<Lease>> {
+        let anything = wanted.ipv4.is_none() && wanted.ipv6.is_none() && wanted.mac.is_none();
+        let mut leases = engine.store.leases_of_network(&network.id)?;
+        leases.retain(|held| {
+            let four = wanted.ipv4 == Some(held.ipv4);
+            let six = wanted.ipv6.is_some() && wanted.ipv6 == held.ipv6;
+            held.container != *id && (anything || four || six || wanted.mac == Some(held.mac))
+        });
+        Ok(leases)
+    };
+    for held in in_the_way()? {
+        about_to_go(engine, &held.container)?;
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Asked before: whoever was undecided then may have decided too late.
+        let undecided = in_the_way()?.iter().any(|held| is_undecided(engine, held));
+        let refused = match engine.store.lease_address(network, id, wanted, Idle::GiveUp) {
+            Err(e @ (AddressTaken | MacTaken { .. } | AddressesExhausted { .. })) => e,
+            other => return Ok(other?),
+        };
+        if Instant::now() > deadline || !undecided {
+            return Err(refused.into());
+        }
+        std::thread::sleep(GLANCE);
+    }
+}
+
+/// Whether a container is just ending or being started: in a moment it is clear whether it keeps its lease.
+fn is_undecided(engine: &Engine, held: &Lease) -> bool {
+    let Ok(record) = engine.store.find_container(held.container.as_str()) else { return false };
+    let Ok(observed) = engine.store.observe(&record) else { return false };
+    let rests = matches!(observed.status, Status::Created | Status::Exited) && !observed.starting;
+    rests && !held.asked && engine.store.life_lock_held(&held.container).unwrap_or(false)
 }
 
 /// An outbound address that the host does not have would be found out by every connection, one by one.

@@ -111,13 +111,14 @@ pub(super) fn spawn(layout: &Layout, id: &ContainerId, request: &CreateRequest) 
 fn launch(engine: &Engine, record: &ContainerRecord, attach: Option<&Attach>) -> Result<Option<Started>> {
     let request = Stored::of(record)?.request()?;
     let waiting = spawn(engine.store.layout(), &record.id, &request)?;
-    let bundle = begin(engine, record, &request, attach, None)?;
     // Whoever has just ended may still be clearing up; whoever runs holds the lock for good.
     let Some(life) =
         engine.store.life_lock(&record.id)?.map_or_else(|| wait_for_end(engine, record), |l| Ok(Some(l)))?
     else {
         return Ok(None);
     };
+    // With the lock: from now on nobody is given the addresses that the container has.
+    let bundle = begin(engine, record, &request, attach, None)?;
     engine.store.mark_launched(&record.id)?;
     hand_over(engine, record, &request, Handover { waiting, life }, &bundle).map(Some)
 }

@@ -27,11 +27,18 @@ pub struct CreateNetwork {
     pub subnets: Vec<String>,
     pub gateways: Vec<String>,
     pub ranges: Vec<String>,
+    /// Addresses that no container is given: `NAME=ADDRESS`.
+    pub reserved: Vec<String>,
+    pub ipam_driver: Option<String>,
     pub internal: bool,
+    pub attachable: bool,
     pub ipv6: bool,
     pub labels: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,
 }
+
+/// docker's word for its own way of giving addresses.
+pub(super) const IPAM_DRIVER: &str = "default";
 
 /// What `--network` knows under other names: no container could ask for a network that is called so.
 const OTHER_MODES: [&str; 5] = ["default", "private", "slirp4netns", "pasta", "ns"];
@@ -40,6 +47,7 @@ const OTHER_MODES: [&str; 5] = ["default", "private", "slirp4netns", "pasta", "n
 pub fn create(engine: &Engine, asked: &CreateNetwork) -> Result<String> {
     check_name(&asked.name)?;
     check_driver(asked.driver.as_deref())?;
+    check_ipam_driver(asked.ipam_driver.as_deref())?;
     check_options(&asked.options, asked.ipv6)?;
     let known = [BRIDGE].into_iter().chain(OTHER_MODES).chain(MODES.iter().map(|(name, _)| *name));
     if known.into_iter().any(|name| name == asked.name) {
@@ -78,7 +86,9 @@ fn make(engine: &Engine, asked: &CreateNetwork, preferred: Option<(Ipv4Addr, u8)
             ranges: &asked.ranges,
             ipv6: asked.ipv6,
         };
-        let (v4, v6) = subnets::choose(&wanted, preferred, others)?;
+        let parts = subnets::choose(&wanted, preferred, others)?;
+        let reserved = subnets::reserved(&asked.reserved, &asked.subnets, &parts)?;
+        let (v4, v6) = parts;
         let id = ContainerId::random()
             .ok_or_else(|| Error::Network("the kernel gives no random numbers".into()))?;
         Ok(NetworkRecord {
@@ -87,7 +97,9 @@ fn make(engine: &Engine, asked: &CreateNetwork, preferred: Option<(Ipv4Addr, u8)
             created: Timestamp::now(),
             v4,
             v6,
+            reserved,
             internal: asked.internal,
+            attachable: asked.attachable,
             labels: asked.labels.clone(),
             options: asked.options.clone(),
         })
@@ -120,6 +132,23 @@ fn check_driver(driver: Option<&str>) -> Result<()> {
         _ => "the only driver is bridge",
     };
     Err(Error::Invalid { what: "driver", value: driver.unwrap_or_default().into(), reason: reason.into() })
+}
+
+fn check_ipam_driver(driver: Option<&str>) -> Result<()> {
+    let reason = match driver.unwrap_or(IPAM_DRIVER) {
+        IPAM_DRIVER => return Ok(()),
+        "null" | "none" => "containers in a network have addresses: run --network none has none",
+        "host-local" => "addresses are leased from kelp's database: it is called `default`, as docker's is",
+        "dhcp" => {
+            "nothing in the network would answer: addresses are leased from kelp's database, by `default`"
+        }
+        _ => "there are no plugins, and the only one is `default`",
+    };
+    Err(Error::Invalid {
+        what: "IPAM driver",
+        value: driver.unwrap_or_default().into(),
+        reason: reason.into(),
+    })
 }
 
 fn check_options(options: &BTreeMap<String, String>, ipv6: bool) -> Result<()> {

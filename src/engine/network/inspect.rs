@@ -1,12 +1,15 @@
 //! `network inspect`: docker's shape.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
+use super::create::IPAM_DRIVER;
 use super::{Shown, find, members};
 use crate::engine::{Engine, Result};
 use crate::shim::network::hub::is_unguarded;
+use crate::store::network::NetworkRecord;
 
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -54,6 +57,9 @@ pub struct Pool {
     #[serde(rename = "IPRange", skip_serializing_if = "Option::is_none")]
     pub ip_range: Option<String>,
     pub gateway: String,
+    /// By the user's names for them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub auxiliary_addresses: BTreeMap<String, IpAddr>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -105,12 +111,12 @@ pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
         enable_ipv4: true,
         enable_ipv6: record.as_ref().is_some_and(|r| r.v6.is_some()),
         ipam: Ipam {
-            driver: "default",
+            driver: IPAM_DRIVER,
             options: None,
             config: record.as_ref().map(pools).unwrap_or_default(),
         },
         internal: record.as_ref().is_some_and(|r| r.internal),
-        attachable: false,
+        attachable: record.as_ref().is_some_and(|r| r.attachable),
         ingress: false,
         config_from: ConfigFrom { network: "" },
         config_only: false,
@@ -121,17 +127,23 @@ pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
     })
 }
 
-fn pools(record: &crate::store::network::NetworkRecord) -> Vec<Pool> {
+fn pools(record: &NetworkRecord) -> Vec<Pool> {
+    let reserved = |v4: bool| {
+        let these = record.reserved.iter().filter(|(_, address)| address.is_ipv4() == v4);
+        these.map(|(name, address)| (name.clone(), *address)).collect()
+    };
     let v4 = record.v4;
     let v4 = Pool {
         subnet: format!("{}/{}", v4.first, v4.prefix),
         ip_range: v4.range.map(|(a, bits)| format!("{a}/{bits}")),
         gateway: v4.gateway.to_string(),
+        auxiliary_addresses: reserved(true),
     };
     let v6 = record.v6.map(|v6| Pool {
         subnet: format!("{}/{}", v6.first, v6.prefix),
         ip_range: v6.range.map(|(a, bits)| format!("{a}/{bits}")),
         gateway: v6.gateway.to_string(),
+        auxiliary_addresses: reserved(false),
     });
     std::iter::once(v4).chain(v6).collect()
 }

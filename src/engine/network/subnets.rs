@@ -1,5 +1,6 @@
 //! Which addresses a network gets: what the user wants, or what nobody has.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::engine::{Error, Result};
@@ -91,6 +92,45 @@ pub(super) fn choose(
         }
     }
     Ok((v4, v6))
+}
+
+/// Reads which addresses no container is to be given, `NAME=ADDRESS` each; of several for one name the last one counts,
+/// as with docker, whose words these are. They are of subnets that the user chose: of others they would be a guess.
+pub(super) fn reserved(
+    texts: &[String],
+    chosen: &[String],
+    (v4, v6): &Parts,
+) -> Result<BTreeMap<String, IpAddr>> {
+    let mut asked = BTreeMap::new();
+    for text in texts {
+        let (name, address) =
+            text.split_once('=').ok_or_else(|| invalid("aux-address", text, "NAME=ADDRESS is expected"))?;
+        asked.insert(name, address);
+    }
+    let mut reserved: BTreeMap<String, IpAddr> = BTreeMap::new();
+    for (name, text) in asked {
+        let address: Option<IpAddr> = text.parse().ok();
+        let is_chosen = |v4: bool| chosen.iter().any(|subnet| subnet.contains(':') != v4);
+        let free = match address {
+            Some(IpAddr::V4(a)) if is_chosen(true) && v4.contains(a) => v4.is_for_containers(a),
+            Some(IpAddr::V6(a)) if is_chosen(false) => match v6 {
+                Some(v6) if v6.contains(a) => v6.is_for_containers(a),
+                _ => return Err(Error::Network(format!("no matching subnet for aux-address {text}"))),
+            },
+            _ => return Err(Error::Network(format!("no matching subnet for aux-address {text}"))),
+        };
+        match address {
+            Some(address) if free && !reserved.values().any(|other| *other == address) => {
+                reserved.insert(name.to_owned(), address);
+            }
+            _ => {
+                return Err(Error::Network(format!(
+                    "failed to allocate secondary ip address ({name}:{text}): Address already in use"
+                )));
+            }
+        }
+    }
+    Ok(reserved)
 }
 
 /// Whether hosts can have such an address: nobody routes to a loopback, a group, a broadcast, or "this network".
@@ -219,6 +259,33 @@ mod tests {
                 "{subnet} {gateway:?} {range:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_nobody_is_given() {
+        let subnets = words(&["10.77.0.0/16", "fd77::/64"]);
+        let parts = choose(&asked(&subnets, &[], &[]), None, &[]).unwrap();
+        let kept = reserved(&words(&["a=10.77.0.5", "a=10.77.0.6", "b=fd77::7"]), &subnets, &parts).unwrap();
+        let addresses: Vec<String> = kept.values().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["10.77.0.6", "fd77::7"]);
+        for (aux, words) in [
+            ("10.77.0.5", "NAME=ADDRESS"),
+            ("a=", "no matching subnet for aux-address "),
+            ("a=x", "no matching subnet for aux-address x"),
+            ("a=10.78.0.5", "no matching subnet for aux-address 10.78.0.5"),
+            ("a=fd78::5", "no matching subnet for aux-address fd78::5"),
+            ("a=10.77.0.1", "ip address (a:10.77.0.1): Address already in use"),
+            ("a=10.77.255.255", "Address already in use"),
+            ("a=fd77::1", "Address already in use"),
+        ] {
+            let error = reserved(&[aux.into()], &subnets, &parts).unwrap_err();
+            assert!(error.to_string().contains(words), "{aux}: {error}");
+        }
+        let twice = words(&["a=10.77.0.5", "b=10.77.0.5"]);
+        assert!(reserved(&twice, &subnets, &parts).unwrap_err().to_string().contains("(b:10.77.0.5)"));
+        let unchosen =
+            reserved(&[format!("a={}", Ipv4Addr::from(u32::from(parts.0.first) + 9))], &[], &parts);
+        assert!(unchosen.unwrap_err().to_string().contains("no matching subnet"));
     }
 
     #[test]

@@ -14,6 +14,8 @@ const MOST: usize = 256;
 const DUPLICATES: usize = 3;
 /// The longest that reordering is waited for, in quarters of the shortest round trip.
 const MOST_QUARTERS: u32 = 16;
+/// Losses that are mended without anything arriving twice before the wait is as short as it was at first.
+const MEMORY: u8 = 16;
 
 /// What is known about a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,10 @@ pub(in crate::net) struct Flight {
     reordered: bool,
     /// How long reordering is waited for, in quarters of the shortest round trip.
     quarters: u32,
+    /// Until this is acknowledged it does not grow again: that takes a round trip.
+    round: Seq,
+    /// After how many more mended losses it is forgotten.
+    memory: u8,
 }
 
 impl Flight {
@@ -66,6 +72,8 @@ impl Flight {
             furthest: first,
             reordered: false,
             quarters: 1,
+            round: first,
+            memory: 0,
         }
     }
 
@@ -137,10 +145,22 @@ impl Flight {
         news
     }
 
-    /// Something arrived twice: it was sent again too soon.
-    pub(in crate::net) fn hurried(&mut self) {
+    /// Something arrived twice, of what is acknowledged up to `una`: it was sent again too soon.
+    pub(in crate::net) fn hurried(&mut self, una: Seq, nxt: Seq) {
         self.reordered = true;
-        self.quarters = (self.quarters + 1).min(MOST_QUARTERS);
+        self.memory = MEMORY;
+        if !una.before(self.round) {
+            self.quarters = (self.quarters + 1).min(MOST_QUARTERS);
+            self.round = nxt;
+        }
+    }
+
+    /// A loss is mended.
+    pub(in crate::net) fn mended(&mut self) {
+        self.memory = self.memory.saturating_sub(1);
+        if self.memory == 0 {
+            self.quarters = 1;
+        }
     }
 
     /// Takes in that a piece has arrived.
@@ -242,7 +262,7 @@ impl Flight {
     }
 
     /// Whether the pieces are those from `una` to `nxt`, and no more of them than may be.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::net) fn is_sound(&self, una: Seq, nxt: Seq) -> bool {
         let ends = self.pieces.first().map_or(nxt, |p| p.from) == una
             && self.pieces.last().map_or(una, |p| p.to) == nxt;
@@ -320,10 +340,26 @@ mod tests {
         judge(&mut flight, again);
         assert_eq!(flight.lost(), Some(segment(2)));
         // It was not lost either.
-        flight.hurried();
+        flight.hurried(Seq(0), Seq(10_000));
         flight.resent(segment(2).0, segment(2).1, again);
         flight.acknowledged(Seq(10_000), again + TRIP);
         assert!(flight.plain && flight.away() == 0);
+    }
+
+    #[test]
+    fn reordering_is_waited_for_longer_once_a_round_trip_and_forgotten_in_the_end() {
+        let mut flight = Flight::new(Seq(0));
+        flight.hurried(Seq(0), Seq(1000));
+        flight.hurried(Seq(500), Seq(2000));
+        assert_eq!(flight.quarters, 2, "both are of one round trip");
+        flight.hurried(Seq(1000), Seq(2000));
+        assert_eq!(flight.quarters, 3);
+        for _ in 0..MEMORY - 1 {
+            flight.mended();
+        }
+        assert_eq!(flight.quarters, 3);
+        flight.mended();
+        assert_eq!(flight.quarters, 1);
     }
 
     #[test]

@@ -29,6 +29,8 @@ use flow::{Flow, Phase, Step};
 #[cfg(test)]
 pub(super) use segment::Options;
 pub(super) use segment::Segment;
+#[cfg(fuzzing)]
+pub(super) use sender::strange::play;
 pub(super) use seq::Seq;
 use source::Pool;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 
-use super::segments::Talk;
+use super::talk::Talk;
 use super::wire::Sent;
 use crate::net::{Listener, Protocol};
 

@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::random::Random;
-use super::segments::Talk;
+use super::talk::Talk;
 use super::wire::{Sent, Wire, config, ip};
 use crate::net::{Config, Error, Stack};
 use crate::sys::tun;

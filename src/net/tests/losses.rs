@@ -1,10 +1,10 @@
 //! What is lost on the way to the container, told by hand: it is sent again as soon as that can be known.
 
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::segments::Talk;
+use super::talk::Talk;
 use super::wire::{Heard, Sent};
 
 /// Longer than this apart, segments count as sent one after another.
@@ -105,4 +105,44 @@ fn what_is_said_meanwhile_does_not_put_a_probe_off_for_ever() {
         send(&mut talk, &mut stream, 100);
     }
     assert!(talk.wire.stack.counters().retransmitted > 0, "silence for 300 ms");
+}
+
+/// Karn's algorithm, RFC 1122 §4.2.3.1: a wait that was too short grows until a round trip fits into it.
+#[test]
+fn a_link_that_has_become_slow_is_learnt() {
+    let (mut talk, mut stream) = Talk::open();
+    for _ in 0..12 {
+        let heard = send(&mut talk, &mut stream, 100);
+        assert_eq!(heard.len(), 1);
+        for _ in 0..5 {
+            talk.later(Duration::from_millis(100));
+        }
+        talk.ack = talk.ack.wrapping_add(100);
+        talk.acknowledge();
+        // What came twice is answered twice.
+        talk.acknowledge();
+    }
+    let again = talk.wire.stack.counters().retransmitted;
+    assert!((1..=3).contains(&again), "{again} were sent again");
+}
+
+/// RFC 6298 §5.7, and RFC 8985 §7.2 for want of a round trip: nothing is known of a link whose handshake was repeated.
+#[test]
+fn after_a_repeated_handshake_there_is_no_hurry() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut talk = Talk::to_port(listener.local_addr().unwrap().port());
+    let answer = talk.syn();
+    let again = talk.later(Duration::from_millis(1100));
+    assert!(again.len() == 1 && again[0].syn && again[0].seq == answer[0].seq, "{again:?}");
+    talk.seq += 1;
+    talk.ack = answer[0].seq.wrapping_add(1);
+    assert_eq!(talk.acknowledge(), []);
+    let (mut stream, _) = listener.accept().unwrap();
+    let heard = send(&mut talk, &mut stream, 4000);
+    assert_eq!(heard.len(), 3);
+    for _ in 0..29 {
+        assert_eq!(talk.later(Duration::from_millis(100)), []);
+    }
+    let again = talk.later(Duration::from_millis(200));
+    assert!(is_again(&again, heard[0]), "{again:?}");
 }

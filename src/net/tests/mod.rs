@@ -6,6 +6,7 @@ mod hostile;
 mod losses;
 mod random;
 mod segments;
+mod talk;
 mod transfer;
 mod udp;
 mod wire;

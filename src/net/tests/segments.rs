@@ -1,121 +1,12 @@
 //! Single segments, sent by hand: what the state machine does with each in each state.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener};
 use std::time::Duration;
 
-use super::wire::{Heard, Sent, Wire, config};
+use super::talk::{Talk, expect};
+use super::wire::{Heard, Sent, config};
 use crate::net::{Config, Limits};
-
-/// A container's end, played by hand.
-pub(super) struct Talk {
-    pub(super) wire: Wire,
-    pub(super) from: SocketAddr,
-    pub(super) to: SocketAddr,
-    /// The container's next number, and the next it expects.
-    pub(super) seq: u32,
-    pub(super) ack: u32,
-    window: u16,
-    modern: bool,
-}
-
-impl Talk {
-    pub(super) fn to_port(port: u16) -> Self {
-        Self::with(config(), port)
-    }
-
-    fn with(config: Config, port: u16) -> Self {
-        let from = SocketAddr::new(Ipv4Addr::new(10, 0, 2, 100).into(), 40_000);
-        let to = SocketAddr::new(Ipv4Addr::new(10, 0, 2, 2).into(), port);
-        Self { wire: Wire::new(config), from, to, seq: 1000, ack: 0, window: 65_000, modern: true }
-    }
-
-    pub(super) fn blank(&self) -> Sent<'static> {
-        Sent {
-            from: self.from,
-            to: self.to,
-            seq: self.seq,
-            ack: Some(self.ack),
-            flags: "",
-            window: self.window,
-            payload: &[],
-            modern: self.modern,
-            sack: None,
-        }
-    }
-
-    pub(super) fn say(&mut self, sent: Sent<'_>) -> Vec<Heard> {
-        self.wire.give(&sent.packet());
-        self.wire.segments()
-    }
-
-    fn syn(&mut self) -> Vec<Heard> {
-        let syn = Sent { ack: None, flags: "S", ..self.blank() };
-        self.say(syn)
-    }
-
-    /// An open connection and the host's end of it.
-    pub(super) fn open() -> (Self, TcpStream) {
-        Self::open_with(config())
-    }
-
-    fn open_with(config: Config) -> (Self, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        Self::with(config, listener.local_addr().unwrap().port()).opened(&listener)
-    }
-
-    /// The same with a container that knows no options.
-    pub(super) fn open_plainly() -> (Self, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut talk = Self::with(config(), listener.local_addr().unwrap().port());
-        talk.modern = false;
-        talk.opened(&listener)
-    }
-
-    fn opened(self, listener: &TcpListener) -> (Self, TcpStream) {
-        let mut talk = self;
-        let answer = talk.syn();
-        assert_eq!(answer.len(), 1);
-        assert!(answer[0].syn && answer[0].ack == Some(1001), "{answer:?}");
-        talk.seq += 1;
-        talk.ack = answer[0].seq.wrapping_add(1);
-        // A round trip.
-        talk.wire.pass(Duration::from_millis(2));
-        assert_eq!(talk.acknowledge(), []);
-        let (stream, _) = listener.accept().unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        (talk, stream)
-    }
-
-    pub(super) fn acknowledge(&mut self) -> Vec<Heard> {
-        self.say(self.blank())
-    }
-
-    fn data(&mut self, bytes: &[u8]) -> Vec<Heard> {
-        let sent = Sent { payload: bytes, ..self.blank() };
-        let heard = self.say(sent);
-        self.seq = self.seq.wrapping_add(u32::try_from(bytes.len()).unwrap());
-        heard
-    }
-
-    fn fin(&mut self) -> Vec<Heard> {
-        let sent = Sent { flags: "F", ..self.blank() };
-        let heard = self.say(sent);
-        self.seq = self.seq.wrapping_add(1);
-        heard
-    }
-
-    pub(super) fn later(&mut self, time: Duration) -> Vec<Heard> {
-        self.wire.pass(time);
-        self.wire.segments()
-    }
-}
-
-fn expect(stream: &mut TcpStream, bytes: &[u8]) {
-    let mut got = vec![0; bytes.len()];
-    stream.read_exact(&mut got).unwrap();
-    assert_eq!(got, bytes);
-}
 
 #[test]
 fn refused_is_refused() {
@@ -308,6 +199,40 @@ fn what_comes_ahead_is_kept_and_told() {
     let heard = talk.data(b"er--last more");
     assert_eq!(heard.last().unwrap().ack, Some(first + 21));
     expect(&mut stream, b"hello!!!er--last more");
+}
+
+/// RFC 5681 §4.2, RFC 2018: bytes have no room for ranges, and an acknowledgement that comes with them is no duplicate.
+#[test]
+fn a_gap_is_told_to_whoever_is_sent_to_all_the_time() {
+    let (mut talk, mut stream) = Talk::open();
+    let first = talk.seq;
+    talk.seq += 5;
+    for n in 0..3 {
+        stream.write_all(b"meanwhile").unwrap();
+        let heard = talk.data(b"later");
+        assert!(heard.iter().any(|h| h.length == 9), "{heard:?}");
+        let told = heard.iter().find(|h| h.length == 0).expect("an acknowledgement of its own");
+        assert_eq!((told.ack, told.sack), (Some(first), Some((first + 5, first + 10 + 5 * n))));
+    }
+    stream.write_all(b"meanwhile").unwrap();
+    talk.seq = first;
+    let heard = talk.data(b"hello");
+    assert!(heard.iter().all(|h| h.length == 9 && h.ack == Some(first + 20)), "{heard:?}");
+}
+
+/// The kernel's own list says when it will ask.
+#[test]
+fn whoever_is_asked_by_the_container_is_asked_after_as_long_a_silence() {
+    let (mut talk, stream) = Talk::open();
+    talk.wire.pass(Duration::from_secs(100));
+    talk.say(Sent { seq: talk.seq.wrapping_sub(1), ..talk.blank() });
+    let port = |address: std::net::SocketAddr| format!("0100007F:{:04X}", address.port());
+    let ends = format!("{} {}", port(stream.peer_addr().unwrap()), port(stream.local_addr().unwrap()));
+    let list = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let line = list.lines().find(|line| line.contains(&ends)).unwrap();
+    let (timer, at) = line.split_whitespace().nth(5).unwrap().split_once(':').unwrap();
+    let hundredths = u32::from_str_radix(at, 16).unwrap();
+    assert!(timer == "02" && (9000..=10_100).contains(&hundredths), "{line}");
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! What a container has in a network.
+//!
+//! A lease outlives the run of its container, so that the container has the same address when it starts again. One that
+//! does not run gives its lease up where another container can have no address otherwise, unless it was told which
+//! address to have: then it keeps it for as long as it exists.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::DirBuilderExt;
-use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{OptionalExtension, Row, params};
-use serde::{Deserialize, Serialize};
 
-use super::NetworkRecord;
+use super::{Mac, NetworkRecord, Number, Subnet};
 use crate::store::container::row::{json, nanos, to_json};
 use crate::store::id::ContainerId;
 use crate::store::{Error, Result, Store};
@@ -17,59 +19,6 @@ use crate::sys::Context;
 
 /// A lease precedes its container's row by less than this.
 const MAKING: SignedDuration = SignedDuration::from_mins(10);
-
-/// An Ethernet address of one interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Mac(pub [u8; 6]);
-
-impl Mac {
-    /// docker's choice: locally administered, and as unique as the address.
-    fn of(address: Ipv4Addr) -> Self {
-        let [a, b, c, d] = address.octets();
-        Self([0x02, 0x42, a, b, c, d])
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl FromStr for Mac {
-    type Err = &'static str;
-    /// Six pairs of hex digits, separated by `:` or `-`: one interface's address, not a group's.
-    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
-        let mut bytes = [0; 6];
-        let mut parts = text.split([':', '-']);
-        for byte in &mut bytes {
-            let part = parts.next().filter(|p| p.len() == 2).ok_or("six pairs of hex digits are expected")?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| "six pairs of hex digits are expected")?;
-        }
-        if parts.next().is_some() {
-            return Err("six pairs of hex digits are expected");
-        }
-        if bytes[0] & 1 == 1 || bytes == [0; 6] {
-            return Err("it is not the address of one interface");
-        }
-        Ok(Self(bytes))
-    }
-}
-
-impl TryFrom<String> for Mac {
-    type Error = &'static str;
-    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Mac> for String {
-    fn from(mac: Mac) -> Self {
-        mac.to_string()
-    }
-}
 
 /// What is asked for; `None` leaves the choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -80,7 +29,7 @@ pub struct Wanted {
     pub aliases: Vec<String>,
 }
 
-/// What a container has in a network for as long as both exist.
+/// What a container has in a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub network: String,
@@ -89,9 +38,18 @@ pub struct Lease {
     pub ipv6: Option<Ipv6Addr>,
     pub mac: Mac,
     pub aliases: Vec<String>,
+    /// One of the addresses was asked for.
+    pub asked: bool,
 }
 
-const COLUMNS: &str = "network, container, ipv4, ipv6, mac, aliases";
+/// What becomes of the leases of containers that do not run, where nothing else is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    Keep,
+    GiveUp,
+}
+
+const COLUMNS: &str = "network, container, ipv4, ipv6, mac, aliases, asked";
 
 fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
     let parse = |column: usize, text: &str| {
@@ -121,6 +79,7 @@ fn lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
         },
         mac: json(row, 4)?,
         aliases: json(row, 5)?,
+        asked: row.get(6)?,
     })
 }
 
@@ -141,12 +100,15 @@ impl Store {
     }
 
     /// Gives the container what it wants of the network, or what it has already where that is the same. The
-    /// container's row may be yet to come. `AddressTaken`, `NoAddress`, `NoSuchNetwork`.
+    /// container's row may be yet to come, and whoever starts it has its life lock: then nobody else is given the lease
+    /// before the container has ended. `AddressTaken`, `MacTaken`,
+    /// `AddressesExhausted`, `NoAddress`, `NoSuchNetwork`.
     pub fn lease_address(
         &self,
         network: &NetworkRecord,
         container: &ContainerId,
         wanted: &Wanted,
+        idle: Idle,
     ) -> Result<Lease> {
         let take = || -> rusqlite::Result<Result<Lease>> {
             let writing = self.begin_writing()?;
@@ -161,10 +123,23 @@ impl Store {
             }
             self.forget_orphans()?;
             let all = self.leases("network = ?1", &network.id)?;
-            let (own, others): (Vec<_>, Vec<_>) = all.into_iter().partition(|l| l.container == *container);
-            let made = match choose(network, container, wanted, own.first(), &others) {
-                Ok(made) => made,
-                Err(e) => return Ok(Err(e)),
+            let (own, mut others): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|l| l.container == *container);
+            let mut idlers = None;
+            let made = loop {
+                let refused = match choose(network, container, wanted, own.first(), &others) {
+                    Ok(made) => break made,
+                    Err(e) => e,
+                };
+                let idlers = match (idle, &mut idlers) {
+                    (Idle::Keep, _) => return Ok(Err(refused)),
+                    (Idle::GiveUp, Some(known)) => known,
+                    (Idle::GiveUp, none) => none.insert(self.idlers(&network.id)?),
+                };
+                let Some(idler) = in_the_way(&refused, wanted, idlers) else { return Ok(Err(refused)) };
+                others.retain(|l| l.container != idler);
+                idlers.retain(|l| l.container != idler);
+                self.forget_lease(&network.id, &idler)?;
             };
             if own.first() != Some(&made) {
                 self.write_lease(&made)?;
@@ -178,7 +153,7 @@ impl Store {
     fn write_lease(&self, made: &Lease) -> rusqlite::Result<()> {
         self.db
             .prepare_cached(&format!(
-                "INSERT OR REPLACE INTO leases ({COLUMNS}, taken) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"
+                "INSERT OR REPLACE INTO leases ({COLUMNS}, taken) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
             ))?
             .execute(params![
                 made.network,
@@ -187,9 +162,28 @@ impl Store {
                 made.ipv6.map(|v6| v6.to_string()),
                 to_json(&made.mac)?,
                 to_json(&made.aliases)?,
+                made.asked,
                 nanos(Timestamp::now()),
             ])?;
         Ok(())
+    }
+
+    /// Leases that may be given up, that of the container first which ended longest ago. A container that is being
+    /// started may be recorded as ended still, but then its life lock is held.
+    fn idlers(&self, network: &str) -> rusqlite::Result<Vec<Lease>> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM leases JOIN (SELECT id, phase, coalesce(finished, created) AS idle FROM containers)
+                ON id = container WHERE network = ?1 AND NOT asked AND phase <> 'launched' ORDER BY idle"
+        );
+        let mut idlers: Vec<Lease> =
+            self.db.prepare_cached(&sql)?.query_map([network], lease)?.collect::<rusqlite::Result<_>>()?;
+        idlers.retain(|idler| matches!(self.life_lock_held(&idler.container), Ok(false)));
+        Ok(idlers)
+    }
+
+    fn forget_lease(&self, network: &str, container: &ContainerId) -> rusqlite::Result<bool> {
+        let sql = "DELETE FROM leases WHERE network = ?1 AND container = ?2";
+        Ok(self.db.prepare_cached(sql)?.execute([network, container.as_str()])? > 0)
     }
 
     /// Those whose container was never made.
@@ -226,13 +220,26 @@ impl Store {
     pub fn release(&self, network: &str, container: &ContainerId) -> Result<bool> {
         let release = || {
             let writing = self.begin_writing()?;
-            let sql = "DELETE FROM leases WHERE network = ?1 AND container = ?2";
-            let gone = self.db.prepare_cached(sql)?.execute([network, container.as_str()])?;
+            let gone = self.forget_lease(network, container)?;
             writing.commit()?;
-            Ok(gone > 0)
+            Ok(gone)
         };
         self.sql("release an address", release())
     }
+}
+
+/// The container whose lease is given up, of `idlers`, for what was `refused`.
+fn in_the_way(refused: &Error, wanted: &Wanted, idlers: &[Lease]) -> Option<ContainerId> {
+    let holds = |l: &&Lease| {
+        let four = wanted.ipv4 == Some(l.ipv4);
+        four || wanted.ipv6.is_some() && wanted.ipv6 == l.ipv6 || wanted.mac == Some(l.mac)
+    };
+    let idler = match refused {
+        Error::AddressTaken | Error::MacTaken { .. } => idlers.iter().find(holds),
+        Error::AddressesExhausted { .. } => idlers.first(),
+        _ => None,
+    };
+    idler.map(|l| l.container.clone())
 }
 
 /// What the container had stays its own where nothing else is wanted.
@@ -243,40 +250,58 @@ fn choose(
     own: Option<&Lease>,
     others: &[Lease],
 ) -> Result<Lease> {
-    let refuse = |address: &dyn fmt::Display, reason| {
-        Err(Error::NoAddress { network: network.name.clone(), address: address.to_string(), reason })
-    };
-    let taken = || Err(Error::AddressTaken);
-    let taken4: Vec<_> = others.iter().map(|l| l.ipv4).collect();
-    let ipv4 = match wanted.ipv4.or(own.map(|l| l.ipv4)) {
-        Some(a) if !network.v4.is_for_containers(a) => {
-            return refuse(&a, "it is not one of the subnet's for containers");
-        }
-        Some(a) if taken4.contains(&a) => return taken(),
-        Some(a) => a,
-        None => match network.v4.lowest_free(&taken4) {
-            Some(a) => a,
-            None => return refuse(&"", "all are in use"),
-        },
-    };
-    let taken6: Vec<_> = others.iter().filter_map(|l| l.ipv6).collect();
-    let ipv6 = match (&network.v6, wanted.ipv6.or(own.and_then(|l| l.ipv6))) {
-        (None, Some(a)) => return refuse(&a, "the network has no IPv6"),
+    let taken: Vec<_> = others.iter().map(|l| l.ipv4).chain(network.reserved()).collect();
+    let ipv4 = address(network, &network.v4, (wanted.ipv4, own.map(|l| l.ipv4)), &taken)?;
+    let ipv6 = match (&network.v6, wanted.ipv6) {
+        (None, Some(a)) => return Err(refusal(network, &a, "the network has no IPv6")),
         (None, None) => None,
-        (Some(v6), Some(a)) if !v6.is_for_containers(a) => {
-            return refuse(&a, "it is not one of the subnet's for containers");
+        (Some(v6), wanted) => {
+            let taken: Vec<_> = others.iter().filter_map(|l| l.ipv6).chain(network.reserved()).collect();
+            Some(address(network, v6, (wanted, own.and_then(|l| l.ipv6)), &taken)?)
         }
-        (Some(_), Some(a)) if taken6.contains(&a) => return taken(),
-        (Some(_), Some(a)) => Some(a),
-        (Some(v6), None) => match v6.lowest_free(&taken6) {
-            Some(a) => Some(a),
-            None => return refuse(&"", "all are in use"),
-        },
     };
-    let mac = wanted.mac.or(own.map(|l| l.mac)).unwrap_or_else(|| Mac::of(ipv4));
-    if others.iter().any(|l| l.mac == mac) {
-        return refuse(&mac, "another container of the network has it");
+    let is_taken = |mac: &Mac| others.iter().any(|l| l.mac == *mac);
+    let mac = match (wanted.mac, own.map(|l| l.mac)) {
+        (Some(mac), _) if is_taken(&mac) => {
+            return Err(Error::MacTaken { network: network.name.clone(), mac: mac.to_string() });
+        }
+        (Some(mac), _) => mac,
+        (None, Some(mac)) if !is_taken(&mac) => mac,
+        // Somebody may have asked for the one that goes with the address.
+        (None, _) => Mac::of(ipv4).find(|mac| !is_taken(mac)).ok_or(Error::AddressTaken)?,
+    };
+    Ok(Lease {
+        network: network.id.clone(),
+        container: container.clone(),
+        ipv4,
+        ipv6,
+        mac,
+        aliases: wanted.aliases.clone(),
+        asked: wanted.ipv4.is_some() || wanted.ipv6.is_some(),
+    })
+}
+
+/// The address that is wanted, or else what the container has, or else the lowest that is free.
+fn address<A: Number>(
+    network: &NetworkRecord,
+    subnet: &Subnet<A>,
+    (wanted, own): (Option<A>, Option<A>),
+    taken: &[A],
+) -> Result<A> {
+    match wanted.or(own) {
+        Some(a) if !subnet.is_for_containers(a) => {
+            Err(refusal(network, &a, "it is not one of the subnet's for containers"))
+        }
+        Some(a) if taken.contains(&a) => Err(Error::AddressTaken),
+        Some(a) => Ok(a),
+        None => subnet.lowest_free(taken).ok_or_else(|| Error::AddressesExhausted {
+            family: if A::BITS == 32 { "IPv4" } else { "IPv6" },
+            network: network.name.clone(),
+            id: network.id.clone(),
+        }),
     }
-    let (network, container) = (network.id.clone(), container.clone());
-    Ok(Lease { network, container, ipv4, ipv6, mac, aliases: wanted.aliases.clone() })
+}
+
+fn refusal(network: &NetworkRecord, address: &dyn fmt::Display, reason: &'static str) -> Error {
+    Error::NoAddress { network: network.name.clone(), address: address.to_string(), reason }
 }

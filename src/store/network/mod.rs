@@ -4,18 +4,20 @@
 //! however many start at once no two have the same, and go with the container's row.
 
 mod lease;
+mod mac;
 mod subnet;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, params};
 
-pub use lease::{Lease, Mac, Wanted};
+pub use lease::{Idle, Lease, Wanted};
+pub use mac::Mac;
 pub use subnet::{Number, Subnet};
 
 use super::container::row::{json, nanos, time, to_json};
@@ -34,8 +36,12 @@ pub struct NetworkRecord {
     pub v4: Subnet<Ipv4Addr>,
     /// `None`: its containers have no IPv6.
     pub v6: Option<Subnet<Ipv6Addr>>,
+    /// Addresses that no container is given, and what the user calls each.
+    pub reserved: BTreeMap<String, IpAddr>,
     /// No way out of it.
     pub internal: bool,
+    /// docker's word for services of a swarm; here it is only shown.
+    pub attachable: bool,
     pub labels: BTreeMap<String, String>,
     pub options: BTreeMap<String, String>,
 }
@@ -44,9 +50,14 @@ impl NetworkRecord {
     pub fn is_builtin(&self) -> bool {
         self.name == BRIDGE
     }
+
+    /// Of one family.
+    fn reserved<A: Number>(&self) -> impl Iterator<Item = A> {
+        self.reserved.values().filter_map(|address| A::from_ip(*address))
+    }
 }
 
-const COLUMNS: &str = "id, name, created, v4, v6, internal, labels, options";
+const COLUMNS: &str = "id, name, created, v4, v6, internal, labels, options, reserved, attachable";
 
 fn record(row: &Row<'_>) -> rusqlite::Result<NetworkRecord> {
     let v6: Option<String> = row.get(4)?;
@@ -59,6 +70,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<NetworkRecord> {
         internal: row.get(5)?,
         labels: json(row, 6)?,
         options: json(row, 7)?,
+        reserved: json(row, 8)?,
+        attachable: row.get(9)?,
     })
 }
 
@@ -108,7 +121,7 @@ impl Store {
             };
             self.db
                 .prepare_cached(&format!(
-                    "INSERT INTO networks ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+                    "INSERT INTO networks ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"
                 ))?
                 .execute(params![
                     made.id,
@@ -119,6 +132,8 @@ impl Store {
                     made.internal,
                     to_json(&made.labels)?,
                     to_json(&made.options)?,
+                    to_json(&made.reserved)?,
+                    made.attachable,
                 ])?;
             writing.commit()?;
             Ok(Ok(made))

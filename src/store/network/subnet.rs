@@ -1,6 +1,6 @@
 //! Address arithmetic that is the same in both families.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -10,6 +10,8 @@ pub trait Number: Copy + Eq + std::fmt::Display {
     fn number(self) -> u128;
     /// The lowest [`Number::BITS`] of `number`.
     fn of(number: u128) -> Self;
+    /// `None` of the other family.
+    fn from_ip(address: IpAddr) -> Option<Self>;
 }
 
 impl Number for Ipv4Addr {
@@ -20,6 +22,12 @@ impl Number for Ipv4Addr {
     fn of(number: u128) -> Self {
         Self::from(u32::try_from(number & u128::from(u32::MAX)).unwrap_or_default())
     }
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
 }
 
 impl Number for Ipv6Addr {
@@ -29,6 +37,12 @@ impl Number for Ipv6Addr {
     }
     fn of(number: u128) -> Self {
         number.into()
+    }
+    fn from_ip(address: IpAddr) -> Option<Self> {
+        match address {
+            IpAddr::V6(address) => Some(address),
+            IpAddr::V4(_) => None,
+        }
     }
 }
 

@@ -30,7 +30,7 @@ fn store() -> (TempDir, Store) {
     (dir, store)
 }
 
-fn record(name: &str) -> ContainerRecord {
+pub(in crate::store) fn record(name: &str) -> ContainerRecord {
     ContainerRecord {
         id: ContainerId::random().unwrap(),
         name: name.parse().unwrap(),
@@ -66,7 +66,7 @@ fn create(store: &Store, name: &str) -> ContainerRecord {
 /// Whether this test has a process for itself. Where not, it is run in one first: other tests fork, and their children
 /// have copies of this process's descriptors, and with them its locks, until they execute something or end.
 #[allow(clippy::disallowed_methods, reason = "the fences of src/ are not for its tests")]
-fn alone() -> bool {
+pub(in crate::store) fn alone() -> bool {
     const MARK: &str = "KELP_TEST_ALONE";
     if std::env::var_os(MARK).is_some() {
         return true;

@@ -52,10 +52,10 @@ impl Flow {
             return;
         }
         let Some(ack) = segment.ack else { return };
-        self.heard = step.now;
         if place == Place::Outside && segment.seq + 1 == self.rx.nxt && segment.length() <= 1 {
             self.asked_whether_alive(step);
         }
+        self.heard = step.now;
         if place == Place::Outside && segment.length() > 0 {
             // Something that came twice, or a probe of a shut window: what is acknowledged counts all the same.
             step.link.counters.out_of_window += 1;
@@ -75,7 +75,8 @@ impl Flow {
         }
     }
 
-    /// A keep-alive of the container's: it wants to know about the other end, so ask that on its behalf.
+    /// A keep-alive of the container's: it wants to know about the other end, so ask that on its behalf, after as long
+    /// a silence.
     pub(super) fn asked_whether_alive(&mut self, step: &Step<'_>) {
         if let Some(socket) = &self.socket {
             let silence =
@@ -104,6 +105,9 @@ impl Flow {
             Acked::New(_) => {
                 self.tries = 0;
                 self.timer = None;
+                if was_shut && !self.tx.window_is_shut() {
+                    self.tx.timeout.opened();
+                }
                 if self.phase == Phase::Answered {
                     self.phase = Phase::Open;
                 }
@@ -123,9 +127,9 @@ impl Flow {
         }
         if idle || was_shut && !shut {
             self.timer = None;
-            if !shut {
-                self.tx.timeout.progress();
-            }
+        }
+        if was_shut && !shut {
+            self.tx.timeout.opened();
         }
     }
 

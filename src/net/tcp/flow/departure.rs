@@ -143,9 +143,11 @@ impl Flow {
         Ok(())
     }
 
-    /// What was just sent acknowledges all that came.
+    /// What was just sent with bytes acknowledges all that came in its order. What came ahead of a gap is told by an
+    /// acknowledgement of its own: only that has room for ranges, and only that counts as a duplicate, without which a
+    /// container that is sent to all the time would find out about its loss by a timeout, RFC 5681 §4.2.
     fn acknowledged(&mut self) {
-        self.ack_due = false;
+        self.ack_due &= !self.rx.is_whole();
         self.manners.acknowledged();
     }
 
@@ -175,7 +177,8 @@ impl Flow {
         let options = Options { sack, ..Options::default() };
         let segment = Segment { window, options, ..self.blank() };
         step.link.send_tcp(&segment, 0, u16::MAX);
-        self.acknowledged();
+        self.ack_due = false;
+        self.manners.acknowledged();
     }
 
     /// Sets the timer for what is on its way, or for a window that is shut.

@@ -40,6 +40,8 @@ pub(in crate::net) struct Sender {
     /// When to look again for what is lost.
     doubt: Option<Instant>,
     probe: Probe,
+    /// Where what was sent ended when a probe was, and whether that has repaired a loss is yet to be told.
+    probed: Option<Seq>,
     /// When the oldest of what is on its way began to wait: when it was sent, or something before it acknowledged.
     waiting: Option<Instant>,
     /// Acknowledgements in a row that say the same, of a container that tells no ranges.
@@ -116,6 +118,7 @@ impl Sender {
             urgent: false,
             doubt: None,
             probe: Probe::Not,
+            probed: None,
             waiting: None,
             duplicates: 0,
         }
@@ -189,7 +192,7 @@ impl Sender {
         }
         let advanced = ack.ack.after(self.una);
         let in_flight = self.in_flight();
-        let mut news = 0;
+        let (mut news, mut twice) = (0, None);
         if advanced > 0 {
             news = self.flight.acknowledged(ack.ack, now);
             self.una = ack.ack;
@@ -198,7 +201,8 @@ impl Sender {
             self.waiting = Some(now);
         }
         if self.sack_permitted {
-            news += self.note_arrived(&ack.sack, now);
+            let (more, again) = self.note_arrived(&ack.sack, now);
+            (news, twice) = (news + more, again);
         }
         if let Some(trip) = self.flight.trip() {
             self.timeout.measure(trip);
@@ -211,12 +215,27 @@ impl Sender {
             self.judge_by_duplicates(duplicate, advanced);
         }
         self.recover(in_flight, advanced);
+        let says_nothing = advanced == 0 && ack.bare && same_window && ack.sack[0].is_none();
+        self.weigh_probe(twice, says_nothing, in_flight);
         if advanced > 0 { Acked::New(advanced) } else { Acked::Nothing }
     }
 
-    /// Adds what the container says it has, if it was sent.
-    fn note_arrived(&mut self, ranges: &Ranges, now: Instant) -> usize {
-        let mut news = 0;
+    /// A loss that a probe has repaired is a loss, and slows down as any other, RFC 8985 §7.4. It was none if the
+    /// container has got what it was sent `twice`, or answers both, the second time with nothing to say.
+    fn weigh_probe(&mut self, twice: Option<Seq>, says_nothing: bool, in_flight: usize) {
+        let Some(end) = self.probed.filter(|end| !self.una.before(*end)) else { return };
+        if twice == Some(end) || says_nothing {
+            self.probed = None;
+        } else if end.before(self.una) {
+            self.probed = None;
+            self.congestion.lose(in_flight, self.least_trip(), self.size());
+        }
+    }
+
+    /// Adds what the container says it has, if it was sent. How many bytes that was not known of, and the end of what
+    /// it has got twice.
+    fn note_arrived(&mut self, ranges: &Ranges, now: Instant) -> (usize, Option<Seq>) {
+        let (mut news, mut twice) = (0, None);
         for (from, to) in ranges.iter().flatten().copied() {
             if !from.before(to) || to.since(self.nxt) > 0 {
                 continue;
@@ -225,10 +244,11 @@ impl Sender {
                 news += self.flight.arrived(from, to, now);
             } else if to.since(self.una) <= 0 {
                 // RFC 2883.
-                self.flight.hurried();
+                self.flight.hurried(self.una, self.nxt);
+                twice = Some(to);
             }
         }
-        news
+        (news, twice)
     }
 
     /// Looks once more for what is lost, if it is time.
@@ -276,12 +296,13 @@ impl Sender {
     fn recover(&mut self, in_flight: usize, advanced: usize) {
         if self.recovery.is_some_and(|recovery| !self.una.before(recovery.end)) {
             self.recovery = None;
+            self.flight.mended();
         }
         match self.recovery {
             None if self.flight.lost().is_some() => {
                 self.recovery = Some(Recovery { end: self.nxt, by_timeout: false });
                 self.congestion.lose(in_flight, self.least_trip(), self.size());
-                self.urgent = true;
+                (self.urgent, self.probed) = (true, None);
             }
             Some(Recovery { by_timeout: false, .. }) => {}
             _ if advanced > 0 => self.congestion.grow(advanced, self.size()),
@@ -314,12 +335,19 @@ impl Sender {
     /// Until when to wait for the container to say something about what is on its way.
     pub(in crate::net) fn patience(&mut self, now: Instant) -> Instant {
         let timeout = now + self.timeout.get();
-        let asks = self.sack_permitted && self.recovery.is_none() && self.in_flight() > self.size();
+        // Without a round trip to reckon with it is a second, and no sooner than the timeout.
+        let asks = self.sack_permitted
+            && self.recovery.is_none()
+            && self.in_flight() > self.size()
+            && self.timeout.is_measured();
         let sooner = now + self.timeout.smoothed() * 2 + TARDINESS;
         if asks && self.probe != Probe::Done && sooner < timeout {
             self.probe = Probe::Armed;
             // Not put off for ever by what is sent meanwhile.
             return sooner.min(self.waiting.unwrap_or(now) + self.timeout.get());
+        }
+        if self.probe == Probe::Armed {
+            self.probe = Probe::Not;
         }
         timeout
     }
@@ -342,6 +370,7 @@ impl Sender {
         let length = self.in_flight().min(self.size());
         let from = self.una + (self.in_flight() - length);
         self.flight.resent(from, self.nxt, now);
+        self.probed = Some(self.nxt);
         Silence::Probe(from, length)
     }
 
@@ -350,7 +379,7 @@ impl Sender {
         self.congestion.time_out(self.in_flight(), self.least_trip(), self.size());
         self.flight.lose_all(self.timeout.is_backing_off());
         self.recovery = Some(Recovery { end: self.nxt, by_timeout: true });
-        (self.urgent, self.doubt, self.duplicates) = (true, None, 0);
+        (self.urgent, self.doubt, self.duplicates, self.probed) = (true, None, 0, None);
         self.timeout.back_off();
     }
 
@@ -360,5 +389,7 @@ impl Sender {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+pub(in crate::net) mod strange;
 #[cfg(test)]
-mod strange;
+mod tests;
