@@ -12,7 +12,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
 use super::mounts::Helpers;
-use super::plan::{Namespace, Plan};
+use super::plan::{Namespace, Plan, UMASK};
 use super::{account, clocks, dev, inner, mounts, program, protect, reaper, rootfs, texts};
 use crate::sys::process::{self, Child, Fork};
 use crate::sys::{self, Context, link, mount, path, pty};
@@ -108,6 +108,9 @@ fn clone_flags(plan: &Plan, joins: &Joins) -> u64 {
 
 fn run(plan: &Plan, mut surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     process::die_with_parent().step("prctl")?;
+    // The working directory and the targets of mounts are for all users of the container, whatever the umask of who
+    // starts it.
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
     // It is there already.
     let inner = surroundings.user.take().is_some();
     let others = surroundings.joins.all().chain(surroundings.root.as_ref().map(AsFd::as_fd));

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::userns::Nested;
 
+/// The umask of containers, docker's and runc's.
+pub const UMASK: u32 = 0o022;
+
 /// Everything the first process needs to know.
 #[derive(Debug, Clone)]
 pub struct Plan {
