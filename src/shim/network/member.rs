@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::Opened;
 use super::hub::{self, Message, Segment};
 use crate::shim::protocol::Failure;
-use crate::shim::spawn::{refused, refused_by_store};
+use crate::shim::spawn::{OUT_OF_THE_WAY, refused, refused_by_store};
 use crate::store::Layout;
 use crate::store::network::Mac;
 use crate::sys::process::{self, Fork};
@@ -281,7 +281,7 @@ fn become_hub(
 ) -> sys::Result<()> {
     process::leave_terminal()?;
     // First out of the way of the low numbers, which some of these may have themselves.
-    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 64).op("dup");
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, OUT_OF_THE_WAY).op("dup");
     let (program, listener) = (high(program)?, high(listener)?);
     let bridge = bridge.map(high).transpose()?;
     process::cloexec_from(3)?;
