@@ -41,6 +41,7 @@ mod security;
 mod single;
 mod snapshotters;
 mod stores;
+mod surroundings;
 mod terminal;
 mod traffic;
 mod user;
