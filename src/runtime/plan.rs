@@ -18,6 +18,8 @@ pub const UMASK: u32 = 0o022;
 pub struct Plan {
     pub namespaces: Namespaces,
     pub hostname: Option<String>,
+    /// Nobody asked for it: where it cannot be set, that is worth a warning.
+    pub optional_hostname: bool,
     /// For a new time namespace; the rest of the clocks are the host's.
     pub clock_offsets: Vec<ClockOffset>,
     pub rootfs: Rootfs,

@@ -160,37 +160,41 @@ fn a_machine_without_certificate_authorities() {
     assert!(out.stderr.contains("cannot reach") && !out.stderr.contains("authority"), "{}", out.story());
 }
 
-/// Inside a container whose `/proc/sys` is read-only the default network works: packets go out and come back.
+/// What podman's default for containers leaves of a machine: a filter that lets nobody set a host name, and a
+/// read-only `/proc/sys`. The default network works all the same, packets go out and come back.
 #[test]
-fn the_default_network_works_in_a_container_that_hides_things_from_it() {
+fn kelp_has_a_network_in_a_container_that_hides_things_from_it() {
     let s = Sandbox::new().busybox();
-    let kelp = format!("{}:/bin/kelp:ro", s.program().display());
-    let tar = format!("{}:/bb.tar:ro", s.busybox_tar().display());
-    let script = "kelp import /bb.tar b >/dev/null && kelp run -d --name c1 -p 127.0.0.1:8080:80 b \
+    let filter = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":
+        [{"names":["sethostname"],"action":"SCMP_ACT_ERRNO","errnoRet":1}]}"#;
+    let seccomp = format!("seccomp={}", s.write("filter.json", filter).display());
+    s.dir("srv");
+    s.write("srv/index.html", "from outside\n");
+    let binds = [
+        format!("{}:/bin/kelp:ro", s.program().display()),
+        format!("{}:/bb.tar:ro", s.busybox_tar().display()),
+        format!("{}:/srv", s.work().join("srv").display()),
+        "/dev/net/tun:/dev/net/tun".to_owned(),
+    ];
+    let outer = |script: &str| {
+        let mut words = crate::harness::split("run --rm --hostname outer --tmpfs /root:exec -e HOME=/root");
+        words.extend(["--security-opt".to_owned(), seccomp.clone()]);
+        words.extend(binds.iter().flat_map(|bind| ["-v".to_owned(), bind.clone()]));
+        words.extend(["busybox", "sh", "-c"].map(String::from));
+        words.push(format!("kelp import /bb.tar b >/dev/null && {script}"));
+        s.kelp(words).run()
+    };
+    let script = "kelp run -d --name c1 -p 127.0.0.1:8080:80 b \
         sh -c 'echo hello >/index.html; httpd -f -p 80 -h /' >/dev/null && \
         for i in 1 2 3 4 5 6 7 8 9; do wget -qO- http://127.0.0.1:8080/ && break; sleep 0.3; done; \
         kelp run --rm --network slirp:ipv6=false b ip -6 addr show dev eth0; \
         httpd -p 8081 -h /srv; kelp run --rm --network slirp:host-loopback=true b \
-        sh -c 'wget -qO- http://host.docker.internal:8081/' ; kelp rm -f c1 >/dev/null";
-    let outer =
-        ["run", "--rm", "--security-opt", "seccomp=unconfined", "--tmpfs", "/root:exec", "-e", "HOME=/root"];
-    s.dir("srv");
-    s.write("srv/index.html", "from outside\n");
-    let srv = format!("{}:/srv", s.work().join("srv").display());
-    let rest = [
-        "-v",
-        &kelp,
-        "-v",
-        &tar,
-        "-v",
-        &srv,
-        "-v",
-        "/dev/net/tun:/dev/net/tun",
-        "busybox",
-        "sh",
-        "-c",
-        script,
-    ];
-    let out = s.ok(outer.iter().chain(&rest).map(|w| (*w).to_owned()).collect::<Vec<_>>());
-    out.is("hello\nfrom outside");
+        sh -c 'wget -qO- http://host.docker.internal:8081/; hostname'; kelp rm -f c1 >/dev/null";
+    outer(script).expect_code(0).says("host name").is("hello\nfrom outside\nouter");
+    // What was asked for is done, or an error.
+    outer("kelp run --rm --hostname asked b true").expect_code(125).says("set the host name").says("seccomp");
+    outer("kelp run --rm --network bridge b true")
+        .expect_code(125)
+        .says("ip_forward")
+        .says("default network");
 }
