@@ -15,6 +15,7 @@ mod dns;
 mod errors;
 mod exec;
 mod export;
+mod hostile;
 mod images;
 mod interchange;
 mod isolation;

@@ -453,7 +453,9 @@ fn written_down(engine: &Engine) -> Result<()> {
     Err(Error::Invalid {
         what: "store",
         value: root.display().to_string(),
-        reason: "its path is not UTF-8, which that of containers has to be: set `store` in config.toml to another".into(),
+        reason:
+            "its path is not UTF-8, which that of containers has to be: set `store` in config.toml to another"
+                .into(),
     })
 }
 
