@@ -149,6 +149,22 @@ fn few_descriptors_are_enough() {
     shell(&s, script).expect_code(0).has("64\n").has("joined");
 }
 
+/// Files that may not grow are an error where they are written, inside and outside.
+#[test]
+fn a_limit_on_the_size_of_files_kills_nobody() {
+    let s = Sandbox::new().busybox();
+    let write = "dd if=/dev/zero of=/big bs=1k count=200 2>&1; echo still here";
+    shell(&s, &format!("ulimit -f 100; kelp run --rm busybox sh -c '{write}'"))
+        .expect_code(0)
+        .has("File too large")
+        .has("still here");
+    s.ok("ps -aq").is("");
+    s.write("big", vec![0; 200_000]);
+    s.ok("create --name c1 busybox true");
+    shell(&s, "ulimit -f 100; kelp cp big c1:/").expect_code(1).says("file too large");
+    s.ok("system check");
+}
+
 /// Without certificate authorities TLS is not to be had, and that is said; what needs none works.
 #[test]
 fn a_machine_without_certificate_authorities() {
