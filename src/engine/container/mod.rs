@@ -5,6 +5,7 @@ pub mod commit;
 pub mod cp;
 pub mod create;
 pub mod diff;
+pub mod exists;
 pub mod export;
 pub(in crate::engine) mod find;
 mod held;
