@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn reads_what_libc_reads() {
-        assert_eq!(offset("CET-1CEST"), Some(3600));
+        assert_eq!(offset("CET-1CEST,M3.5.0,M10.5.0/3"), Some(3600));
         assert_eq!(offset(":EST5EDT"), Some(-5 * 3600));
         for nothing in ["", ":", "no/such/zone", "../../../etc/passwd", "/etc/passwd", "/dev/zero", "Nowhere"]
         {
