@@ -153,15 +153,15 @@ fn few_descriptors_are_enough() {
 #[test]
 fn a_limit_on_the_size_of_files_kills_nobody() {
     let s = Sandbox::new().busybox();
-    let write = "dd if=/dev/zero of=/big bs=1k count=200 2>&1; echo still here";
-    shell(&s, &format!("ulimit -f 100; kelp run --rm busybox sh -c '{write}'"))
+    let write = "dd if=/dev/zero of=/big bs=1M count=6 2>&1; echo still here";
+    shell(&s, &format!("ulimit -f 8000; kelp run --rm busybox sh -c '{write}'"))
         .expect_code(0)
-        .has("File too large")
+        .has("limit exceeded")
         .has("still here");
     s.ok("ps -aq").is("");
-    s.write("big", vec![0; 200_000]);
+    s.write("big", vec![0; 6 << 20]);
     s.ok("create --name c1 busybox true");
-    shell(&s, "ulimit -f 100; kelp cp big c1:/").expect_code(1).says("file too large");
+    shell(&s, "ulimit -f 8000; kelp cp big c1:/").expect_code(1).says("file too large");
     s.ok("system check");
 }
 
