@@ -70,9 +70,14 @@ impl Context {
         }
     }
 
-    /// Where relative paths of the command line begin.
+    /// Where relative paths of the command line begin; empty where the directory has been removed, which is nothing to
+    /// those that name none.
     pub(super) fn cwd(&self) -> Result<PathBuf, Failure> {
-        std::env::current_dir()
-            .map_err(|source| Failure::Io { doing: "read the current directory".into(), source })
+        match std::env::current_dir() {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),
+            other => {
+                other.map_err(|source| Failure::Io { doing: "read the current directory".into(), source })
+            }
+        }
     }
 }

@@ -1,6 +1,11 @@
 //! Durations, times and sizes as docker words them.
 
+use std::sync::OnceLock;
+
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+
+use crate::config;
 
 /// How long ago `then` was, without the "ago".
 pub(super) fn since(then: Timestamp, now: Timestamp) -> String {
@@ -74,9 +79,15 @@ fn significant(value: f64, digits: usize) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// Go's `time.Time.String` in UTC: what `{{.CreatedAt}}` prints.
+/// Go's `time.Time.String` in the user's time zone: what `{{.CreatedAt}}` prints.
 pub(super) fn go_time(time: Timestamp) -> String {
-    time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    go_time_in(ZONE.get_or_init(config::time_zone), time)
+}
+
+fn go_time_in(zone: &TimeZone, time: Timestamp) -> String {
+    // In seconds: docker knows no more of the times that it shows so.
+    time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %z %Z").to_string()
 }
 
 #[cfg(test)]
@@ -134,6 +145,8 @@ mod tests {
     #[test]
     fn prints_times_as_go_does() {
         let time: Timestamp = "2026-11-21T10:00:00.5Z".parse().unwrap();
-        assert_eq!(go_time(time), "2026-11-21 10:00:00 +0000 UTC");
+        assert_eq!(go_time_in(&TimeZone::UTC, time), "2026-11-21 10:00:00 +0000 UTC");
+        let zone = TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").unwrap();
+        assert_eq!(go_time_in(&zone, time), "2026-11-21 05:00:00 -0500 EST");
     }
 }

@@ -21,6 +21,7 @@ mod diff;
 mod dispatch;
 mod escape;
 mod exec;
+mod exists;
 mod export;
 mod failure;
 mod history;

@@ -44,7 +44,9 @@ impl Verb for Run {
         directory of the host, which the container sees under a throw-away writable layer; `/` is allowed.\n\n\
         A container does not depend on the command that started it. When its output cannot be passed on, because \
         the reader of a pipe has gone (`kelp run IMAGE CMD | head`) or a disk is full, kelp ends and the container \
-        runs on, as with docker; `kelp logs` has all of its output.";
+        runs on, as with docker; `kelp logs` has all of its output. Signals are sent on to the container's first \
+        process, which hears none that it has no handler for: the third SIGINT or SIGTERM ends kelp itself, and the \
+        container runs on.";
     const EXAMPLES: &'static [(&'static str, &'static str)] = &[
         ("A shell that leaves nothing behind", "kelp run -it --rm debian bash"),
         ("In the background, then in the log", "kelp run -d --name job -v ./data:/data debian /data/job.sh"),

@@ -4,9 +4,9 @@ use clap::Command;
 
 use super::command::{Spec, Verb, with_help};
 use super::{
-    attach, commit, completion, cp, create, df, diff, dispatch, exec, export, history, image_tree, images,
-    import, info, inspect, kill, load, login, logout, logs, man, manifest, network, port, prune, ps, pull,
-    push, rename, restart, rm, rmi, run, save, search, start, stop, system, tag, version, wait,
+    attach, commit, completion, cp, create, df, diff, dispatch, exec, exists, export, history, image_tree,
+    images, import, info, inspect, kill, load, login, logout, logs, man, manifest, network, port, prune, ps,
+    pull, push, rename, restart, rm, rmi, run, save, search, start, stop, system, tag, version, wait,
 };
 
 /// One name under which a command can be called.
@@ -109,6 +109,7 @@ static CONTAINER: &[Entry] = &[
     entry::<commit::Commit>("commit", &[]),
     entry::<export::Export>("export", &[]),
     entry::<prune::PruneContainers>("prune", &[]),
+    entry::<exists::Exists>("exists", &[]),
 ];
 
 static IMAGE: &[Entry] = &[

@@ -8,6 +8,7 @@ pub mod credentials;
 mod error;
 mod file;
 mod registries;
+mod zone;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 pub use error::{Error, Result};
 pub use file::{File, Snapshotter};
 pub use registries::{ClientCertificate, HostSettings, RegistryTable};
+pub use zone::time_zone;
 
 /// Everything that can be set, resolved.
 #[derive(Debug, Clone)]

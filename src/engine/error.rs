@@ -107,7 +107,7 @@ fn of_image(error: &crate::image::Error) -> Option<ExitStatus> {
         Registry::Unreachable { .. } | Registry::Broken { .. } | Registry::Limited { .. } => {
             Some(ExitStatus::Unreachable)
         }
-        Registry::Certificate { .. } => Some(ExitStatus::Certificate),
+        Registry::Certificate { .. } | Registry::NoAuthorities { .. } => Some(ExitStatus::Certificate),
         Registry::Denied { .. } | Registry::Login { .. } => Some(ExitStatus::Denied),
         _ => None,
     }

@@ -93,15 +93,19 @@ pub fn source(root: &OwnedFd, asked: &Asked, follow: bool) -> sys::Result<(Place
 
 /// Finds a source of the host's, as typed.
 pub fn source_on_host(typed: &OsStr, follow: bool) -> sys::Result<(Place, Source)> {
-    source(&open_directory("/")?, &Asked::new(typed, &current()?), follow)
+    source(&open_directory("/")?, &Asked::new(typed, &start_of(typed)?), follow)
 }
 
 /// As [`target`], of a path of the host's.
 pub fn target_on_host(typed: &OsStr, source: &Source) -> Result<Target, Error> {
-    target(&open_directory("/")?, &Asked::new(typed, &current()?), source)
+    target(&open_directory("/")?, &Asked::new(typed, &start_of(typed)?), source)
 }
 
-fn current() -> sys::Result<PathBuf> {
+/// Where the way to `typed` begins.
+fn start_of(typed: &OsStr) -> sys::Result<PathBuf> {
+    if Path::new(typed).is_absolute() {
+        return Ok("/".into());
+    }
     std::env::current_dir().op("find the current directory")
 }
 

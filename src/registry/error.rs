@@ -27,6 +27,11 @@ pub enum Error {
     Unreachable { host: String, source: Box<dyn StdError + Send + Sync> },
     #[error("the certificate of {host} is not trusted")]
     Certificate { host: String, source: Box<dyn StdError + Send + Sync> },
+    /// Nobody's certificate can be.
+    #[error(
+        "no certificate authority is known on this machine, so no certificate can be trusted, that of {host} among them"
+    )]
+    NoAuthorities { host: String },
     #[error("{host} limits how often it may be asked{}: {reason}", again(*.after))]
     Limited { host: String, after: Option<Duration>, reason: String },
     #[error("{url}: the server answered {status}{}", detail(.reason))]
@@ -90,6 +95,11 @@ impl Hint for Error {
                 "if it has a certificate authority of its own, put that certificate as ca.crt into \
                  ~/.config/containers/certs.d/{host}/, or set `ca` in its table of config.toml"
             ),
+            Self::NoAuthorities { .. } => {
+                "install the usual ones (Debian, Ubuntu: apt install ca-certificates), or name a file that has them in \
+                 SSL_CERT_FILE"
+                    .into()
+            }
             Self::Limited { .. } => "logging in (kelp login) usually raises the limit".into(),
             Self::Config(e) => return e.hint(),
             Self::Credentials(e) => return e.hint(),

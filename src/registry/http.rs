@@ -20,6 +20,8 @@ use crate::config::Config;
 
 /// For the answer, and for each piece of it. A server that sends nothing for so long has failed.
 pub(super) const STALL: Duration = Duration::from_secs(15);
+/// What the verifier says of a machine without any.
+const NO_AUTHORITIES: &str = "No CA certificates were loaded";
 const CONNECT: Duration = Duration::from_secs(15);
 const MAX_REDIRECTS: usize = 10;
 /// Bytes of an error's body that are looked at.
@@ -181,8 +183,8 @@ impl Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let name = self.name_of(url);
         let settings = self.config.host_settings(&name)?;
-        let bad = |what: &str, e: reqwest::Error| {
-            let reason = format!("the {what} that is configured for it cannot be used: {}", chain(&e));
+        let bad = |what: &str, e: &reqwest::Error| {
+            let reason = format!("the {what} that is configured for it cannot be used: {}", chain(e));
             Error::Url { url: name.clone(), reason }
         };
         let mut builder = reqwest::Client::builder()
@@ -201,16 +203,20 @@ impl Http {
         } else {
             let mut trusted = Vec::new();
             for pem in &settings.authorities {
-                trusted.extend(Certificate::from_pem_bundle(pem).map_err(|e| bad("certificate", e))?);
+                trusted.extend(Certificate::from_pem_bundle(pem).map_err(|e| bad("certificate", &e))?);
             }
             builder = builder.tls_certs_merge(trusted);
         }
         if let Some(client) = &settings.client {
             let pem = [client.certificate.as_slice(), b"\n", client.key.as_slice()].concat();
-            let identity = Identity::from_pem(&pem).map_err(|e| bad("client certificate", e))?;
+            let identity = Identity::from_pem(&pem).map_err(|e| bad("client certificate", &e))?;
             builder = builder.identity(identity);
         }
-        builder.build().map_err(|e| bad("TLS", e))
+        builder.build().map_err(|e| match chain(&e) {
+            // The verifier has no type for it.
+            text if text.contains(NO_AUTHORITIES) => Error::NoAuthorities { host: name.clone() },
+            _ => bad("TLS", &e),
+        })
     }
 }
 

@@ -9,10 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::handshake::{self, Failure, ProcessEnd, ShimEnd, Step};
 use super::mounts::Helpers;
-use super::plan::{Namespace, Plan};
+use super::plan::{Namespace, Plan, UMASK};
 use super::{account, clocks, dev, inner, mounts, program, protect, reaper, rootfs, texts};
 use crate::sys::process::{self, Child, Fork};
 use crate::sys::{self, Context, link, mount, path, pty};
@@ -108,6 +109,9 @@ fn clone_flags(plan: &Plan, joins: &Joins) -> u64 {
 
 fn run(plan: &Plan, mut surroundings: Surroundings, shim: &ProcessEnd) -> Result<Infallible, Failure> {
     process::die_with_parent().step("prctl")?;
+    // The working directory and the targets of mounts are for all users of the container, whatever the umask of who
+    // starts it.
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
     // It is there already.
     let inner = surroundings.user.take().is_some();
     let others = surroundings.joins.all().chain(surroundings.root.as_ref().map(AsFd::as_fd));
@@ -119,7 +123,7 @@ fn run(plan: &Plan, mut surroundings: Surroundings, shim: &ProcessEnd) -> Result
     if plan.namespaces.time == Namespace::New {
         clocks::enter_new(&plan.clock_offsets)?;
     }
-    name_and_network(plan, surroundings.joins.made_network.is_some())?;
+    name_and_network(plan, surroundings.joins.made_network.is_some(), shim)?;
     let shm = surroundings.joins.shm.as_ref().map(shared_memory).transpose()?;
     let Surroundings { attach, root, stdio, .. } = surroundings;
     let attach = path::open_directory(&attach).step("attach the root")?;
@@ -166,9 +170,17 @@ fn join(joins: &Joins) -> Result<(), Failure> {
     Ok(())
 }
 
-fn name_and_network(plan: &Plan, network_is_up: bool) -> Result<(), Failure> {
+fn name_and_network(plan: &Plan, network_is_up: bool, shim: &ProcessEnd) -> Result<(), Failure> {
     if let Some(name) = plan.hostname.as_deref().filter(|_| plan.namespaces.uts == Namespace::New) {
-        rustix::system::sethostname(name.as_bytes()).step("set the host name")?;
+        match rustix::system::sethostname(name.as_bytes()) {
+            // This process is root of the namespace: only a filter forbids it, podman's default for one.
+            Err(Errno::PERM) if plan.optional_hostname => shim.warn(
+                "the outer container's seccomp profile lets nobody set a host name: the container has the outer one's",
+            ),
+            set => set.step("set the host name").map_err(|failure| {
+                failure.with_hint("an outer container's seccomp profile may forbid it; leave out --hostname, or use --uts host")
+            })?,
+        }
     }
     if plan.namespaces.network == Namespace::New && !network_is_up {
         link::loopback_up().step("start the loopback interface")?;

@@ -209,7 +209,11 @@ impl At<'_> {
 
     fn attach(&self, mounted: &OwnedFd, target: &Path, make: Make) -> Result<(), Failure> {
         let place = path::make_in(self.root, target, make).map_err(|e| explain_target(&e, target))?;
-        mount::attach(mounted, &place).map_err(|e| explain_target(&e, target))
+        // To the kernel it is one invalid argument of many.
+        mount::attach(mounted, &place).map_err(|e| match is_directory(mounted) == is_directory(&place) {
+            true => explain_target(&e, target),
+            false => two_kinds(target),
+        })
     }
 
     /// Only onto a directory that is reached without a link.
@@ -291,15 +295,20 @@ pub(super) fn explain_bind(error: &sys::Error, source: &Path, recursive: bool) -
 fn explain_target(error: &sys::Error, target: &Path) -> Failure {
     let failure = Failure::own("target", error);
     match error.errno() {
-        libc::ENOTDIR => Failure::own(
-            "target",
-            format!("{} is a file on one side and a directory on the other", target.display()),
-        ),
+        libc::ENOTDIR => two_kinds(target),
         libc::EROFS | libc::EACCES => {
             failure.with_hint("the mount point does not exist and cannot be made in a read-only root")
         }
         _ => failure,
     }
+}
+
+fn two_kinds(target: &Path) -> Failure {
+    Failure::own("target", format!("{} is a file on one side and a directory on the other", target.display()))
+}
+
+fn is_directory(fd: impl AsFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }
 
 /// Whether the open file is the character device `major:minor`.

@@ -10,11 +10,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::userns::Nested;
 
+/// The umask of containers, docker's and runc's.
+pub const UMASK: u32 = 0o022;
+
 /// Everything the first process needs to know.
 #[derive(Debug, Clone)]
 pub struct Plan {
     pub namespaces: Namespaces,
     pub hostname: Option<String>,
+    /// Nobody asked for it: where it cannot be set, that is worth a warning.
+    pub optional_hostname: bool,
     /// For a new time namespace; the rest of the clocks are the host's.
     pub clock_offsets: Vec<ClockOffset>,
     pub rootfs: Rootfs,

@@ -16,7 +16,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::retry_on_intr;
 
 use super::handshake::{Failure, Step};
-use super::plan::Rootfs;
+use super::plan::{Rootfs, UMASK};
 use super::rootfs;
 use crate::sys::mount::{self, READ_ONLY};
 use crate::sys::path::{self, Make};
@@ -60,6 +60,8 @@ pub struct Bind {
 /// Enters a mount namespace of its own: the first step.
 pub fn set_apart() -> Result<(), Failure> {
     let doing = "enter a mount namespace";
+    // As when the container starts.
+    rustix::process::umask(Mode::from_raw_mode(UMASK));
     // A container that shares the host's pids must not look into this process.
     process::undumpable().step(doing)?;
     process::unshare(libc::CLONE_NEWNS).step(doing)
@@ -110,6 +112,12 @@ pub fn enter(
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat(&root, ".", flags, Mode::empty()).step("open the root")
+}
+
+/// Makes the working directory of a container that has never run, as its start will. That it cannot be made is for
+/// whoever looks for it there to say.
+pub fn make_working_directory(root: &OwnedFd, path: &Path) {
+    let _ = path::make_in(root, path, Make::Directory);
 }
 
 /// Writes what was written below `root` to whoever serves it. Not to the disk.

@@ -32,8 +32,8 @@ pub(super) const FIRST_CLIENT: RawFd = 3;
 pub(super) const PROGRAM: RawFd = 4;
 /// Only while a fresh user namespace waits to be published.
 pub(super) const USERNS_LOCK: RawFd = 5;
-/// Above all of them.
-const OUT_OF_THE_WAY: RawFd = 16;
+/// Above all that are placed, low enough for a host that allows few.
+pub(super) const OUT_OF_THE_WAY: RawFd = 16;
 
 /// A shim that waits for its container. Dropped, it ends.
 #[derive(Debug)]

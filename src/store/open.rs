@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::marker::{Marker, is_unfinished_marker};
 use super::{Error, Layout, Result, Store, lock, schema};
-use crate::sys::Context;
+use crate::sys::{Context, signal};
 
 impl Store {
     /// Opens the store at `root`, making it when nothing is there, and collects what dead processes left in
@@ -68,6 +68,8 @@ impl Store {
         if !fs::lstat(&path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile) {
             return Err(Error::Malformed { path, reason: "the file is missing".into() });
         }
+        // A file that may not grow (`ulimit -f`) is an error where it is written, and this process lives to tell it.
+        let _ = signal::ignore_file_size_signal();
         let access =
             if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;

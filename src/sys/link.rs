@@ -102,17 +102,15 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
     let index = index_of(tun.name)?;
     match tun.ipv6 {
         Some(_) => {
-            // Before it is up, when the address would be made. `{ AF_INET6: { addr_gen_mode: none } }`, each a header
-            // of four bytes.
-            let [mode_length, mode] = [5u16, IFLA_INET6_ADDR_GEN_MODE].map(u16::to_ne_bytes);
-            let [family_length, family] = [12u16, SPEC_OF_INET6].map(u16::to_ne_bytes);
-            let inner = [&family_length[..], &family, &mode_length, &mode, &[NO_GENERATED_ADDRESS, 0, 0, 0]];
-            batch.request("keep to the given addresses", libc::RTM_NEWLINK, 0, &link(index, 0));
-            batch.attribute(libc::IFLA_AF_SPEC, &inner.concat());
-            set_sysctl(tun.name, "accept_ra", b"0")?;
+            keep_to_given_addresses(&mut batch, index);
+            // The other end is a stack of ours, which advertises nothing: this is for the day that it does.
+            if_writable(set_sysctl(tun.name, "accept_ra", b"0"))?;
         }
         // Where the kernel has no IPv6, there is none to be switched off.
-        None if Path::new("/proc/sys/net/ipv6").exists() => set_sysctl(tun.name, "disable_ipv6", b"1")?,
+        None if Path::new("/proc/sys/net/ipv6").exists() => {
+            keep_to_given_addresses(&mut batch, index);
+            if_writable(set_sysctl(tun.name, "disable_ipv6", b"1"))?;
+        }
         None => {}
     }
     batch.request("bring the TUN device up", libc::RTM_NEWLINK, 0, &link(index, libc::IFF_UP));
@@ -143,6 +141,24 @@ fn furnish(tun: Option<&Tun>) -> Result<Option<OwnedFd>> {
         settled::own_address(address.own)?;
     }
     Ok(Some(device))
+}
+
+/// Before it is up, when an address would be made.
+fn keep_to_given_addresses(batch: &mut Batch, index: i32) {
+    // `{ AF_INET6: { addr_gen_mode: none } }`, each a header of four bytes.
+    let [mode_length, mode] = [5u16, IFLA_INET6_ADDR_GEN_MODE].map(u16::to_ne_bytes);
+    let [family_length, family] = [12u16, SPEC_OF_INET6].map(u16::to_ne_bytes);
+    let inner = [&family_length[..], &family, &mode_length, &mode, &[NO_GENERATED_ADDRESS, 0, 0, 0]];
+    batch.request("keep to the given addresses", libc::RTM_NEWLINK, 0, &link(index, 0));
+    batch.attribute(libc::IFLA_AF_SPEC, &inner.concat());
+}
+
+/// Inside another container `/proc/sys` is read-only.
+fn if_writable(set: Result<()>) -> Result<()> {
+    match set {
+        Err(e) if e.is(libc::EROFS) => Ok(()),
+        other => other,
+    }
 }
 
 fn index_of(name: &str) -> Result<i32> {

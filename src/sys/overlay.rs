@@ -7,6 +7,7 @@
 use std::ffi::CString;
 use std::fmt::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
@@ -59,9 +60,11 @@ fn configure(context: &FsContext, tree: &Tree<'_>, held: &mut Vec<OwnedFd>) -> R
     if tree.volatile { context.flag("volatile") } else { Ok(()) }
 }
 
-/// A name of the directory that fits, good for as long as what is `held` is.
+/// A name of the directory that fits and that the kernel takes as it is (a backslash quotes in `upperdir`), good for
+/// as long as what is `held` is.
 fn short(path: &Path, held: &mut Vec<OwnedFd>) -> Result<PathBuf> {
-    if path.as_os_str().len() <= LONGEST {
+    let name = path.as_os_str().as_bytes();
+    if name.len() <= LONGEST && !name.contains(&b'\\') {
         return Ok(path.to_owned());
     }
     let dir = open(path)?;

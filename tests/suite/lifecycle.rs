@@ -8,6 +8,17 @@ use super::stop::CATCHER;
 use crate::harness::{Sandbox, within};
 
 #[test]
+fn a_container_exists_or_does_not() {
+    let s = Sandbox::new().busybox();
+    s.exits(1, "container exists c1").is("").silent();
+    s.ok("create --name c1 busybox true");
+    s.ok("container exists c1").is("").silent();
+    s.exits(125, "container exists");
+    s.exits(1, "container stats").says("kelp container stats is not built yet");
+    s.exits(1, "image build").says("kelp image build is not built yet");
+}
+
+#[test]
 fn from_created_to_gone() {
     let s = Sandbox::new().busybox();
     let id = s.ok("create --name c1 busybox sh -c 'echo run; exit 5'").text().to_owned();

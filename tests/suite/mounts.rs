@@ -43,6 +43,17 @@ fn a_single_file_can_be_bound() {
 }
 
 #[test]
+fn a_file_and_a_directory_do_not_go_together() {
+    let s = Sandbox::new().busybox();
+    let (file, dir) = (s.write("file", ""), s.dir("dir"));
+    for (source, target) in [(&dir, "/bin/busybox"), (&file, "/tmp")] {
+        let bind = format!("{}:{target}", source.display());
+        s.exits(125, ["run", "--rm", "-v", &bind, "busybox", "true"])
+            .says(&format!("{target} is a file on one side and a directory on the other"));
+    }
+}
+
+#[test]
 fn read_only_reaches_submounts() {
     let s = Sandbox::new().busybox();
     s.busybox_sh(

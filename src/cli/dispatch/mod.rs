@@ -102,6 +102,13 @@ fn misunderstood(words: &[OsString], first: &str) -> Failure {
     if unbuilt::COMMANDS.contains(&first) {
         return unbuilt::failure(&format!("kelp {first}"));
     }
+    if let Some(group) = tree::GROUPS.iter().find(|group| group.name == first)
+        && let Some(second) = words.iter().skip_while(|w| *w != first).nth(1).and_then(|w| w.to_str())
+        && group.name != "network"
+        && unbuilt::COMMANDS.contains(&second)
+    {
+        return unbuilt::failure(&format!("kelp {first} {second}"));
+    }
     if first == "network"
         && let Some(second) = words.iter().skip_while(|w| *w != "network").nth(1).and_then(|w| w.to_str())
         && unbuilt::NETWORK_COMMANDS.contains(&second)

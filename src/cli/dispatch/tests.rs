@@ -175,7 +175,7 @@ fn nonsense_is_bad_usage() {
             assert_eq!(status(line, exit), ExitStatus::Own, "{line}");
         }
     }
-    for line in ["image exists", "image exists a b", "image exists --nope a"] {
+    for line in ["image exists", "image exists a b", "image exists --nope a", "container exists"] {
         assert_eq!(status(line, Exit::Answer), ExitStatus::Own, "{line}");
     }
 }

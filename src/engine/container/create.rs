@@ -71,6 +71,7 @@ impl Draft {
     }
 
     fn decide(engine: &Engine, id: ContainerId, mut request: CreateRequest) -> Result<Self> {
+        written_down(engine)?;
         let named = request.name.is_some();
         let name = match &request.name {
             Some(name) => name.parse().map_err(store::Error::from)?,
@@ -359,6 +360,21 @@ fn random_name() -> Result<Name> {
 
 fn no_randomness(what: &'static str) -> Error {
     Error::Invalid { what, value: String::new(), reason: "the kernel gives no random numbers".into() }
+}
+
+/// An OCI runtime spec is JSON, and names paths of the store.
+fn written_down(engine: &Engine) -> Result<()> {
+    let root = engine.store.root();
+    if root.to_str().is_some() {
+        return Ok(());
+    }
+    Err(Error::Invalid {
+        what: "store",
+        value: root.display().to_string(),
+        reason:
+            "its path is not UTF-8, which that of containers has to be: set `store` in config.toml to another"
+                .into(),
+    })
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String> {

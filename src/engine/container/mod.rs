@@ -6,6 +6,7 @@ mod config;
 pub mod cp;
 pub mod create;
 pub mod diff;
+pub mod exists;
 pub mod export;
 pub(in crate::engine) mod find;
 mod held;

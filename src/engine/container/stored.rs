@@ -2,6 +2,8 @@
 //!
 //! One JSON object of parts, each read only by those who need it. The parts that a shim needs go to it unread.
 
+use std::path::PathBuf;
+
 use oci_spec::image::Config as ImageConfig;
 use oci_spec::runtime::{LinuxIdMapping, Spec};
 use serde::{Deserialize, Serialize};
@@ -62,9 +64,18 @@ impl<'a> Stored<'a> {
         serde_json::to_string(&Changed { request, launch, spec, image }).map_err(|e| damaged("it", &e))
     }
 
+    /// Where its first process begins.
+    pub(super) fn working_directory(&self) -> Result<Option<PathBuf>> {
+        Ok(self.spec()?.process().as_ref().map(|process| process.cwd().clone()))
+    }
+
+    fn spec(&self) -> Result<Spec> {
+        read("runtime spec", self.spec)
+    }
+
     /// The ids of the user namespace that the container has of its own, as it was made.
     pub(super) fn own_ids(&self) -> Result<Option<Nested>> {
-        let spec: Spec = read("runtime spec", self.spec)?;
+        let spec = self.spec()?;
         let Some(linux) = spec.linux() else { return Ok(None) };
         let extents = |mappings: &Option<Vec<LinuxIdMapping>>| -> Option<Vec<Extent>> {
             let extent = |m: &LinuxIdMapping| Extent {

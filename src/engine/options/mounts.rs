@@ -8,6 +8,9 @@ use crate::engine::{Error, Result};
 
 const NO_VOLUMES: &str = "volumes are not built yet: give an absolute path of the host, or ./PATH";
 
+/// Why a relative path leads nowhere where `cwd` is empty.
+pub(super) const NO_DIRECTORY: &str = "it is relative, and the current directory does not exist any more";
+
 /// `-v SOURCE:TARGET[:OPTIONS]`; `cwd` completes a source that begins with a dot, as docker does.
 ///
 /// `z` and `Z` relabel for SELinux: on a host without SELinux there is nothing to do, elsewhere they are an error.
@@ -61,6 +64,9 @@ fn host_path(source: &str, cwd: &Path) -> std::result::Result<PathBuf, String> {
     }
     if !source.starts_with('.') {
         return Err(format!("`{source}` would be a named volume; {NO_VOLUMES}"));
+    }
+    if cwd.as_os_str().is_empty() {
+        return Err(NO_DIRECTORY.to_owned());
     }
     Ok(cleaned(&cwd.join(source)))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::invalid;
+use super::mounts::NO_DIRECTORY;
 use crate::engine::Result;
 use crate::engine::request::RootfsSource;
 use crate::shim::terminal::DetachKeys;
@@ -123,6 +124,9 @@ pub fn rootfs(spec: &str, cwd: &Path) -> Result<RootfsSource> {
     let (path, write_through) = spec.strip_suffix(":rw").map_or((spec, false), |path| (path, true));
     if path.is_empty() || path.contains('\0') {
         return Err(invalid("rootfs", spec, "PATH[:rw] is allowed"));
+    }
+    if !path.starts_with('/') && cwd.as_os_str().is_empty() {
+        return Err(invalid("rootfs", spec, NO_DIRECTORY));
     }
     Ok(RootfsSource::Directory { path: cwd.join(path).components().collect(), write_through })
 }

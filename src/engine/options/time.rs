@@ -3,22 +3,17 @@
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, civil};
 
+use crate::config;
 use crate::engine::{Error, Result};
 
-/// A duration back from now (`10m`, `1h30m`), Unix seconds with an optional
-/// fraction, or RFC 3339 with or without zone, time of day and seconds. A time without a zone is the host's
-/// (`/etc/localtime`).
+/// A duration back from now (`10m`, `1h30m`), Unix seconds with an optional fraction, or RFC 3339 with or without zone,
+/// time of day and seconds. A time without a zone is in the user's.
 pub fn time(option: &'static str, text: &str) -> Result<Timestamp> {
-    parse_at(text, Timestamp::now(), host_zone).ok_or_else(|| Error::Invalid {
+    parse_at(text, Timestamp::now(), config::time_zone).ok_or_else(|| Error::Invalid {
         what: option,
         value: text.to_owned(),
         reason: "a duration like 10m, a time like 2026-11-21T10:00:00Z, or Unix seconds is expected".into(),
     })
-}
-
-fn host_zone() -> TimeZone {
-    let rules = std::fs::read("/etc/localtime").ok();
-    rules.and_then(|r| TimeZone::tzif("local", &r).ok()).unwrap_or(TimeZone::UTC)
 }
 
 fn parse_at(text: &str, now: Timestamp, zone: impl FnOnce() -> TimeZone) -> Option<Timestamp> {

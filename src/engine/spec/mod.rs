@@ -304,6 +304,7 @@ fn annotations(
     all.insert(annotation::GROUPS.to_owned(), groups);
     all.insert(annotation::INIT.to_owned(), request.init.to_string());
     all.insert(annotation::CREATE_CWD.to_owned(), true.to_string());
+    all.insert(annotation::OPTIONAL_HOSTNAME.to_owned(), request.hostname.is_none().to_string());
     for (path, text) in files::texts(request, place) {
         all.insert(format!("{}{path}", annotation::TEXT), text);
     }

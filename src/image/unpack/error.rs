@@ -22,7 +22,7 @@ pub enum Error {
     UnmappedId { entry: String, what: &'static str, id: u64, range: String },
     #[error("the archive has more than {0} entries")]
     TooManyEntries(u64),
-    #[error("the archive's files do not fit on the disk: it has room for {limit} bytes")]
+    #[error("the archive's files do not fit on the disk: it has room for {limit} bytes besides the {} MB that stay free", super::Limits::RESERVE >> 20)]
     TooLarge { limit: u64 },
     #[error("cannot unpack entry `{entry}`")]
     Sys { entry: String, source: sys::Error },

@@ -37,6 +37,8 @@ pub mod annotation {
     pub const ACCOUNT: &str = "kelp.account";
     /// Names of sysctls that nobody asked for, a JSON array of strings: one that cannot be set is left as it is.
     pub const OPTIONAL_SYSCTLS: &str = "kelp.optional-sysctls";
+    /// `true`: nobody asked for the host name, which stays what it is where it cannot be set.
+    pub const OPTIONAL_HOSTNAME: &str = "kelp.optional-hostname";
     /// What all of them begin with.
     pub const PREFIX: &str = "kelp.";
 }
@@ -110,6 +112,7 @@ impl Plan {
         }
         let plan = Plan {
             hostname,
+            optional_hostname: flag(spec, annotation::OPTIONAL_HOSTNAME)?,
             clock_offsets: clock_offsets(linux, &namespaces)?,
             rootfs: facts.rootfs,
             rootfs_read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),

@@ -7,11 +7,8 @@ use oci_spec::runtime as oci;
 use oci_spec::runtime::{PosixRlimitType, Spec};
 
 use super::{Error, Result, STRING_LIMIT, annotation, annotations, checked_path, flag, invalid};
-use crate::runtime::plan::{Capabilities, Process, Rlimit};
+use crate::runtime::plan::{self, Capabilities, Process, Rlimit};
 use crate::runtime::{capabilities, rlimits};
-
-/// The umask of containers, docker's and runc's.
-const UMASK: u32 = 0o022;
 
 /// What `exec` changes against the container's first process.
 #[derive(Debug, Clone, Default)]
@@ -84,7 +81,7 @@ pub(super) fn process(spec: &Spec, seccomp: Option<Vec<u8>>, warnings: &mut Vec<
         no_new_privileges: p.no_new_privileges().unwrap_or(false),
         seccomp,
         rlimits: limits(p, warnings)?,
-        umask: p.user().umask().unwrap_or(UMASK) & 0o777,
+        umask: p.user().umask().unwrap_or(plan::UMASK) & 0o777,
         oom_score_adj: p.oom_score_adj(),
         terminal: p.terminal().unwrap_or(false),
         create_cwd: flag(spec, annotation::CREATE_CWD)?,

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, mkdir, open, openat, renameat, unlinkat};
@@ -52,7 +53,7 @@ pub(super) fn write(cache: &Path, key: &str, filter: &[u8]) -> io::Result<()> {
         _ => Ok(()),
     };
     if made(&cache.join(DIRECTORY)).is_err() {
-        std::fs::create_dir_all(cache)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(cache)?;
         made(&cache.join(DIRECTORY))?;
     }
     let directory = directory(cache)?;

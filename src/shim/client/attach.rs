@@ -184,7 +184,7 @@ impl Attachment<'_> {
                 Told::Size(rows, cols) => self.tell(&Request::Resize { rows, cols })?,
             }
         }
-        Ok(())
+        self.session.may_stay()
     }
 
     /// A shim that is gone already has left its last words in the socket, so this is not the place to stop.

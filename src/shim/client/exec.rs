@@ -295,7 +295,7 @@ impl Exec {
                 Told::Size(rows, cols) => self.resize(rows, cols),
             }
         }
-        Ok(())
+        self.session.may_stay()
     }
 
     fn resize(&self, rows: u16, cols: u16) {

@@ -7,7 +7,8 @@ use rustix::io::Errno;
 
 use super::AttachOptions;
 use super::sink::Sink;
-use crate::shim::error::Result;
+use crate::error::ExitStatus;
+use crate::shim::error::{Error, Result};
 use crate::shim::protocol::MAX_DATA;
 use crate::shim::terminal::{self, Matcher, RawMode};
 use crate::sys;
@@ -28,6 +29,9 @@ const PROXIED: [i32; 8] = [
 
 /// What ends us while the terminal is raw: it is put right first.
 const FATAL: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
+/// So many SIGINT and SIGTERM are meant for us.
+const INSISTENT: u32 = 3;
 
 /// What a signal means for the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +60,8 @@ pub(super) struct Session {
     signals: Option<Signals>,
     matcher: Option<Matcher>,
     sizes: bool,
+    /// How often we were asked to end.
+    asked: u32,
     pub(super) stdout: Sink,
     pub(super) stderr: Sink,
     /// What is to be passed on of what was typed: at most a packet.
@@ -82,6 +88,7 @@ impl Session {
             signals,
             matcher: options.tty.then(|| Matcher::new(&options.detach_keys)),
             sizes,
+            asked: 0,
             stdout: Sink::new(rustix::stdio::stdout()),
             stderr: Sink::new(rustix::stdio::stderr()),
             input: Vec::new(),
@@ -140,10 +147,25 @@ impl Session {
                 self.raw = None;
                 sys::signal::die_of(signal)?;
             } else {
+                self.asked += u32::from(matches!(signal, libc::SIGINT | libc::SIGTERM));
                 told.push(Told::Signal(signal));
             }
         }
         Ok(told)
+    }
+
+    /// docker's way out for who is attached to a process that hears nothing: the third time ends us, and the process
+    /// runs on. To be asked when what [`Self::signalled`] gave has been sent on.
+    pub(super) fn may_stay(&self) -> Result<()> {
+        if self.asked < INSISTENT {
+            return Ok(());
+        }
+        Err(Error::Refused {
+            status: ExitStatus::Failed,
+            message: format!("got {INSISTENT} SIGTERM/SIGINTs, forcefully exiting"),
+            hint: Some("the container runs on: `kelp kill` ends it whatever it does".into()),
+            taken: None,
+        })
     }
 
     /// One read of our stdin, which poll(2) has announced, into [`Self::input`].

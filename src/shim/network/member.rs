@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::Opened;
 use super::hub::{self, Message, Segment};
 use crate::shim::protocol::Failure;
-use crate::shim::spawn::{refused, refused_by_store};
+use crate::shim::spawn::{OUT_OF_THE_WAY, refused, refused_by_store};
 use crate::store::Layout;
 use crate::store::network::Mac;
 use crate::sys::process::{self, Fork};
@@ -226,7 +226,7 @@ impl Given {
                     tries += 1;
                     std::thread::sleep(PAUSE);
                 }
-                other => return other.map_err(|e| refused(&format!("join the network {name}"), &e)),
+                other => return other.map_err(|e| cannot_join(name, &e)),
             }
         }
     }
@@ -281,7 +281,7 @@ fn become_hub(
 ) -> sys::Result<()> {
     process::leave_terminal()?;
     // First out of the way of the low numbers, which some of these may have themselves.
-    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, 64).op("dup");
+    let high = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, OUT_OF_THE_WAY).op("dup");
     let (program, listener) = (high(program)?, high(listener)?);
     let bridge = bridge.map(high).transpose()?;
     process::cloexec_from(3)?;
@@ -335,6 +335,21 @@ impl From<sys::Error> for Refusal {
     fn from(error: sys::Error) -> Self {
         if error.is(libc::EPIPE) || error.is(libc::ECONNRESET) { Self::Gone } else { Self::Sys(error) }
     }
+}
+
+fn cannot_join(network: &str, why: &Refusal) -> Failure {
+    let mut failure = refused(&format!("join the network {network}"), why);
+    // The process has no words but the kernel's for it.
+    let text = &failure.message;
+    if text.contains("/proc/sys/") && text.contains("read-only") {
+        failure.hint = Some(
+            "a network of one's own forwards packets, which an outer container with a read-only /proc/sys does not let it \
+             be told to: start that one with --security-opt systempaths=unconfined (podman: unmask=/proc/sys), or use the \
+             default network here"
+                .into(),
+        );
+    }
+    failure
 }
 
 fn receive_answer(socket: &OwnedFd) -> Result<Joined, Refusal> {

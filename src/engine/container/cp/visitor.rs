@@ -11,6 +11,7 @@ use crate::engine::{Engine, Result};
 use crate::runtime::visit::{self, Bind, Origin};
 use crate::shim;
 use crate::snapshot::{self, MountPlan, Recipe};
+use crate::store::container::Status;
 use crate::store::userns::{self, IdMap, Nested};
 
 /// All that a job needs to see a container's files.
@@ -28,6 +29,8 @@ pub(super) struct Visitor {
     attach: PathBuf,
     /// The ids of the user namespace that it has of its own.
     inner: Option<Nested>,
+    /// The working directory of one that has never run: to docker it is there from the beginning.
+    unmade: Option<PathBuf>,
 }
 
 impl Visitor {
@@ -54,6 +57,8 @@ impl Visitor {
                 Some(plan.map_err(|e| held.refused(verb, &e))?)
             }
         };
+        let stored = Stored::of(&held.record)?;
+        let never_ran = held.observed.status == Status::Created;
         Ok(Self {
             process,
             mounts,
@@ -61,7 +66,8 @@ impl Visitor {
             binds: request.mounts.iter().filter_map(bind).collect(),
             read_only: request.read_only,
             attach: engine.store.staging_dir(),
-            inner: Stored::of(&held.record)?.own_ids()?,
+            inner: stored.own_ids()?,
+            unmade: if never_ran { stored.working_directory()? } else { None },
             running,
         })
     }
@@ -119,6 +125,9 @@ impl Visitor {
         };
         let entered = visit::enter(origin, &self.binds, self.read_only, &self.attach, self.inner.is_some());
         let root = entered.map_err(|failure| told(failure.message, failure.hint))?;
+        if let Some(path) = &self.unmade {
+            visit::make_working_directory(&root, path);
+        }
         Ok(Entered { root, served })
     }
 }
