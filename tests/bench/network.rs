@@ -106,7 +106,7 @@ fn heading(world: &World) {
 }
 
 /// Measures every way that can be, in turn, and prints one line for each figure that comes of it: the medians, and what
-/// they are of the first way's.
+/// they are of the first way's. One that breaks is not measured any more.
 fn rows(
     world: &mut World,
     whats: &[&str],
@@ -120,7 +120,10 @@ fn rows(
         for (at, samples) in all.iter_mut().enumerate() {
             match one(world, at) {
                 Ok(measured) => samples.iter_mut().zip(measured).for_each(|(all, one)| all.push(one)),
-                Err(Lack::Broken) => broken[at] += 1,
+                Err(Lack::Broken) => {
+                    broken[at] += 1;
+                    world.ways[at].end();
+                }
                 Err(Lack::Absent) => {}
             }
         }
@@ -135,10 +138,7 @@ fn rows(
                 (Some(m), Some(base)) if at > 0 => format!("{m:.decimals$} ({:.2}×)", m / base),
                 (Some(m), _) => format!("{m:.decimals$}"),
             };
-            match broken[at] {
-                0 => figure,
-                times => format!("{figure}, broken {times} of {rounds}"),
-            }
+            if broken[at] > 0 { format!("{figure}, then broken") } else { figure }
         });
         println!("| {what} | {} |", cells.collect::<Vec<_>>().join(" | "));
     }
