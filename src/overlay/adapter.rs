@@ -20,6 +20,7 @@ use fuser::{
 use rustix::io::Errno;
 
 use super::attr::{Attr, Change};
+use super::company::Company;
 use super::counts::{Counts, Operation};
 use super::create::Kind;
 use super::late::Late;
@@ -45,6 +46,7 @@ pub(super) struct Adapter {
     overlay: Arc<Overlay>,
     counts: Arc<Counts>,
     lookout: Lookout,
+    company: Arc<Company>,
     seeker: Arc<Seeker>,
     late: Arc<Late>,
     syncing: Syncing,
@@ -63,7 +65,9 @@ impl std::ops::Deref for On<'_> {
 
 impl Drop for On<'_> {
     fn drop(&mut self) {
-        self.0.lookout.look();
+        if self.0.company.answered() {
+            self.0.lookout.look();
+        }
     }
 }
 
@@ -77,15 +81,17 @@ impl Adapter {
         overlay: Arc<Overlay>,
         counts: Arc<Counts>,
         lookout: Lookout,
+        company: Arc<Company>,
         seeker: Arc<Seeker>,
         late: Arc<Late>,
     ) -> Self {
-        Self { overlay, counts, lookout, seeker, late, syncing: Syncing::default() }
+        Self { overlay, counts, lookout, company, seeker, late, syncing: Syncing::default() }
     }
 
     /// The logic, called for one request of this kind.
-    fn on(&self, operation: Operation) -> On<'_> {
+    fn on(&self, operation: Operation, request: &Request) -> On<'_> {
         self.counts.count(operation);
+        self.company.asked(request.pid());
         On(self)
     }
 }
@@ -149,8 +155,8 @@ impl Filesystem for Adapter {
         Ok(())
     }
 
-    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.on(Operation::Lookup).lookup(parent.0, name.as_bytes()) {
+    fn lookup(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        match self.on(Operation::Lookup, req).lookup(parent.0, name.as_bytes()) {
             // That there is nothing may be believed like everything else.
             Err(Errno::NOENT) => reply.entry(&FOR_EVER, &nothing(), FIRST_GENERATION),
             other => entry(other, reply),
@@ -164,8 +170,8 @@ impl Filesystem for Adapter {
         let _ = self.late.take(ino.0);
     }
 
-    fn getattr(&self, _: &Request, ino: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
-        let on = self.on(Operation::GetAttr);
+    fn getattr(&self, req: &Request, ino: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        let on = self.on(Operation::GetAttr, req);
         // Who is told attributes by name will not ask by handle before there is another error.
         let late = self.late.take(ino.0).filter(|_| handle.is_some());
         let result = late.map_or_else(|| on.getattr(ino.0), Err);
@@ -192,13 +198,13 @@ impl Filesystem for Adapter {
     ) {
         let change =
             Change { mode, uid, gid, size, atime: atime.map(time_asked), mtime: mtime.map(time_asked) };
-        let on = self.on(Operation::SetAttr);
+        let on = self.on(Operation::SetAttr, req);
         let result = on.setattr(ino.0, &change, req.uid());
         reply!(result, reply, attr => reply.attr(&FOR_EVER, &file_attr(&attr)));
     }
 
-    fn readlink(&self, _: &Request, ino: INodeNo, reply: ReplyData) {
-        let on = self.on(Operation::ReadLink);
+    fn readlink(&self, req: &Request, ino: INodeNo, reply: ReplyData) {
+        let on = self.on(Operation::ReadLink, req);
         let result = on.readlink(ino.0);
         reply!(result, reply, target => reply.data(&target));
     }
@@ -214,32 +220,32 @@ impl Filesystem for Adapter {
         reply: ReplyEntry,
     ) {
         let maker = maker(req, umask);
-        entry(self.on(Operation::MkNod).mknod(parent.0, name.as_bytes(), mode, maker), reply);
+        entry(self.on(Operation::MkNod, req).mknod(parent.0, name.as_bytes(), mode, maker), reply);
     }
 
     fn mkdir(&self, req: &Request, parent: INodeNo, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let maker = maker(req, umask);
-        let overlay = self.on(Operation::MkDir);
+        let overlay = self.on(Operation::MkDir, req);
         entry(overlay.make(parent.0, name.as_bytes(), Kind::Directory, mode, maker), reply);
     }
 
-    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(self.on(Operation::Unlink).unlink(parent.0, name.as_bytes()), reply);
+    fn unlink(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.on(Operation::Unlink, req).unlink(parent.0, name.as_bytes()), reply);
     }
 
-    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(self.on(Operation::RmDir).rmdir(parent.0, name.as_bytes()), reply);
+    fn rmdir(&self, req: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.on(Operation::RmDir, req).rmdir(parent.0, name.as_bytes()), reply);
     }
 
     fn symlink(&self, req: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let kind = Kind::Symlink(target.as_os_str().as_bytes());
-        let overlay = self.on(Operation::Symlink);
+        let overlay = self.on(Operation::Symlink, req);
         entry(overlay.make(parent.0, name.as_bytes(), kind, 0o777, maker(req, 0)), reply);
     }
 
     fn rename(
         &self,
-        _: &Request,
+        req: &Request,
         parent: INodeNo,
         name: &OsStr,
         newparent: INodeNo,
@@ -255,23 +261,23 @@ impl Filesystem for Adapter {
         };
         let from = At { dir: parent.0, name: name.as_bytes() };
         let to = At { dir: newparent.0, name: newname.as_bytes() };
-        let overlay = self.on(Operation::Rename);
+        let overlay = self.on(Operation::Rename, req);
         empty(target.and_then(|target| overlay.rename(from, to, target)), reply);
     }
 
-    fn link(&self, _: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
-        entry(self.on(Operation::Link).link(ino.0, newparent.0, newname.as_bytes()), reply);
+    fn link(&self, req: &Request, ino: INodeNo, newparent: INodeNo, newname: &OsStr, reply: ReplyEntry) {
+        entry(self.on(Operation::Link, req).link(ino.0, newparent.0, newname.as_bytes()), reply);
     }
 
     /// Never again, says this answer.
-    fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let _on = self.on(Operation::Open);
+    fn open(&self, req: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let _on = self.on(Operation::Open, req);
         reply.error(fuser::Errno::ENOSYS);
     }
 
     fn read(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -280,7 +286,7 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let overlay = self.on(Operation::Read);
+        let overlay = self.on(Operation::Read, req);
         BUFFER.with_borrow_mut(|buffer| {
             let size = size.min(MAX_READ) as usize;
             if buffer.len() < size {
@@ -307,7 +313,7 @@ impl Filesystem for Adapter {
     ) {
         // The kernel asks whether the writer is root of the machine; root of the container has the power, too.
         let unprivileged = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) && req.uid() != 0;
-        let on = self.on(Operation::Write);
+        let on = self.on(Operation::Write, req);
         // Of what comes from its cache, the kernel takes any answer but an error for all of it.
         let cached = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
         let privileged =
@@ -321,23 +327,23 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn flush(&self, _: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        let _on = self.on(Operation::Flush);
+    fn flush(&self, req: &Request, _: INodeNo, _: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        let _on = self.on(Operation::Flush, req);
         reply.error(fuser::Errno::ENOSYS);
     }
 
-    fn fsync(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        let _on = self.on(Operation::Fsync);
+    fn fsync(&self, req: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let _on = self.on(Operation::Fsync, req);
         self.syncing.answer(&self.overlay, ino.0, datasync, reply);
     }
 
-    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        let _on = self.on(Operation::OpenDir);
+    fn opendir(&self, req: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        let _on = self.on(Operation::OpenDir, req);
         reply.error(fuser::Errno::ENOSYS);
     }
 
-    fn readdir(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        match self.on(Operation::ReadDir).list(ino.0, offset, |entry| {
+    fn readdir(&self, req: &Request, ino: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        match self.on(Operation::ReadDir, req).list(ino.0, offset, |entry| {
             let (id, kind) = match entry.what {
                 Seen::Dot(id) => (id, FileType::Directory),
                 Seen::Item(item) => (self.overlay.number_of(item), kind_of(item.kind)),
@@ -351,13 +357,13 @@ impl Filesystem for Adapter {
 
     fn readdirplus(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        match self.on(Operation::ReadDirPlus).list(ino.0, offset, |entry| {
+        match self.on(Operation::ReadDirPlus, req).list(ino.0, offset, |entry| {
             let (attr, known, valid) = match entry.what {
                 Seen::Dot(id) => (directory(id), None, &FOR_EVER),
                 Seen::Item(item) => match self.overlay.look_at(ino.0, item) {
@@ -380,13 +386,13 @@ impl Filesystem for Adapter {
         }
     }
 
-    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        let _on = self.on(Operation::FsyncDir);
+    fn fsyncdir(&self, req: &Request, ino: INodeNo, _: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        let _on = self.on(Operation::FsyncDir, req);
         self.syncing.answer(&self.overlay, ino.0, datasync, reply);
     }
 
-    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        reply!(self.on(Operation::StatFs).statfs(), reply, s => {
+    fn statfs(&self, req: &Request, _: INodeNo, reply: ReplyStatfs) {
+        reply!(self.on(Operation::StatFs, req).statfs(), reply, s => {
             let small = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
             let (size, name, fragment) = (small(s.f_bsize), small(s.f_namemax), small(s.f_frsize));
             reply.statfs(s.f_blocks, s.f_bfree, s.f_bavail, s.f_files, s.f_ffree, size, name, fragment);
@@ -395,7 +401,7 @@ impl Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -403,25 +409,25 @@ impl Filesystem for Adapter {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        let overlay = self.on(Operation::SetXattr);
+        let overlay = self.on(Operation::SetXattr, req);
         empty(overlay.setxattr(ino.0, name.as_bytes(), value, flags.cast_unsigned()), reply);
     }
 
-    fn getxattr(&self, _: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        xattr(self.on(Operation::GetXattr).getxattr(ino.0, name.as_bytes()), size, reply);
+    fn getxattr(&self, req: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        xattr(self.on(Operation::GetXattr, req).getxattr(ino.0, name.as_bytes()), size, reply);
     }
 
-    fn listxattr(&self, _: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
-        xattr(self.on(Operation::ListXattr).listxattr(ino.0), size, reply);
+    fn listxattr(&self, req: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        xattr(self.on(Operation::ListXattr, req).listxattr(ino.0), size, reply);
     }
 
-    fn removexattr(&self, _: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        empty(self.on(Operation::RemoveXattr).removexattr(ino.0, name.as_bytes()), reply);
+    fn removexattr(&self, req: &Request, ino: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        empty(self.on(Operation::RemoveXattr, req).removexattr(ino.0, name.as_bytes()), reply);
     }
 
     /// The kernel checks permissions itself.
-    fn access(&self, _: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
-        let _on = self.on(Operation::Other);
+    fn access(&self, req: &Request, _: INodeNo, _: AccessFlags, reply: ReplyEmpty) {
+        let _on = self.on(Operation::Other, req);
         reply.error(fuser::Errno::ENOSYS);
     }
 
@@ -435,7 +441,7 @@ impl Filesystem for Adapter {
         _flags: i32,
         reply: ReplyCreate,
     ) {
-        let on = self.on(Operation::Create);
+        let on = self.on(Operation::Create, req);
         let result = on.create(parent.0, name.as_bytes(), mode, maker(req, umask));
         reply!(result, reply, attr => {
             let flags = fuser::FopenFlags::FOPEN_KEEP_CACHE;
@@ -443,14 +449,14 @@ impl Filesystem for Adapter {
         });
     }
 
-    fn bmap(&self, _: &Request, _: INodeNo, _: u32, _: u64, reply: ReplyBmap) {
-        let _on = self.on(Operation::Other);
+    fn bmap(&self, req: &Request, _: INodeNo, _: u32, _: u64, reply: ReplyBmap) {
+        let _on = self.on(Operation::Other, req);
         reply.error(fuser::Errno::ENOSYS);
     }
 
     fn ioctl(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _: FileHandle,
         _: IoctlFlags,
@@ -459,14 +465,14 @@ impl Filesystem for Adapter {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        let overlay = self.on(Operation::Ioctl);
+        let overlay = self.on(Operation::Ioctl, req);
         let result = overlay.ioctl(ino.0, cmd, in_data);
         reply!(result, reply, out => reply.ioctl(0, &out));
     }
 
     fn poll(
         &self,
-        _: &Request,
+        req: &Request,
         _: INodeNo,
         _: FileHandle,
         _: fuser::PollNotifier,
@@ -474,13 +480,13 @@ impl Filesystem for Adapter {
         _: fuser::PollFlags,
         reply: ReplyPoll,
     ) {
-        let _on = self.on(Operation::Other);
+        let _on = self.on(Operation::Other, req);
         reply.error(fuser::Errno::ENOSYS);
     }
 
     fn fallocate(
         &self,
-        _: &Request,
+        req: &Request,
         ino: INodeNo,
         _: FileHandle,
         offset: u64,
@@ -488,21 +494,21 @@ impl Filesystem for Adapter {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let overlay = self.on(Operation::Fallocate);
+        let overlay = self.on(Operation::Fallocate, req);
         let privileged = overlay.has_privileges(ino.0);
         let result = overlay.fallocate(ino.0, offset, length, mode.cast_unsigned());
         self.late.ask_anew_if(privileged, ino.0);
         empty(result, reply);
     }
 
-    fn lseek(&self, _: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
-        let _on = self.on(Operation::Seek);
+    fn lseek(&self, req: &Request, ino: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        let _on = self.on(Operation::Seek, req);
         self.seeker.answer(ino.0, offset, whence, reply);
     }
 
     fn copy_file_range(
         &self,
-        _: &Request,
+        req: &Request,
         ino_in: INodeNo,
         _: FileHandle,
         offset_in: u64,
@@ -513,7 +519,7 @@ impl Filesystem for Adapter {
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let overlay = self.on(Operation::CopyRange);
+        let overlay = self.on(Operation::CopyRange, req);
         let privileged = overlay.has_privileges(ino_out.0);
         let result = overlay.copy_range((ino_in.0, offset_in), (ino_out.0, offset_out), len);
         self.late.ask_anew_if(privileged, ino_out.0);

@@ -16,12 +16,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use fuser::{INodeNo, Notifier};
 use rustix::io::Errno;
 
-use super::lock;
+use super::{lock, threads};
 
 /// Files whose error nobody has fetched yet. With one more all are dropped: their writers get it at the end, as with any
 /// FUSE.
@@ -70,7 +70,7 @@ impl Late {
             let (ids, failed) = channel();
             let notifier = notifier.clone();
             let work = move || tell_all(&notifier, &failed);
-            *thread = std::thread::Builder::new().name("late".into()).spawn(work).ok().map(|t| (ids, t));
+            *thread = threads::spawn(Builder::new().name("late".into()), work).ok().map(|t| (ids, t));
         }
         if let Some((ids, _)) = &*thread {
             let _ = ids.send(id);

@@ -13,7 +13,9 @@
 //!    `remove` and `rename` change names; whatever changes an object from below has it brought up first by `copy_up`,
 //!    and `settle` has the disk begin to write it. `late` tells writers of what no longer fitted, `syncing` waits for
 //!    the disk.
-//! 5. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
+//! 5. `company` decides which of the workers takes requests, and on which processor; `linger` has one that is to wait
+//!    for the next look out for it first; `threads` makes threads beside them.
+//! 6. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
 //! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what
 //! is stored are the numbers that are seen in there.
@@ -27,6 +29,7 @@
 
 mod adapter;
 mod attr;
+mod company;
 mod copy_up;
 mod counts;
 mod create;
@@ -47,6 +50,7 @@ mod seek;
 mod serve;
 mod settle;
 mod syncing;
+mod threads;
 mod whiteout;
 mod wire;
 mod xattr;
@@ -95,10 +99,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        // More than two find nothing to do: what they wait for is the disk and the kernel's locks. On a single
-        // processor two only take turns, which costs a tenth.
+        // Two at a time: more find nothing to do, what they wait for is the disk and the kernel's locks. The third is the
+        // companion, who works alone. On a single processor two only take turns, which costs a tenth.
         let single = std::thread::available_parallelism().is_ok_and(|n| n.get() == 1);
-        let workers = if single { 1 } else { 2 };
+        let workers = if single { 1 } else { 3 };
         Self { volatile: false, owners: Owners::AsStored, workers, clone_device: true }
     }
 }

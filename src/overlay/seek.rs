@@ -10,13 +10,13 @@
 use std::os::fd::AsFd;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 
 use fuser::{INodeNo, Notifier, ReplyLseek};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::{Overlay, Result, lock};
+use super::{Overlay, Result, lock, threads};
 use crate::sys::kernel;
 
 /// Kernels before this one write back from copies of pages, and forget a page whose copy is still under way: what the
@@ -83,8 +83,7 @@ impl Seeker {
             let (questions, asked) = channel();
             let (overlay, notifier) = (Arc::clone(overlay), notifier.clone());
             let work = move || answer_all(&overlay, &notifier, &asked);
-            *thread =
-                std::thread::Builder::new().name("seek".into()).spawn(work).ok().map(|t| (questions, t));
+            *thread = threads::spawn(Builder::new().name("seek".into()), work).ok().map(|t| (questions, t));
         }
         match &*thread {
             // It ends when nobody can ask any more.

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::adapter::Adapter;
+use super::company::Company;
 use super::copy_up::Turns;
 use super::counts::Counts;
 use super::inode::{Found, Table};
@@ -47,6 +48,7 @@ pub struct Server {
     workers: usize,
     clone_device: bool,
     lookout: Lookout,
+    company: Arc<Company>,
     counts: Arc<Counts>,
 }
 
@@ -69,7 +71,9 @@ impl Server {
         let (workers, clone_device) = (options.workers.max(1), options.clone_device);
         let overlay = Overlay::new(layers, options).op("read the layers")?;
         let lookout = Lookout::new(device.try_clone().op("keep the FUSE device")?);
-        Ok(Self { overlay, device, workers, clone_device, lookout, counts: Arc::default() })
+        let watched = device.try_clone().op("keep the FUSE device")?;
+        let company = Arc::new(Company::new(watched, workers));
+        Ok(Self { overlay, device, workers, clone_device, lookout, company, counts: Arc::default() })
     }
 
     /// How many requests of each kind there were.
@@ -80,7 +84,7 @@ impl Server {
     /// Answers requests until the last mount of the tree is gone. Returns then; an error is the end, too, and
     /// whoever uses the tree gets `ENOTCONN` from there on.
     pub fn serve(self) -> io::Result<()> {
-        let Self { overlay, device, workers, clone_device, lookout, counts } = self;
+        let Self { overlay, device, workers, clone_device, lookout, company, counts } = self;
         let mut config = Config::default();
         config.acl = SessionACL::All;
         config.n_threads = Some(workers);
@@ -88,8 +92,14 @@ impl Server {
         let overlay = Arc::new(overlay);
         let seeker = Arc::new(Seeker::default());
         let late = Arc::new(Late::default());
-        let adapter =
-            Adapter::new(Arc::clone(&overlay), counts, lookout, Arc::clone(&seeker), Arc::clone(&late));
+        let adapter = Adapter::new(
+            Arc::clone(&overlay),
+            counts,
+            lookout,
+            company,
+            Arc::clone(&seeker),
+            Arc::clone(&late),
+        );
         match Session::from_fd(adapter, device, SessionACL::All, config) {
             // Nobody wanted it after all.
             Err(e) if e.kind() == io::ErrorKind::NotConnected => Ok(()),

@@ -7,10 +7,10 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::lock;
+use super::{lock, threads};
 use crate::sys::content;
 
 const DELAY: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ impl Settling {
         }
         let shared = Arc::clone(&self.shared);
         let attend = move || while shared.attend() {};
-        match std::thread::Builder::new().name("settle".into()).spawn(attend) {
+        match threads::spawn(Builder::new().name("settle".into()), attend) {
             Ok(thread) => {
                 waiting.attended = true;
                 // The one before has nothing left to do.

@@ -10,8 +10,8 @@ use std::thread::Builder;
 
 use fuser::ReplyEmpty;
 
-use super::Overlay;
 use super::adapter::empty;
+use super::{Overlay, threads};
 
 /// Threads that wait for the disk at once. Whoever syncs beyond that has a worker wait.
 const MOST: usize = 16;
@@ -35,7 +35,7 @@ impl Syncing {
                 }
                 drop(waiting);
             };
-            Builder::new().name("sync".into()).stack_size(STACK).spawn(work).ok()
+            threads::spawn(Builder::new().name("sync".into()).stack_size(STACK), work).ok()
         });
         match thread {
             Some(_) => drop(hand.send(reply)),

@@ -25,6 +25,7 @@ pub mod process;
 pub mod program;
 pub mod pty;
 pub mod random;
+pub mod sched;
 pub mod seccomp;
 mod settled;
 pub mod signal;

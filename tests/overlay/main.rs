@@ -14,6 +14,7 @@
 
 #[path = "../harness/account.rs"]
 mod account;
+mod company;
 mod content;
 mod counts;
 mod differential;
@@ -97,6 +98,7 @@ fn inside(args: &[String]) -> ExitCode {
         extremes::CASES,
         rights::CASES,
         counts::CASES,
+        company::CASES,
         differential::CASES,
         unionmount::CASES,
         pjdfstest::CASES,

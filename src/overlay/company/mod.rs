@@ -1,0 +1,359 @@
+//! Keeps the worker on its client's processor while there is one client.
+//!
+//! A request costs little more than waking somebody on another processor, twice: the worker for the question, the
+//! client for the answer. On one processor the same is two switches, a third of it. The kernel takes whoever it wakes to
+//! an idle processor, though, and the client's is not idle while the worker answers there — unless the worker's policy
+//! is `SCHED_IDLE`: a processor that only such threads use counts as idle. So one of the workers, the companion, has
+//! that policy and stays on the processor of its client. The client is woken where it was and goes on at once; the
+//! companion waits in the run queue, not for a request, and needs no waking for the next.
+//!
+//! Three modes say who takes requests:
+//! - apart: all but the companion, which is parked. Several clients are served best so.
+//! - gathering: the same, but who has answered parks, so that nobody else waits for requests in the kernel, which would
+//!   wake him for each.
+//! - together: the companion alone. The last to park watches over it.
+//!
+//! What must hold: a request never waits for the companion for long. A thread of that policy hardly runs where others
+//! want to, and there is no way back for it without a privilege. So it comes in only where the machine has processors
+//! left, leaves as soon as there are others, clients or not, and has a time slice so short that even on a busy
+//! processor it gets what a request takes within some 30 ms. The watcher ends the mode when nothing happens for
+//! [`TICK`] while a request waits. Whatever goes wrong, what takes over is the mode apart. Kernels before 6.12 have no
+//! such slices; there, and with one processor, it is the only one.
+
+mod follower;
+mod streak;
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::thread::{CpuSet, Pid};
+
+use self::follower::{Follower, Verdict};
+use self::streak::Streak;
+use super::threads;
+use crate::sys::sched;
+
+/// The companion's time slice, the shortest that there is.
+const SLICE: Duration = Duration::from_micros(100);
+/// How often the watcher looks.
+const TICK: Duration = Duration::from_millis(4);
+/// Looks without a request after which nobody watches over nobody.
+const QUIET: u32 = 8;
+/// How long to stay apart after it went wrong, at first and at most, and how long it must have gone well to begin anew.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(6);
+const WELL: Duration = Duration::from_secs(1);
+/// Threads that may run beside one for each processor when the companion is called: the client, and workers that were
+/// woken in vain.
+const PASSERS_BY: u32 = 2;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Mode {
+    Apart,
+    Gathering,
+    Together,
+}
+
+/// The workers of one mount.
+#[derive(Debug)]
+pub(super) struct Company {
+    device: OwnedFd,
+    /// The processors that they may use.
+    processors: CpuSet,
+    /// Workers beside the companion.
+    others: u32,
+    streak: Streak,
+    /// What [`State`] says, to look at without its lock.
+    mode: AtomicU8,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Requests that the companion has answered, and whether it has one.
+    answered: AtomicU64,
+    busy: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    mode: Mode,
+    companion: Companion,
+    /// A worker has left: the mount is gone.
+    ended: bool,
+    /// Others that are parked.
+    parked: u32,
+    /// When they came together, and when they may again.
+    since: Instant,
+    not_before: Instant,
+    pause: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Companion {
+    /// Whoever answers first will be.
+    Open,
+    /// The kernel has no such threads.
+    Impossible,
+    Is(Pid),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    New,
+    Companion,
+    Other,
+}
+
+thread_local! {
+    static ROLE: Cell<Role> = const { Cell::new(Role::New) };
+    static FOLLOWER: RefCell<Follower> = const { RefCell::new(Follower::new()) };
+    static LEAVING: RefCell<Option<Leaving>> = const { RefCell::new(None) };
+}
+
+/// Tells the others when a worker ends: fuser asks nobody when the mount is gone.
+struct Leaving(Arc<Company>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.ended = true;
+        self.0.enter(&mut state, Mode::Apart);
+    }
+}
+
+impl Company {
+    /// `device` is the mount's, or a duplicate: what is waiting can be seen through each.
+    pub(super) fn new(device: OwnedFd, workers: usize) -> Self {
+        let processors = rustix::thread::sched_getaffinity(None).unwrap_or_default();
+        let now = Instant::now();
+        let several = processors.count() > 1 && workers > 1;
+        let companion = if several { Companion::Open } else { Companion::Impossible };
+        Self {
+            device,
+            processors,
+            others: u32::try_from(workers).map_or(u32::MAX, |n| n.saturating_sub(1)),
+            streak: Streak::default(),
+            mode: AtomicU8::new(Mode::Apart as u8),
+            state: Mutex::new(State {
+                mode: Mode::Apart,
+                companion,
+                ended: false,
+                parked: 0,
+                since: now,
+                not_before: now,
+                pause: FIRST_PAUSE,
+            }),
+            changed: Condvar::new(),
+            answered: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+        }
+    }
+
+    /// Called by a worker that has a request of `client`'s, a thread; 0 is the kernel itself.
+    pub(super) fn asked(&self, client: u32) {
+        self.streak.asked(client);
+        if ROLE.get() == Role::Companion {
+            FOLLOWER.with_borrow_mut(|follower| follower.asked(Instant::now()));
+            self.busy.store(true, Relaxed);
+        }
+    }
+
+    /// Called by a worker that has answered. Returns when it is to take the next request; `true`: it may look out for
+    /// that.
+    pub(super) fn answered(self: &Arc<Self>) -> bool {
+        if ROLE.get() == Role::New {
+            self.join();
+        }
+        match ROLE.get() {
+            Role::Companion => {
+                self.follow();
+                false
+            }
+            Role::New | Role::Other => self.is_apart_after_answer(),
+        }
+    }
+
+    fn join(self: &Arc<Self>) {
+        LEAVING.set(Some(Leaving(Arc::clone(self))));
+        ROLE.set(Role::Other);
+        let mut state = self.lock();
+        if state.companion == Companion::Open {
+            state.companion = Companion::Impossible;
+            if become_companion() {
+                state.companion = Companion::Is(rustix::thread::gettid());
+                ROLE.set(Role::Companion);
+            }
+        }
+    }
+
+    /// What a worker other than the companion does before its next request. `true`: it takes it in mode apart.
+    fn is_apart_after_answer(&self) -> bool {
+        let one = self.streak.is_one_client();
+        if self.is(Mode::Apart) && !one {
+            return true;
+        }
+        let mut state = self.lock();
+        if !one && state.mode == Mode::Gathering {
+            self.enter(&mut state, Mode::Apart);
+        }
+        let mode = state.mode;
+        match mode {
+            Mode::Apart if self.may_gather(&mut state) => self.enter(&mut state, Mode::Gathering),
+            Mode::Apart => return true,
+            Mode::Gathering if state.parked + 1 < self.others => self.wait_for_the_rest(state),
+            Mode::Gathering => {
+                state.since = Instant::now();
+                self.enter(&mut state, Mode::Together);
+                self.watch(state);
+            }
+            Mode::Together => self.wait_while(state, Mode::Together),
+        }
+        false
+    }
+
+    fn may_gather(&self, state: &mut State) -> bool {
+        let now = Instant::now();
+        if !matches!(state.companion, Companion::Is(_)) || state.ended || now < state.not_before {
+            return false;
+        }
+        let calm = sched::running().is_some_and(|n| n <= self.processors.count() + PASSERS_BY);
+        if !calm {
+            state.not_before = now + FIRST_PAUSE;
+        }
+        calm
+    }
+
+    /// Parks until all others are. Whoever they wait for may have long to do, and nobody is there for the next request.
+    fn wait_for_the_rest(&self, mut state: MutexGuard<'_, State>) {
+        state.parked += 1;
+        let gathering = |state: &mut State| state.mode == Mode::Gathering;
+        let waited = self.changed.wait_timeout_while(state, TICK, gathering);
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if state.mode == Mode::Gathering {
+            self.fail(&mut state);
+        }
+        while state.mode == Mode::Together {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.parked -= 1;
+    }
+
+    fn wait_while(&self, state: MutexGuard<'_, State>, mode: Mode) {
+        let waited = self.changed.wait_while(state, |state| state.mode == mode);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Parks, and looks after the companion.
+    fn watch(&self, mut state: MutexGuard<'_, State>) {
+        let mut seen = self.answered.load(Relaxed);
+        let mut quiet = 0;
+        while state.mode == Mode::Together {
+            state = self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
+            let answered = self.answered.load(Relaxed);
+            if answered != seen {
+                (seen, quiet) = (answered, 0);
+                continue;
+            }
+            quiet += 1;
+            if self.somebody_waits() {
+                self.fail(&mut state);
+            } else if quiet > QUIET {
+                self.enter(&mut state, Mode::Apart);
+            } else if self.busy.load(Relaxed) {
+                // It works, or its client does on the same processor: there may be another.
+                self.let_roam(&state);
+            }
+        }
+    }
+
+    /// What the companion does before its next request.
+    fn follow(&self) {
+        self.busy.store(false, Relaxed);
+        self.answered.fetch_add(1, Relaxed);
+        if self.is(Mode::Together) {
+            self.stay_with_client();
+        }
+        if !self.is(Mode::Together) {
+            let mut state = self.lock();
+            while state.mode != Mode::Together && !state.ended {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            FOLLOWER.set(Follower::new());
+        }
+        FOLLOWER.with_borrow_mut(|follower| follower.answered(Instant::now()));
+    }
+
+    fn stay_with_client(&self) {
+        if !self.streak.is_nearly_one_client() {
+            return self.enter(&mut self.lock(), Mode::Apart);
+        }
+        let client = self.streak.client();
+        if !FOLLOWER.with_borrow_mut(|follower| follower.is_to_look(client)) {
+            return;
+        }
+        let crowded = sched::running().is_none_or(|n| n > self.processors.count());
+        let processor = sched::processor_of(client).filter(|cpu| self.processors.is_set(*cpu));
+        match FOLLOWER.with_borrow_mut(|follower| follower.looked(client, processor, crowded)) {
+            Verdict::Stay => {}
+            Verdict::Move(cpu) => {
+                let mut there = CpuSet::new();
+                there.set(cpu);
+                let _ = rustix::thread::sched_setaffinity(None, &there);
+            }
+            Verdict::Leave => self.fail(&mut self.lock()),
+        }
+    }
+
+    /// It does not work out: stays apart for a while.
+    fn fail(&self, state: &mut State) {
+        let now = Instant::now();
+        let well = state.mode == Mode::Together && now.saturating_duration_since(state.since) > WELL;
+        state.pause = if well { FIRST_PAUSE } else { (state.pause * 2).min(LONGEST_PAUSE) };
+        state.not_before = now + state.pause;
+        self.enter(state, Mode::Apart);
+    }
+
+    fn enter(&self, state: &mut State, mode: Mode) {
+        if state.mode == Mode::Together {
+            self.let_roam(state);
+            self.streak.forget();
+        }
+        state.mode = if state.ended { Mode::Apart } else { mode };
+        self.mode.store(state.mode as u8, Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// Takes the companion's processor from it, which others may want.
+    fn let_roam(&self, state: &State) {
+        if let Companion::Is(thread) = state.companion {
+            let _ = rustix::thread::sched_setaffinity(Some(thread), &self.processors);
+        }
+    }
+
+    /// Whether a request waits, or the device has failed.
+    fn somebody_waits(&self) -> bool {
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut device = [PollFd::new(&self.device, PollFlags::IN)];
+        rustix::event::poll(&mut device, Some(&at_once)) != Ok(0)
+    }
+
+    fn is(&self, mode: Mode) -> bool {
+        self.mode.load(Relaxed) == mode as u8
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `false`: the calling worker is what it was.
+fn become_companion() -> bool {
+    let able = threads::have_made_elsewhere().is_ok() && sched::give_way(SLICE).is_ok();
+    if !able {
+        threads::have_made_here();
+    }
+    able
+}
