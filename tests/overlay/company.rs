@@ -97,7 +97,11 @@ fn crowd(base: &Path) {
             one.ask(2000);
             over.store(false, Ordering::Relaxed);
             // They come while one is followed.
-            let busy = || while !over.load(Ordering::Relaxed) {};
+            let busy = || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop()
+                }
+            };
             let hogs: Vec<_> = (0..2 * processors).map(|_| scope.spawn(busy)).collect();
             one.ask(100);
             let clients = (0..round % 3).map(|n| {
