@@ -22,7 +22,7 @@ use crate::sys::poll::Poller;
 use crate::sys::{inet, limits, tun};
 
 /// Packets of the container's before its other business is looked after: their connections are acknowledged once.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 /// Bytes of a packet that is part of a bulk transfer.
 const BULK: usize = 4096;
 /// Descriptors that are left to the rest of the process.
@@ -221,12 +221,10 @@ impl Stack {
                 None => {}
             }
         }
-        if packets {
-            self.take_packets(now)?;
-        }
+        let more = packets && self.take_packets(now)?;
         let mut around = self.shared.around(now);
         self.tcp.expire(&mut around);
-        self.tcp.settle(&mut around);
+        self.tcp.settle(more, &mut around);
         self.udp.expire(now);
         self.ping.expire(now);
         self.ports.expire(now);
@@ -251,20 +249,26 @@ impl Stack {
         }
     }
 
-    /// Takes a batch of the container's packets.
-    fn take_packets(&mut self, now: Instant) -> Result<()> {
+    /// Takes a batch of the container's packets. Whether there may be more.
+    fn take_packets(&mut self, now: Instant) -> Result<bool> {
         let mut buffer = std::mem::take(&mut self.packet);
-        let mut outcome = Ok(());
+        let mut outcome = Ok(true);
         for _ in 0..BATCH {
             match self.shared.link.take(&mut buffer) {
-                Ok(None) => break,
+                Ok(None) => {
+                    outcome = Ok(false);
+                    break;
+                }
                 Ok(Some(taken)) => {
                     self.bulk |= taken.length > BULK;
                     let bytes = &buffer[tun::HEADER..tun::HEADER + taken.length];
                     self.packet(bytes, taken.checksum_trusted, now);
                 }
                 // The container has taken its interface down: it may come back.
-                Err(e) if e.is(rustix::io::Errno::IO.raw_os_error()) => break,
+                Err(e) if e.is(rustix::io::Errno::IO.raw_os_error()) => {
+                    outcome = Ok(false);
+                    break;
+                }
                 Err(e) if e.is(rustix::io::Errno::BADFD.raw_os_error()) => {
                     outcome = Err(Error::Gone);
                     break;

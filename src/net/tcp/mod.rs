@@ -153,34 +153,40 @@ impl Tcp {
         self.touch(slot);
     }
 
-    /// Does what the batch has left to do.
-    pub(super) fn settle(&mut self, around: &mut Surroundings<'_>) {
-        let touched = std::mem::take(&mut self.touched);
-        for slot in &touched {
-            let Some(flow) = self.flows.get_mut(*slot) else { continue };
-            flow.touched = false;
-            let mut step = Step {
-                link: &mut *around.link,
-                pool: &mut self.pool,
-                held: &mut self.held,
-                limit: self.most_held,
-                now: around.now,
-            };
-            let before = flow.phase;
-            flow.settle(&mut step);
-            match flow.phase {
-                Phase::Closed => self.remove(*slot),
-                phase => {
-                    if phase == Phase::Lingering && before != phase {
-                        self.note_lingering(*slot);
-                    }
-                    self.schedule(*slot);
+    /// Does what the batch has left to do. `more`: the next batch is there already.
+    pub(super) fn settle(&mut self, more: bool, around: &mut Surroundings<'_>) {
+        let mut touched = std::mem::take(&mut self.touched);
+        // The allocation is used again.
+        touched.retain(|slot| self.settle_one(*slot, more, around));
+        self.touched = touched;
+    }
+
+    /// Whether something is put off until the next batch.
+    fn settle_one(&mut self, slot: Slot, more: bool, around: &mut Surroundings<'_>) -> bool {
+        let Some(flow) = self.flows.get_mut(slot) else { return false };
+        let mut step = Step {
+            link: &mut *around.link,
+            pool: &mut self.pool,
+            held: &mut self.held,
+            limit: self.most_held,
+            now: around.now,
+        };
+        let before = flow.phase;
+        let put_off = flow.settle(more, &mut step);
+        flow.touched = put_off;
+        match flow.phase {
+            Phase::Closed => {
+                self.remove(slot);
+                return false;
+            }
+            phase => {
+                if phase == Phase::Lingering && before != phase {
+                    self.note_lingering(slot);
                 }
+                self.schedule(slot);
             }
         }
-        // The allocation is used again.
-        self.touched = touched;
-        self.touched.clear();
+        put_off
     }
 
     fn remove(&mut self, slot: Slot) {
@@ -231,8 +237,11 @@ impl Tcp {
         self.agenda.len()
     }
 
-    /// When [`Tcp::expire`] has something to do.
+    /// When there is something to do: what was put off is due at once, whether the next batch comes or not.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        if !self.touched.is_empty() {
+            return Some(self.epoch);
+        }
         self.agenda.peek().map(|Reverse((at, _))| *at)
     }
 

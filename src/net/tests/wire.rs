@@ -186,7 +186,7 @@ pub(super) struct Heard {
 }
 
 impl Heard {
-    fn read(bytes: &[u8]) -> Option<Self> {
+    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
         let packet = Packet::parse(bytes).unwrap();
         if packet.protocol != smoltcp::wire::IpProtocol::Tcp {
             return None;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::{Flow, Step};
+use super::{Flow, Phase, Step};
 use crate::net::link::{LARGEST, SEVERAL};
 use crate::net::tcp::segment::{Options, Ranges, Segment};
 use crate::net::tcp::seq::Seq;
@@ -13,6 +13,9 @@ use crate::sys::inet;
 /// The window that is always offered while nothing is in the backlog, in bytes: a socket without room for it is
 /// filled to the brim and then tells when it has room.
 const LEAST_WINDOW: usize = 64 << 10;
+
+/// Full batches that an acknowledgement waits for at most.
+const MOST_PUT_OFF: u8 = 3;
 
 /// Bytes from the container after which the host's socket is asked again how much it takes.
 const LITTLE: usize = 4 << 10;
@@ -148,7 +151,7 @@ impl Flow {
     /// container that is sent to all the time would find out about its loss by a timeout, RFC 5681 §4.2.
     fn acknowledged(&mut self) {
         self.ack_due &= !self.rx.is_whole();
-        self.manners.acknowledged();
+        self.note_acknowledged();
     }
 
     /// The window field of what is sent now.
@@ -178,7 +181,21 @@ impl Flow {
         let segment = Segment { window, options, ..self.blank() };
         step.link.send_tcp(&segment, 0, u16::MAX);
         self.ack_due = false;
+        self.note_acknowledged();
+    }
+
+    fn note_acknowledged(&mut self) {
+        (self.acknowledged_at, self.put_off) = (self.rx.nxt, 0);
         self.manners.acknowledged();
+    }
+
+    /// Whether an acknowledgement may wait for the next batch, when that is there already: a packet to the container costs
+    /// as much as one from it, and of many streams each has few in a batch. Not while the container has used up half of
+    /// its window, lest it stops; nor what tells of anything but bytes in their order.
+    pub(super) fn may_acknowledge_later(&self) -> bool {
+        let half = self.rx.nxt.after(self.acknowledged_at) >= self.rx.offered();
+        let plain = self.rx.is_whole() && !self.rx.finished && self.backlog.is_empty();
+        self.ack_due && self.phase == Phase::Open && plain && !half && self.put_off < MOST_PUT_OFF
     }
 
     /// Sets the timer for what is on its way, or for a window that is shut.

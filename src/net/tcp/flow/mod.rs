@@ -99,6 +99,9 @@ pub(in crate::net) struct Flow {
     /// What an acknowledgement is owed for.
     ack_due: bool,
     manners: Manners,
+    /// The next byte of the container's when it was last acknowledged, and batches since then.
+    acknowledged_at: Seq,
+    put_off: u8,
     /// The next byte of the container's when the host's socket was last asked how much it takes.
     asked_at: Seq,
     /// When something is sent again, or a shut window tried.
@@ -161,6 +164,8 @@ impl Flow {
             container_first: false,
             ack_due: false,
             manners: Manners::default(),
+            acknowledged_at: Seq(0),
+            put_off: 0,
             asked_at: Seq(0),
             timer: None,
             tries: 0,
@@ -194,19 +199,26 @@ impl Flow {
         }
     }
 
-    /// The work that is left after a batch of segments and events.
-    pub(in crate::net) fn settle(&mut self, step: &mut Step<'_>) {
+    /// The work that is left after a batch of segments and events; `more`: the next batch is there already. Whether an
+    /// acknowledgement is put off until that.
+    pub(in crate::net) fn settle(&mut self, more: bool, step: &mut Step<'_>) -> bool {
         if self.phase == Phase::Open {
             self.drain(step);
             self.pump(step);
         }
-        if self.ack_due && !matches!(self.phase, Phase::Connecting | Phase::Calling | Phase::Closed) {
-            self.send_ack(step);
+        let put_off = more && self.may_acknowledge_later();
+        if put_off {
+            self.put_off += 1;
+        } else {
+            if self.ack_due && !matches!(self.phase, Phase::Connecting | Phase::Calling | Phase::Closed) {
+                self.send_ack(step);
+            }
+            self.ack_due = false;
         }
-        self.ack_due = false;
         if self.phase == Phase::Open {
             self.end(step);
         }
+        put_off
     }
 
     /// The host's side is gone: so is the container's.

@@ -25,7 +25,7 @@ impl Flow {
         let theirs = syn.options.segment_size.unwrap_or(536).max(64);
         let scaled = syn.options.window_scale;
         self.rx = Receiver::new(syn.seq, scaled.map_or(0, |_| receiver::SCALE));
-        self.asked_at = self.rx.nxt;
+        (self.asked_at, self.acknowledged_at) = (self.rx.nxt, self.rx.nxt);
         let scale = scaled.unwrap_or(0);
         self.tx.agree(syn.seq, syn.window, scale, ours.min(theirs), syn.options.sack_permitted);
     }
