@@ -14,6 +14,7 @@ use super::inode::Where;
 use super::number::Key;
 use super::whiteout::magic;
 use super::{LayerIndex, Overlay, ROOT, Result, lock};
+use crate::sys;
 
 /// How often a path is walked again that changed underway.
 const PATIENCE: usize = 8;
@@ -73,13 +74,17 @@ impl Place {
         }
     }
 
-    /// Not for links, which have no mode. By a descriptor: chmod(2) of a name would follow one, out of the layers.
+    /// Not for links, which have no mode. Where the kernel has no call for a name that may be one, by a descriptor: chmod(2)
+    /// would follow it, out of the layers.
     pub(super) fn chmod(&self, mode: u32) -> Result<()> {
         let mode = Mode::from_raw_mode(mode & 0o7777);
         match self {
-            Self::Name { .. } => {
-                rustix::fs::chmodat(CWD, magic(&self.pin()?).as_str(), mode, AtFlags::empty())
-            }
+            Self::Name { dir, name } => match sys::mode::change(dir, name, mode.as_raw_mode()) {
+                Err(Errno::NOSYS | Errno::PERM) => {
+                    rustix::fs::chmodat(CWD, magic(&self.pin()?).as_str(), mode, AtFlags::empty())
+                }
+                other => other,
+            },
             Self::Open(fd) => rustix::fs::chmodat(CWD, magic(fd).as_str(), mode, AtFlags::empty()),
             Self::Data(fd) => rustix::fs::fchmod(fd, mode),
         }

@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod limits;
 pub mod link;
 pub mod memory;
+pub mod mode;
 pub mod mount;
 mod netlink;
 pub mod overlay;
