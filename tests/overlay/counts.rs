@@ -87,17 +87,26 @@ impl<'a> Meter<'a> {
 
     /// Round trips for each of `objects` since the start, at most `most`.
     fn check(self, what: &str, objects: usize, most: f64) {
+        self.check_without_late_times(what, objects, f64::INFINITY, most);
+    }
+
+    /// The same without the SETATTRs beyond `setattrs` an object. Where a file is written to in a later tick of the clock
+    /// than it was made or closed, there is one more that tells its time: as many as the machine is slow, at most one a
+    /// file.
+    fn check_without_late_times(self, what: &str, objects: usize, setattrs: f64, most: f64) {
         #[allow(clippy::cast_precision_loss, reason = "counts of some thousands")]
         let per = |n: u64| n as f64 / objects as f64;
         let counts: &Counts = &self.mount.counts;
         let all = per(counts.round_trips() - self.before);
+        let before = KINDS.iter().zip(&self.parts).find(|(kind, _)| **kind == Operation::SetAttr).unwrap().1;
+        let late = (per(counts.of(Operation::SetAttr) - before) - setattrs).clamp(0.0, 1.0);
         let parts = KINDS.iter().zip(&self.parts).filter_map(|(kind, before)| {
             let n = counts.of(*kind) - before;
             (n > 0).then(|| format!("{kind:?} {:.3}", per(n)))
         });
         let parts: Vec<_> = parts.collect();
-        println!("{what}: {all:.2} an object, at most {most} ({})", parts.join(", "));
-        assert!(all <= most, "{what}");
+        println!("{what}: {all:.2} an object, {late:.2} late, at most {most} ({})", parts.join(", "));
+        assert!(all - late <= most, "{what}");
     }
 }
 
@@ -126,8 +135,7 @@ fn counts(base: &Path) {
 
     let meter = Meter::start(&mount);
     at("mkdir new; tar -xf ../tree.tar -C new");
-    // A write in a later tick of the clock than the creation adds a SETATTR: more of them on a slow machine.
-    meter.check("untar", OBJECTS, 8.9);
+    meter.check_without_late_times("untar", OBJECTS, 2.92, 8.71);
     let meter = Meter::start(&mount);
     at("chmod -R g+w new");
     meter.check("chmod -R", DIRS * (1 + FILES), 1.05);
@@ -137,5 +145,5 @@ fn counts(base: &Path) {
     at("mkdir small");
     let meter = Meter::start(&mount);
     at("cd small; i=0; while [ $i -lt 1000 ]; do echo $i > $i; i=$((i+1)); done");
-    meter.check("small files from a shell", 1000, 5.2);
+    meter.check_without_late_times("small files from a shell", 1000, 0.0, 5.01);
 }
