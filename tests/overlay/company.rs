@@ -126,6 +126,8 @@ fn end(base: &Path) {
     let dirs = Dirs::new(base, "m", &["lower"]);
     for requests in (0..60).chain([200, 1000, 5000]) {
         let mount = dirs.fuse();
+        // One worker has answered, and the others never will.
+        assert!(fs::metadata(&mount.at).unwrap().is_dir());
         Client::new(&mount, "a").ask(requests);
     }
     assert_eq!(companion(), None, "a worker outlived its mount");
