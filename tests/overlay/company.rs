@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::Case;
 use super::mounts::{Dirs, Fuse};
 
-pub const CASES: &[Case] = &[("company", company), ("company:crowd", crowd), ("company:end", end)];
+pub const CASES: &[Case] =
+    &[("company", company), ("company:long", long), ("company:crowd", crowd), ("company:end", end)];
 
 /// `SCHED_IDLE`.
 const IDLE: &str = "5";
@@ -42,6 +43,19 @@ fn companion() -> Option<PathBuf> {
         let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.split_whitespace().nth(38) == Some(IDLE))
     })
+}
+
+/// The processor time of the thread that does what takes the companion long, in ticks.
+fn deputys_time() -> u64 {
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
+    // proc_pid_stat(5): utime and stime are fields 14 and 15.
+    let time = |thread: PathBuf| {
+        let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        let (name, rest) = stat.rsplit_once(')').unwrap_or_default();
+        let ticks = |field: &str| field.parse::<u64>().unwrap();
+        name.ends_with("(deputy").then(|| rest.split_whitespace().skip(11).take(2).map(ticks).sum::<u64>())
+    };
+    threads.filter_map(time).sum()
 }
 
 /// Whether a thread may run on one processor only.
@@ -83,6 +97,53 @@ fn company(base: &Path) {
     for _ in 0..100 {
         fs::File::open(&file).unwrap().sync_all().unwrap();
         client.ask(20);
+    }
+}
+
+/// Others may come to want the processors while the companion has something to do: what takes long it must not do itself.
+fn long(base: &Path) {
+    const SIZE: usize = 16 << 20;
+    let dirs = Dirs::new(base, "m", &["lower"]);
+    let content: Vec<u8> = (0..SIZE).map(|at| at.to_le_bytes()[at % 3]).collect();
+    for file in 0..8 {
+        fs::write(dirs.lowers[0].join(format!("file{file}")), &content).unwrap();
+    }
+    fs::create_dir(dirs.lowers[0].join("many")).unwrap();
+    for name in 0..3000 {
+        fs::write(dirs.lowers[0].join(format!("many/a-name-of-some-length-{name}")), "").unwrap();
+    }
+    let end = Instant::now() + Duration::from_secs(300);
+    loop {
+        assert!(Instant::now() < end, "the deputy has nothing to do");
+        let mount = dirs.fuse();
+        let mut client = Client::new(&mount, "a");
+        client.ask(10);
+        let companion = companion();
+        for file in 0..8 {
+            let bound = Instant::now() + Duration::from_secs(1);
+            while companion.as_deref().is_some_and(|it| !is_bound(it)) && Instant::now() < bound {
+                client.ask(100);
+            }
+            let file = mount.at.join(format!("file{file}"));
+            let open = fs::File::options().write(true).open(&file).unwrap();
+            open.set_len(SIZE as u64 - 1).unwrap();
+            client.ask(100);
+            assert_eq!(fs::read(&file).unwrap(), content[..SIZE - 1]);
+            assert_eq!(fs::read_dir(mount.at.join("many")).unwrap().count(), 3000);
+            client.ask(100);
+            open.set_len(0).unwrap();
+            fs::remove_file(&file).unwrap();
+            drop(open);
+            assert!(!file.exists());
+        }
+        if deputys_time() > 0 || !is_possible() {
+            break;
+        }
+        drop(mount);
+        for dir in [&dirs.upper, &dirs.work] {
+            fs::remove_dir_all(dir).unwrap();
+            fs::create_dir(dir).unwrap();
+        }
     }
 }
 

@@ -14,11 +14,16 @@
 //! - together: the companion alone. The last to park watches over it.
 //!
 //! What must hold: a request never waits for the companion for long. A thread of that policy hardly runs where others
-//! want to, and there is no way back for it without a privilege. So it comes in only where the machine has processors
-//! left, leaves as soon as there are others, clients or not, and has a time slice so short that even on a busy
-//! processor it gets what a request takes within some 30 ms. The watcher ends the mode when nothing happens for
-//! [`TICK`] while a request waits. Whatever goes wrong, what takes over is the mode apart. Kernels before 6.12 have no
-//! such slices; there, and with one processor, it is the only one.
+//! want to, some 100 us in 30 ms for each of them, and there is no way back for it without a privilege. Hence:
+//! - It comes in only where the machine has processors left, and leaves as soon as there are others, clients or not.
+//! - Its time slice is so short that a request of the usual kind is answered in one. What takes longer is not its to do
+//!   (`threads`).
+//! - It waits for requests outside of the read, where it can be told to leave: once in there it takes one more, whenever
+//!   that comes.
+//! - The watcher ends the mode when nothing is answered for [`TICK`] while a request waits, or while others want to run.
+//!
+//! Whatever goes wrong, what takes over is the mode apart. Kernels before 6.12 have no such slices; there, and with one
+//! processor, it is the only one.
 
 mod follower;
 mod streak;
@@ -43,9 +48,10 @@ const SLICE: Duration = Duration::from_micros(100);
 const TICK: Duration = Duration::from_millis(4);
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 const A_TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 4_000_000 };
-/// Looks without a request after which nobody watches over nobody.
+/// Looks in a row without an answer after which the mode ends: nobody asks, or what was asked takes long.
 const QUIET: u32 = 8;
-/// How long to stay apart after it went wrong, at first and at most, and how long it must have gone well to begin anew.
+/// How long to stay apart after it went wrong: at first, then twice as long each time, at most. It must have gone well
+/// for so long to begin anew.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(6);
 const WELL: Duration = Duration::from_secs(1);
@@ -67,7 +73,7 @@ enum Mode {
 #[derive(Debug)]
 pub(super) struct Company {
     device: OwnedFd,
-    /// The processors that they may use.
+    /// The processors that they may use. Empty, and thus no companion: the kernel did not say.
     processors: CpuSet,
     /// Workers beside the companion.
     others: u32,
@@ -105,13 +111,15 @@ struct State {
 enum Companion {
     /// Whoever answers first after another will be.
     Open,
-    /// The kernel has no such threads.
+    /// There is one processor or worker, or the kernel has no such threads.
     Impossible,
     Is(Pid),
 }
 
+/// What the calling thread is to the mount, of which it is a worker as long as it lives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
+    /// It has not answered yet.
     New,
     Companion,
     Other,
