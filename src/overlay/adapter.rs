@@ -65,6 +65,10 @@ impl std::ops::Deref for On<'_> {
 
 impl Drop for On<'_> {
     fn drop(&mut self) {
+        // Who panics has not answered yet, and does so by going on.
+        if std::thread::panicking() {
+            return;
+        }
         if self.0.company.answered() {
             self.0.lookout.look();
         }

@@ -20,6 +20,7 @@ use super::file::{Data, errno};
 use super::inode::Where;
 use super::number::Key;
 use super::place::Place;
+use super::threads::{LARGE, by_deputy_if};
 use super::whiteout::{is_format_attribute, magic};
 use super::{Overlay, Result, lock};
 use crate::sys::content;
@@ -206,7 +207,9 @@ impl Overlay {
         let size = u64::try_from(stat.st_size).unwrap_or_default();
         let source = if content == Content::Kept && size > 0 {
             let from = Arc::new(place.open(OFlags::RDONLY)?);
-            content::copy_data(&from, &to, size, may_have_holes(stat)).map_err(errno)?;
+            let (source, target, holes) = (Arc::clone(&from), Arc::clone(&to), may_have_holes(stat));
+            let copy = move || content::copy_data(&source, &target, size, holes).map_err(errno);
+            by_deputy_if(|| size > LARGE, copy).unwrap_or(Err(Errno::IO))?;
             Place::Data(from)
         } else {
             Place::Open(place.pin()?)

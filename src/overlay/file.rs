@@ -7,11 +7,12 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, FileType, OFlags, StatVfs};
+use rustix::fs::{FallocateFlags, FileType, OFlags, Stat, StatVfs};
 use rustix::io::Errno;
 
 use super::inode::Where;
 use super::number::Key;
+use super::threads::{LARGE, by_deputy_if};
 use super::{Overlay, Result, lock};
 use crate::sys;
 
@@ -66,7 +67,14 @@ impl Overlay {
 
     pub(super) fn truncate(&self, node: &Where, size: u64) -> Result<()> {
         match node.kind {
-            FileType::RegularFile => rustix::fs::ftruncate(&self.data(node.id, true)?.fd, size),
+            FileType::RegularFile => {
+                let data = self.data(node.id, true)?;
+                let fd = Arc::clone(&data.fd);
+                let is_long = || {
+                    rustix::fs::fstat(&data.fd).is_ok_and(|stat| size_of(&stat).saturating_sub(size) > LARGE)
+                };
+                by_deputy_if(is_long, move || rustix::fs::ftruncate(&fd, size)).unwrap_or(Err(Errno::IO))
+            }
             FileType::Directory => Err(Errno::ISDIR),
             _ => Err(Errno::INVAL),
         }
@@ -75,7 +83,8 @@ impl Overlay {
     pub(super) fn fallocate(&self, id: u64, offset: u64, length: u64, mode: u32) -> Result<()> {
         let data = self.data(id, true)?;
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
-        rustix::fs::fallocate(&data.fd, mode, offset, length)
+        let allocate = move || rustix::fs::fallocate(&data.fd, mode, offset, length);
+        by_deputy_if(|| length > LARGE, allocate).unwrap_or(Err(Errno::IO))
     }
 
     /// At most `length` bytes; how many.
@@ -83,8 +92,11 @@ impl Overlay {
         let target = self.data(to.0, true)?;
         let source = self.data(from.0, false)?;
         let (mut input, mut output) = (from.1, to.1);
-        let length = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
-        rustix::fs::copy_file_range(&source.fd, Some(&mut input), &target.fd, Some(&mut output), length)
+        let most = usize::try_from(length).unwrap_or(usize::MAX).min(1 << 30);
+        let copy = move || {
+            rustix::fs::copy_file_range(&source.fd, Some(&mut input), &target.fd, Some(&mut output), most)
+        };
+        by_deputy_if(|| length > LARGE, copy).unwrap_or(Err(Errno::IO))
     }
 
     /// Makes what was written survive a crash of the machine, unless nothing is meant to.
@@ -164,6 +176,11 @@ impl Overlay {
         let _again = lock(&self.files).remove(id);
         None
     }
+}
+
+/// A file's length; a directory's grows with the names in it.
+pub(super) fn size_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or_default()
 }
 
 /// What the kernel said.

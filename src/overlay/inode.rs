@@ -92,7 +92,6 @@ pub(super) struct Gone {
     /// Of a directory.
     pub layers: Vec<LayerIndex>,
     /// Dropped by whoever is told, who holds no lock.
-    #[allow(dead_code, reason = "held, not read")]
     pub pinned: Option<Arc<OwnedFd>>,
 }
 

@@ -1,10 +1,15 @@
 //! Finding a name through the layers: one system call for each layer that could have it.
 
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attr::Attr;
+use super::file::size_of;
 use super::inode::{Entered, Found, Gone};
+use super::threads::{LARGE, by_deputy_if};
 use super::whiteout::is_whiteout;
 use super::{LayerIndex, Overlay, Result, checked, lock};
 
@@ -104,17 +109,21 @@ impl Overlay {
 
     /// The kernel dropped lookups of a node.
     pub(super) fn forget(&self, id: u64, count: u64) {
-        // With the last descriptor of a file that has no name the disk clears it away: without a lock.
         let gone = lock(&self.table).forget(id, count);
-        for Gone { id, layers, .. } in &gone {
+        for Gone { id, layers, pinned } in gone {
             if layers.is_empty() {
-                let _file = lock(&self.files).remove(*id);
+                let file = lock(&self.files).remove(id);
+                // With the last descriptor of a file that has no name the disk clears it away: without a lock.
+                let pin = pinned.clone();
+                let is_large =
+                    |pin: Arc<OwnedFd>| rustix::fs::fstat(pin).is_ok_and(|stat| size_of(&stat) > LARGE);
+                let _ = by_deputy_if(|| pin.is_some_and(is_large), move || drop((file, pinned)));
                 continue;
             }
-            let _listing = lock(&self.listings).remove(*id);
+            let _listing = lock(&self.listings).remove(id);
             let _dirs: Vec<_> = {
                 let mut dirs = lock(&self.dirs);
-                layers.iter().filter_map(|layer| dirs.remove((*id, *layer))).collect()
+                layers.iter().filter_map(|layer| dirs.remove((id, *layer))).collect()
             };
         }
     }

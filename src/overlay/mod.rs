@@ -14,7 +14,7 @@
 //!    and `settle` has the disk begin to write it. `late` tells writers of what no longer fitted, `syncing` waits for
 //!    the disk.
 //! 5. `company` decides which of the workers takes requests, and on which processor; `linger` has one that is to wait
-//!    for the next look out for it first; `threads` makes threads beside them.
+//!    for the next look out for it first; `threads` has others begin threads and do what takes long, where a worker must not.
 //! 6. `whiteout` is the format of what is hidden, `owner` that of ids that cannot be on disk as they are shown.
 //!
 //! Ids are the kernel's to translate: the mount belongs to the user namespace that sees it, whatever its map, and what

@@ -13,14 +13,18 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attr::Attr;
+use super::file::size_of;
 use super::inode::Found;
 use super::number::Key;
-use super::whiteout::is_whiteout;
+use super::threads::by_deputy_if;
+use super::whiteout::{Form, is_whiteout};
 use super::{LayerIndex, Overlay, Result, lock};
 
 /// Entries beyond which a listing is long: of those only a few are remembered.
 const LONG: usize = 10_000;
 const LONG_ONES: usize = 4;
+/// Size of a directory on the disk beyond which listing it takes long: a few hundred names.
+const LARGE_DIRECTORY: u64 = 16 << 10;
 /// The offset behind `..`; those of entries follow.
 const FIRST: u64 = 2;
 
@@ -111,7 +115,11 @@ impl Overlay {
             dirs.push((layer, self.dir(id, layer)?));
         }
         // Marked before it is read: what changes meanwhile makes the next reader look again.
-        let fresh = Arc::new(number(self.merge(&dirs)?, known.as_deref()));
+        let size = |(_, dir): &(_, Arc<OwnedFd>)| rustix::fs::fstat(dir).map_or(0, |stat| size_of(&stat));
+        let is_long = || dirs.iter().any(|dir| size(dir) > LARGE_DIRECTORY);
+        let (hides, to_read) = (self.hides, dirs.clone());
+        let list = move || merge(hides, &to_read).map(|items| Arc::new(number(items, known.as_deref())));
+        let fresh = by_deputy_if(is_long, list).unwrap_or(Err(Errno::IO))?;
         {
             let mut listings = lock(&self.listings);
             if fresh.items.len() > LONG {
@@ -123,60 +131,6 @@ impl Overlay {
             let _gone = lock(&self.listings).remove(id);
         }
         Ok(fresh)
-    }
-
-    /// The names that the directories `dirs`, from the top down, show together.
-    pub(super) fn merge(&self, dirs: &[(LayerIndex, Arc<OwnedFd>)]) -> Result<Vec<Item>> {
-        let mut items = Vec::new();
-        let mut seen: HashSet<Box<[u8]>> = HashSet::new();
-        for (index, (layer, dir)) in dirs.iter().enumerate() {
-            let (more, first) = (index + 1 < dirs.len(), index == 0);
-            let mut hidden = Vec::new();
-            for item in self.read_layer(*layer, dir)? {
-                if let Some(name) = self.hides.hidden_by(&item.name) {
-                    hidden.push(Box::from(name));
-                    continue;
-                }
-                if !first && seen.contains(&item.name) {
-                    continue;
-                }
-                if more {
-                    hidden.push(item.name.clone());
-                }
-                if item.kind != FileType::Unknown {
-                    items.push(item);
-                }
-            }
-            seen.extend(hidden);
-        }
-        Ok(items)
-    }
-
-    /// One layer's names as they are there; whiteouts are of no known kind.
-    fn read_layer(&self, layer: LayerIndex, dir: &OwnedFd) -> Result<Vec<Item>> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
-        let device = rustix::fs::fstat(&open)?.st_dev;
-        let mut items = Vec::new();
-        for entry in Dir::new(open)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name == c"." || name == c".." {
-                continue;
-            }
-            let mut kind = entry.file_type();
-            if matches!(kind, FileType::CharacterDevice | FileType::Unknown) {
-                kind = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) if is_whiteout(&stat) => FileType::Unknown,
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                    Err(Errno::NOENT) => continue,
-                    Err(e) => return Err(e),
-                };
-            }
-            let (name, key) = (Box::from(name.to_bytes()), Key::new(device, entry.ino()));
-            items.push(Item { name, kind, layer, key, offset: 0 });
-        }
-        Ok(items)
     }
 
     /// What the kernel is told about an entry along with its name; counts as a lookup. `None`: it is gone.
@@ -208,6 +162,60 @@ impl Overlay {
     pub(super) fn parent_of(&self, id: u64) -> Result<u64> {
         lock(&self.table).step_up(id).map(|(parent, _)| parent)
     }
+}
+
+/// The names that the directories `dirs`, from the top down, show together.
+pub(super) fn merge(hides: Form, dirs: &[(LayerIndex, Arc<OwnedFd>)]) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    let mut seen: HashSet<Box<[u8]>> = HashSet::new();
+    for (index, (layer, dir)) in dirs.iter().enumerate() {
+        let (more, first) = (index + 1 < dirs.len(), index == 0);
+        let mut hidden = Vec::new();
+        for item in read_layer(*layer, dir)? {
+            if let Some(name) = hides.hidden_by(&item.name) {
+                hidden.push(Box::from(name));
+                continue;
+            }
+            if !first && seen.contains(&item.name) {
+                continue;
+            }
+            if more {
+                hidden.push(item.name.clone());
+            }
+            if item.kind != FileType::Unknown {
+                items.push(item);
+            }
+        }
+        seen.extend(hidden);
+    }
+    Ok(items)
+}
+
+/// One layer's names as they are there; whiteouts are of no known kind.
+fn read_layer(layer: LayerIndex, dir: &OwnedFd) -> Result<Vec<Item>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let open = rustix::fs::openat(dir, ".", flags, Mode::empty())?;
+    let device = rustix::fs::fstat(&open)?.st_dev;
+    let mut items = Vec::new();
+    for entry in Dir::new(open)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name == c"." || name == c".." {
+            continue;
+        }
+        let mut kind = entry.file_type();
+        if matches!(kind, FileType::CharacterDevice | FileType::Unknown) {
+            kind = match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_whiteout(&stat) => FileType::Unknown,
+                Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                Err(Errno::NOENT) => continue,
+                Err(e) => return Err(e),
+            };
+        }
+        let (name, key) = (Box::from(name.to_bytes()), Key::new(device, entry.ino()));
+        items.push(Item { name, kind, layer, key, offset: 0 });
+    }
+    Ok(items)
 }
 
 /// Gives every entry its offset: the one that it has in `before`, or a new one.

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use super::inode::Found;
 use super::number::Key;
 use super::place::Place;
+use super::readdir::merge;
 use super::{LayerIndex, Overlay, Result, checked, lock};
 
 impl Overlay {
@@ -113,7 +114,7 @@ impl Overlay {
             let dir = rustix::fs::openat(self.dir(parent, layer)?, name, flags, Mode::empty())?;
             dirs.push((layer, Arc::new(dir)));
         }
-        if self.merge(&dirs)?.is_empty() { Ok(()) } else { Err(Errno::NOTEMPTY) }
+        if merge(self.hides, &dirs)?.is_empty() { Ok(()) } else { Err(Errno::NOTEMPTY) }
     }
 
     /// Removes the whiteouts from an upper directory that shows nothing. It is made opaque first: what they hide

@@ -8,7 +8,7 @@ use super::{Error, Result};
 
 /// `struct sched_attr` of sched_setattr(2), its first version.
 #[repr(C)]
-#[derive(Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Attributes {
     size: u32,
     policy: u32,
@@ -22,22 +22,27 @@ struct Attributes {
 
 /// `SCHED_ATTR_SIZE_VER0`.
 const SIZE: u32 = 48;
+/// As `runtime`: the one that all have.
+const DEFAULT_SLICE: u64 = 0;
 const _: () = assert!(size_of::<Attributes>() == SIZE as usize);
 
 /// Has the calling thread run only where nobody else wants to, and for `slice` at a time when its turn comes: `SCHED_IDLE`
-/// with a slice of its own. There is no way back without a privilege. Kernels before 6.12 know no slices: `ENOTSUP`, and
-/// nothing is changed.
+/// with a slice of its own; its nice value stays. There is no way back without a privilege. `ENOTSUP`, and nothing is
+/// changed: kernels before 6.12 know no slices, and a policy other than the usual was somebody's choice.
 pub fn give_way(slice: Duration) -> Result<()> {
-    let wanted = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
-    set(&Attributes { size: SIZE, runtime: wanted, ..Attributes::default() })?;
-    if get()?.runtime != wanted {
+    let usual = get()?;
+    let runtime = u64::try_from(slice.as_nanos()).unwrap_or(u64::MAX);
+    if usual.policy != libc::SCHED_OTHER.cast_unsigned() {
         return Err(Error::new("sched_setattr", libc::ENOTSUP));
     }
-    set(&Attributes {
-        size: SIZE,
-        policy: libc::SCHED_IDLE.cast_unsigned(),
-        runtime: wanted,
-        ..Attributes::default()
+    // Kernels without slices ignore this one, and say none.
+    set(&Attributes { runtime, ..usual })?;
+    if get()?.runtime != runtime {
+        return Err(Error::new("sched_setattr", libc::ENOTSUP));
+    }
+    let idle = Attributes { policy: libc::SCHED_IDLE.cast_unsigned(), runtime, ..usual };
+    set(&idle).inspect_err(|_| {
+        let _ = set(&Attributes { runtime: DEFAULT_SLICE, ..usual });
     })
 }
 
@@ -68,4 +73,58 @@ fn get() -> Result<Attributes> {
     let rc =
         unsafe { libc::syscall(libc::SYS_sched_getattr, 0, std::ptr::from_mut(&mut attributes), SIZE, 0) };
     if rc == 0 { Ok(attributes) } else { Err(Error::last("sched_getattr")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLICE: Duration = Duration::from_micros(100);
+
+    /// On a thread of its own: there is no way back.
+    fn on_a_thread(test: impl FnOnce() + Send) {
+        std::thread::scope(|scope| scope.spawn(test).join().unwrap());
+    }
+
+    #[test]
+    fn who_gives_way_stays_as_nice_as_he_was() {
+        on_a_thread(|| {
+            let nice = 7;
+            set(&Attributes { nice, ..get().unwrap() }).unwrap();
+            let before = get().unwrap();
+            let given = give_way(SLICE);
+            let after = get().unwrap();
+            assert_eq!(after.nice, nice);
+            match given {
+                Ok(()) => {
+                    assert_eq!((after.policy, after.runtime), (libc::SCHED_IDLE.cast_unsigned(), 100_000))
+                }
+                Err(e) => assert_eq!((e.errno(), after), (libc::ENOTSUP, before)),
+            }
+        });
+    }
+
+    #[test]
+    fn whoever_has_another_policy_keeps_it() {
+        on_a_thread(|| {
+            let batch = libc::SCHED_BATCH.cast_unsigned();
+            set(&Attributes { policy: batch, ..get().unwrap() }).unwrap();
+            let before = get().unwrap();
+            assert_eq!(give_way(SLICE).unwrap_err().errno(), libc::ENOTSUP);
+            assert_eq!(get().unwrap(), before);
+        });
+    }
+
+    #[test]
+    fn a_threads_processor_is_one_that_it_may_use() {
+        on_a_thread(|| {
+            let mut one = rustix::thread::CpuSet::new();
+            one.set(rustix::thread::sched_getcpu());
+            rustix::thread::sched_setaffinity(None, &one).unwrap();
+            let here = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+            assert!(one.is_set(processor_of(here).unwrap()));
+        });
+        assert_eq!(processor_of(0), None);
+        assert!(running().unwrap() > 0);
+    }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use super::Case;
 use super::mounts::{Dirs, Fuse};
 
-pub const CASES: &[Case] = &[("company", company), ("company:crowd", crowd), ("company:end", end)];
+pub const CASES: &[Case] =
+    &[("company", company), ("company:long", long), ("company:crowd", crowd), ("company:end", end)];
 
 /// `SCHED_IDLE`.
 const IDLE: &str = "5";
@@ -42,6 +43,19 @@ fn companion() -> Option<PathBuf> {
         let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
         stat.rsplit_once(')').is_some_and(|(_, rest)| rest.split_whitespace().nth(38) == Some(IDLE))
     })
+}
+
+/// The processor time of the thread that does what takes the companion long, in ticks.
+fn deputys_time() -> u64 {
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
+    // proc_pid_stat(5): utime and stime are fields 14 and 15.
+    let time = |thread: PathBuf| {
+        let stat = fs::read_to_string(thread.join("stat")).unwrap_or_default();
+        let (name, rest) = stat.rsplit_once(')').unwrap_or_default();
+        let ticks = |field: &str| field.parse::<u64>().unwrap();
+        name.ends_with("(deputy").then(|| rest.split_whitespace().skip(11).take(2).map(ticks).sum::<u64>())
+    };
+    threads.filter_map(time).sum()
 }
 
 /// Whether a thread may run on one processor only.
@@ -86,6 +100,49 @@ fn company(base: &Path) {
     }
 }
 
+/// Others may come to want the processors while the companion has something to do: what takes long it must not do itself.
+fn long(base: &Path) {
+    const SIZE: usize = 16 << 20;
+    let dirs = Dirs::new(base, "m", &["lower"]);
+    let content: Vec<u8> = (0..SIZE).map(|at| at.to_le_bytes()[at % 3]).collect();
+    let names: Vec<_> = (0..12).map(|n| format!("file{n}")).collect();
+    names.iter().for_each(|name| fs::write(dirs.lowers[0].join(name), &content).unwrap());
+    fs::create_dir(dirs.lowers[0].join("many")).unwrap();
+    for name in 0..3000 {
+        fs::write(dirs.lowers[0].join(format!("many/a-name-of-some-length-{name}")), "").unwrap();
+    }
+    let mount = dirs.fuse();
+    let mut client = Client::new(&mount, "a");
+    client.ask(10);
+    let companion = companion();
+    let mut followed = 0;
+    for name in &names {
+        // It does not come in where the machine is busy.
+        let end = Instant::now() + Duration::from_secs(1);
+        let is_followed = || companion.as_deref().is_some_and(is_bound);
+        while !is_followed() && Instant::now() < end {
+            client.ask(100);
+        }
+        followed += usize::from(is_followed());
+        let file = mount.at.join(name);
+        let open = fs::File::options().write(true).open(&file).unwrap();
+        open.set_len(SIZE as u64 - 1).unwrap();
+        client.ask(100);
+        assert_eq!(fs::read(&file).unwrap(), content[..SIZE - 1]);
+        assert_eq!(fs::read_dir(mount.at.join("many")).unwrap().count(), 3000);
+        client.ask(100);
+        open.set_len(0).unwrap();
+        fs::remove_file(&file).unwrap();
+        drop(open);
+        assert!(!file.exists());
+    }
+    // Now and then the companion has left by the time.
+    assert!(
+        deputys_time() > 0 || followed < names.len() / 2,
+        "followed {followed} times, and did all itself"
+    );
+}
+
 /// More that want to run than there are processors, clients that come and go: all are answered.
 fn crowd(base: &Path) {
     let mount = Dirs::new(base, "m", &["lower"]).fuse();
@@ -126,6 +183,8 @@ fn end(base: &Path) {
     let dirs = Dirs::new(base, "m", &["lower"]);
     for requests in (0..60).chain([200, 1000, 5000]) {
         let mount = dirs.fuse();
+        // One worker has answered, and the others never will.
+        assert!(fs::metadata(&mount.at).unwrap().is_dir());
         Client::new(&mount, "a").ask(requests);
     }
     assert_eq!(companion(), None, "a worker outlived its mount");

@@ -1,27 +1,24 @@
 //! When the companion looks where its client is, and what it makes of that.
 
-use std::time::{Duration, Instant};
-
-/// The companion is not preempted by a client that is elsewhere: it waits for the next request. Where they are together
-/// that is there already, and only has to be read.
-const AT_ONCE: Duration = Duration::from_micros(5);
-/// Looking costs about as much as a request. Requests that came at once count 1, others [`ELSEWHERE`].
+/// Looking costs about as much as a request. Requests that were there at once count 1, others [`ELSEWHERE`].
 const DUE: u32 = 64;
+/// Where client and companion share a processor the client is not kept waiting by an answer: it goes on at once, and the
+/// companion, which gives way, finds the next request when it gets there. A companion that has to wait for it is
+/// elsewhere.
 const ELSEWHERE: u32 = 8;
-/// Looks in a row at a crowded machine, or at a client that is elsewhere whatever is done, that are enough.
+/// Looks in a row that are in vain, or at a machine that is crowded, until it is given up.
 const PATIENCE: u32 = 4;
 
-/// What the companion knows of itself while it follows.
+/// What the companion knows of its client while it follows.
 #[derive(Debug)]
 pub(super) struct Follower {
-    /// The client that it looked for, and the processor that it found.
-    client: u32,
+    /// Whom it looked for last, and the processor that it went to for that.
+    client: Option<u32>,
     processor: Option<usize>,
-    /// When it had done with the last request.
-    done: Option<Instant>,
-    /// What has counted up to [`DUE`], and how many requests since the last look did not come at once.
+    /// Since the last look: what has counted up to [`DUE`], and how many requests were not there at once.
     counted: u32,
-    elsewhere: u32,
+    waited_for: u32,
+    /// Looks in a row that found the machine crowded, and that were of no use.
     crowded: u32,
     in_vain: u32,
 }
@@ -37,44 +34,116 @@ pub(super) enum Verdict {
 
 impl Follower {
     pub(super) const fn new() -> Self {
-        Self { client: 0, processor: None, done: None, counted: 0, elsewhere: 0, crowded: 0, in_vain: 0 }
+        Self { client: None, processor: None, counted: 0, waited_for: 0, crowded: 0, in_vain: 0 }
     }
 
-    /// The next request is there.
-    pub(super) fn asked(&mut self, now: Instant) {
-        let at_once = self.done.is_some_and(|done| now.saturating_duration_since(done) <= AT_ONCE);
+    /// There is a request. `at_once`: it was there when the last was done.
+    pub(super) fn asked(&mut self, at_once: bool) {
         self.counted += if at_once { 1 } else { ELSEWHERE };
-        self.elsewhere += u32::from(!at_once);
+        self.waited_for += u32::from(!at_once);
     }
 
-    /// The last is answered, and nothing else left to do.
-    pub(super) fn answered(&mut self, now: Instant) {
-        self.done = Some(now);
-    }
-
-    /// Whether it is time to look where the client is.
+    /// Whether it is time to look where `client`, who asked last, is.
     pub(super) fn is_to_look(&self, client: u32) -> bool {
-        self.processor.is_none() || client != self.client || self.counted >= DUE
+        self.client != Some(client) || self.counted >= DUE
     }
 
-    /// The client was last seen there, unless it is gone or nobody can know; the machine has more to do than processors
-    /// or not.
+    /// The client was last seen on this processor. `None`: it is gone, nobody may know, or the companion may not go
+    /// there. `crowded`: more wants to run than there are processors.
     pub(super) fn looked(&mut self, client: u32, processor: Option<usize>, crowded: bool) -> Verdict {
-        let same = client == self.client && self.processor.is_some() && processor == self.processor;
-        // Side by side, and yet not together: another namespace's number, or a kernel that does otherwise.
-        self.in_vain = if same && self.elsewhere * ELSEWHERE >= DUE { self.in_vain + 1 } else { 0 };
+        let was_there = self.client == Some(client) && self.processor == processor;
+        let is_apart = self.waited_for * ELSEWHERE >= DUE;
+        // Side by side, and yet not together: another process has that number where /proc is, or the kernel does
+        // otherwise.
+        let of_no_use = processor.is_none() || (was_there && is_apart);
+        self.in_vain = if of_no_use { self.in_vain + 1 } else { 0 };
         self.crowded = if crowded { self.crowded + 1 } else { 0 };
-        (self.counted, self.elsewhere, self.client) = (0, 0, client);
+        (self.counted, self.waited_for, self.client) = (0, 0, Some(client));
         if self.crowded >= PATIENCE || self.in_vain >= PATIENCE {
             return Verdict::Leave;
         }
-        match processor {
-            // Also where it was: the watcher may have let it roam.
-            Some(cpu) => {
-                self.processor = processor;
-                Verdict::Move(cpu)
-            }
-            None => Verdict::Stay,
+        let Some(cpu) = processor else { return Verdict::Stay };
+        // Also where it was: the watcher may have let it roam.
+        self.processor = processor;
+        Verdict::Move(cpu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLIENT: u32 = 7;
+
+    /// Requests until it looks.
+    fn until_due(follower: &mut Follower, at_once: bool) -> u32 {
+        let mut requests = 0;
+        while !follower.is_to_look(CLIENT) {
+            follower.asked(at_once);
+            requests += 1;
         }
+        requests
+    }
+
+    #[test]
+    fn it_looks_for_whoever_is_new_and_then_from_time_to_time() {
+        let mut follower = Follower::new();
+        assert!(follower.is_to_look(CLIENT));
+        assert_eq!(follower.looked(CLIENT, Some(1), false), Verdict::Move(1));
+        assert!(follower.is_to_look(CLIENT + 1));
+        assert_eq!(until_due(&mut follower, true), DUE);
+        assert_eq!(follower.looked(CLIENT, Some(1), false), Verdict::Move(1), "it may have been let roam");
+        assert_eq!(until_due(&mut follower, false), DUE / ELSEWHERE, "sooner where it seems to be elsewhere");
+        assert_eq!(follower.looked(CLIENT, Some(3), false), Verdict::Move(3));
+    }
+
+    #[test]
+    fn who_cannot_be_seen_is_not_looked_for_at_each_request_nor_for_ever() {
+        let mut follower = Follower::new();
+        for _ in 1..PATIENCE {
+            assert_eq!(follower.looked(CLIENT, None, false), Verdict::Stay);
+            assert_eq!(until_due(&mut follower, true), DUE);
+        }
+        assert_eq!(follower.looked(CLIENT, None, false), Verdict::Leave);
+    }
+
+    #[test]
+    fn clients_that_are_gone_now_and_then_are_no_reason_to_leave() {
+        let mut follower = Follower::new();
+        for client in 1..100 {
+            let gone = client % PATIENCE != 0;
+            let verdict = follower.looked(client, (!gone).then_some(2), false);
+            assert_eq!(verdict, if gone { Verdict::Stay } else { Verdict::Move(2) });
+        }
+    }
+
+    #[test]
+    fn side_by_side_and_yet_apart_is_in_vain() {
+        let mut follower = Follower::new();
+        assert_eq!(follower.looked(CLIENT, Some(0), false), Verdict::Move(0));
+        for _ in 1..PATIENCE {
+            until_due(&mut follower, false);
+            assert_eq!(follower.looked(CLIENT, Some(0), false), Verdict::Move(0));
+        }
+        until_due(&mut follower, false);
+        assert_eq!(follower.looked(CLIENT, Some(0), false), Verdict::Leave);
+    }
+
+    #[test]
+    fn a_client_that_moves_about_is_followed() {
+        let mut follower = Follower::new();
+        for cpu in (0..10).cycle().take(100) {
+            assert_eq!(follower.looked(CLIENT, Some(cpu), false), Verdict::Move(cpu));
+            until_due(&mut follower, false);
+        }
+    }
+
+    #[test]
+    fn a_crowd_is_left_unless_it_passes() {
+        let mut follower = Follower::new();
+        for crowded in [true, true, true, false, true, true, true] {
+            assert_eq!(follower.looked(CLIENT, Some(0), crowded), Verdict::Move(0));
+        }
+        assert_eq!(follower.looked(CLIENT, Some(0), true), Verdict::Leave);
     }
 }

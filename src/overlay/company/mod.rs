@@ -14,11 +14,16 @@
 //! - together: the companion alone. The last to park watches over it.
 //!
 //! What must hold: a request never waits for the companion for long. A thread of that policy hardly runs where others
-//! want to, and there is no way back for it without a privilege. So it comes in only where the machine has processors
-//! left, leaves as soon as there are others, clients or not, and has a time slice so short that even on a busy
-//! processor it gets what a request takes within some 30 ms. The watcher ends the mode when nothing happens for
-//! [`TICK`] while a request waits. Whatever goes wrong, what takes over is the mode apart. Kernels before 6.12 have no
-//! such slices; there, and with one processor, it is the only one.
+//! want to, some 100 us in 30 ms for each of them, and there is no way back for it without a privilege. Hence:
+//! - It comes in only where the machine has processors left, and leaves as soon as there are others, clients or not.
+//! - Its time slice is so short that a request of the usual kind is answered in one. What takes longer is not its to do
+//!   (`threads`).
+//! - It waits for requests outside of the read, where it can be told to leave: once in there it takes one more, whenever
+//!   that comes.
+//! - The watcher ends the mode when nothing is answered for [`TICK`] while a request waits, or while others want to run.
+//!
+//! Whatever goes wrong, what takes over is the mode apart. Kernels before 6.12 have no such slices; there, and with one
+//! processor, it is the only one.
 
 mod follower;
 mod streak;
@@ -39,17 +44,22 @@ use crate::sys::sched;
 
 /// The companion's time slice, the shortest that there is.
 const SLICE: Duration = Duration::from_micros(100);
-/// How often the watcher looks.
+/// How often the watcher looks, and the companion whether it is still wanted.
 const TICK: Duration = Duration::from_millis(4);
-/// Looks without a request after which nobody watches over nobody.
+const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+const A_TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 4_000_000 };
+/// Looks in a row without an answer after which the mode ends: nobody asks, or what was asked takes long.
 const QUIET: u32 = 8;
-/// How long to stay apart after it went wrong, at first and at most, and how long it must have gone well to begin anew.
+/// How long to stay apart after it went wrong: at first, then twice as long each time, at most. It must have gone well
+/// for so long to begin anew.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(6);
 const WELL: Duration = Duration::from_secs(1);
 /// Threads that may run beside one for each processor when the companion is called: the client, and workers that were
 /// woken in vain.
 const PASSERS_BY: u32 = 2;
+/// The watcher itself, when it counts.
+const WATCHER: u32 = 1;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -63,7 +73,7 @@ enum Mode {
 #[derive(Debug)]
 pub(super) struct Company {
     device: OwnedFd,
-    /// The processors that they may use.
+    /// The processors that they may use. Empty, and thus no companion: the kernel did not say.
     processors: CpuSet,
     /// Workers beside the companion.
     others: u32,
@@ -72,9 +82,11 @@ pub(super) struct Company {
     mode: AtomicU8,
     state: Mutex<State>,
     changed: Condvar,
-    /// Requests that the companion has answered, and whether it has one.
+    /// Requests that the companion has answered, whether it has one, and whether it waits for one. Neither: it is in a
+    /// read, as after a request that needed no answer, or on its way there.
     answered: AtomicU64,
     busy: AtomicBool,
+    waiting: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -83,25 +95,31 @@ struct State {
     companion: Companion,
     /// A worker has left: the mount is gone.
     ended: bool,
-    /// Others that are parked.
+    /// Workers that have answered at least once.
+    joined: u32,
+    /// Others that are parked, and whether the companion is.
     parked: u32,
+    companion_is_parked: bool,
     /// When they came together, and when they may again.
     since: Instant,
     not_before: Instant,
+    /// How long to stay apart after the next time that it goes wrong.
     pause: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Companion {
-    /// Whoever answers first will be.
+    /// Whoever answers first after another will be.
     Open,
-    /// The kernel has no such threads.
+    /// There is one processor or worker, or the kernel has no such threads.
     Impossible,
     Is(Pid),
 }
 
+/// What the calling thread is to the mount, of which it is a worker as long as it lives.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
+    /// It has not answered yet.
     New,
     Companion,
     Other,
@@ -141,7 +159,9 @@ impl Company {
                 mode: Mode::Apart,
                 companion,
                 ended: false,
+                joined: 0,
                 parked: 0,
+                companion_is_parked: false,
                 since: now,
                 not_before: now,
                 pause: FIRST_PAUSE,
@@ -149,6 +169,7 @@ impl Company {
             changed: Condvar::new(),
             answered: AtomicU64::new(0),
             busy: AtomicBool::new(false),
+            waiting: AtomicBool::new(false),
         }
     }
 
@@ -156,7 +177,6 @@ impl Company {
     pub(super) fn asked(&self, client: u32) {
         self.streak.asked(client);
         if ROLE.get() == Role::Companion {
-            FOLLOWER.with_borrow_mut(|follower| follower.asked(Instant::now()));
             self.busy.store(true, Relaxed);
         }
     }
@@ -180,7 +200,9 @@ impl Company {
         LEAVING.set(Some(Leaving(Arc::clone(self))));
         ROLE.set(Role::Other);
         let mut state = self.lock();
-        if state.companion == Companion::Open {
+        state.joined += 1;
+        // Another must have joined, who tells a companion that is parked of the mount's end.
+        if state.companion == Companion::Open && state.joined > 1 {
             state.companion = Companion::Impossible;
             if become_companion() {
                 state.companion = Companion::Is(rustix::thread::gettid());
@@ -219,11 +241,14 @@ impl Company {
         if !matches!(state.companion, Companion::Is(_)) || state.ended || now < state.not_before {
             return false;
         }
-        let calm = sched::running().is_some_and(|n| n <= self.processors.count() + PASSERS_BY);
-        if !calm {
+        if !state.companion_is_parked {
+            return false;
+        }
+        let crowded = self.is_crowded(PASSERS_BY);
+        if crowded {
             state.not_before = now + FIRST_PAUSE;
         }
-        calm
+        !crowded
     }
 
     /// Parks until all others are. Whoever they wait for may have long to do, and nobody is there for the next request.
@@ -247,7 +272,7 @@ impl Company {
     }
 
     /// Parks, and looks after the companion.
-    fn watch(&self, mut state: MutexGuard<'_, State>) {
+    fn watch<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         let mut seen = self.answered.load(Relaxed);
         let mut quiet = 0;
         while state.mode == Mode::Together {
@@ -258,11 +283,18 @@ impl Company {
                 continue;
             }
             quiet += 1;
-            if self.somebody_waits() {
+            let busy = self.busy.load(Relaxed);
+            if self.somebody_waits(Some(AT_ONCE)) || (busy && self.is_crowded(WATCHER)) {
                 self.fail(&mut state);
-            } else if quiet > QUIET {
+            } else if quiet > QUIET && (busy || self.waiting.load(Relaxed)) {
                 self.enter(&mut state, Mode::Apart);
-            } else if self.busy.load(Relaxed) {
+            } else if quiet > QUIET {
+                // It is in a read, and would take one more request with nobody to watch over it.
+                drop(state);
+                let _ = self.somebody_waits(None);
+                state = self.lock();
+                quiet = 0;
+            } else if busy {
                 // It works, or its client does on the same processor: there may be another.
                 self.let_roam(&state);
             }
@@ -276,25 +308,53 @@ impl Company {
         if self.is(Mode::Together) {
             self.stay_with_client();
         }
-        if !self.is(Mode::Together) {
-            let mut state = self.lock();
-            while state.mode != Mode::Together && !state.ended {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        self.wait_for_request();
+    }
+
+    /// The companion waits here, where it can be told that it is no longer wanted, and not in a read of the device: once
+    /// in there it takes one more request, whenever that comes and whoever else wants its processor then.
+    fn wait_for_request(&self) {
+        let mut at_once = true;
+        self.waiting.store(true, Relaxed);
+        loop {
+            if !self.is(Mode::Together) && self.park() {
+                break;
             }
-            FOLLOWER.set(Follower::new());
+            let within = if at_once { AT_ONCE } else { A_TICK };
+            if self.somebody_waits(Some(within)) && self.is(Mode::Together) {
+                break;
+            }
+            at_once = false;
         }
-        FOLLOWER.with_borrow_mut(|follower| follower.answered(Instant::now()));
+        self.waiting.store(false, Relaxed);
+        FOLLOWER.with_borrow_mut(|follower| follower.asked(at_once));
+    }
+
+    /// The companion parks until it is wanted. `true`: the mount is gone.
+    fn park(&self) -> bool {
+        let mut state = self.lock();
+        state.companion_is_parked = true;
+        let unwanted = |state: &mut State| state.mode != Mode::Together && !state.ended;
+        let waited = self.changed.wait_while(state, unwanted);
+        state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.companion_is_parked = false;
+        FOLLOWER.set(Follower::new());
+        state.ended
     }
 
     fn stay_with_client(&self) {
         if !self.streak.is_nearly_one_client() {
-            return self.enter(&mut self.lock(), Mode::Apart);
+            let mut state = self.lock();
+            if state.mode == Mode::Together {
+                self.enter(&mut state, Mode::Apart);
+            }
+            return;
         }
         let client = self.streak.client();
         if !FOLLOWER.with_borrow_mut(|follower| follower.is_to_look(client)) {
             return;
         }
-        let crowded = sched::running().is_none_or(|n| n > self.processors.count());
+        let crowded = self.is_crowded(0);
         let processor = sched::processor_of(client).filter(|cpu| self.processors.is_set(*cpu));
         match FOLLOWER.with_borrow_mut(|follower| follower.looked(client, processor, crowded)) {
             Verdict::Stay => {}
@@ -307,19 +367,23 @@ impl Company {
         }
     }
 
-    /// It does not work out: stays apart for a while.
+    /// It does not work out: stays apart for a while, each time longer.
     fn fail(&self, state: &mut State) {
-        let now = Instant::now();
-        let well = state.mode == Mode::Together && now.saturating_duration_since(state.since) > WELL;
-        state.pause = if well { FIRST_PAUSE } else { (state.pause * 2).min(LONGEST_PAUSE) };
-        state.not_before = now + state.pause;
+        if state.mode == Mode::Apart {
+            return;
+        }
         self.enter(state, Mode::Apart);
+        state.not_before = Instant::now() + state.pause;
+        state.pause = (state.pause * 2).min(LONGEST_PAUSE);
     }
 
     fn enter(&self, state: &mut State, mode: Mode) {
         if state.mode == Mode::Together {
             self.let_roam(state);
             self.streak.forget();
+            if state.since.elapsed() > WELL {
+                state.pause = FIRST_PAUSE;
+            }
         }
         state.mode = if state.ended { Mode::Apart } else { mode };
         self.mode.store(state.mode as u8, Relaxed);
@@ -333,11 +397,15 @@ impl Company {
         }
     }
 
-    /// Whether a request waits, or the device has failed.
-    fn somebody_waits(&self) -> bool {
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    /// Whether a request waits within this time, if there is a limit, or the device has failed.
+    fn somebody_waits(&self, within: Option<Timespec>) -> bool {
         let mut device = [PollFd::new(&self.device, PollFlags::IN)];
-        rustix::event::poll(&mut device, Some(&at_once)) != Ok(0)
+        rustix::event::poll(&mut device, within.as_ref()) != Ok(0)
+    }
+
+    /// Whether more threads want to run than there are processors, and these beside them. Nobody knows: it may be.
+    fn is_crowded(&self, beside: u32) -> bool {
+        sched::running().is_none_or(|n| n > self.processors.count() + beside)
     }
 
     fn is(&self, mode: Mode) -> bool {
@@ -351,9 +419,9 @@ impl Company {
 
 /// `false`: the calling worker is what it was.
 fn become_companion() -> bool {
-    let able = threads::have_made_elsewhere().is_ok() && sched::give_way(SLICE).is_ok();
+    let able = threads::appoint_deputy().is_ok() && sched::give_way(SLICE).is_ok();
     if !able {
-        threads::have_made_here();
+        threads::dismiss_deputy();
     }
     able
 }
