@@ -1,12 +1,10 @@
 //! When the companion looks where its client is, and what it makes of that.
 
-/// Looking costs about as much as a request. Requests that were there at once count 1, others [`ELSEWHERE`].
-const DUE: u32 = 64;
-/// Where client and companion share a processor the client is not kept waiting by an answer: it goes on at once, and the
-/// companion, which gives way, finds the next request when it gets there. A companion that has to wait for it is
-/// elsewhere.
-const ELSEWHERE: u32 = 8;
-/// Looks in a row that are in vain, or at a machine that is crowded, until it is given up.
+/// Requests between two looks: looking costs about as much as one. So many at first and after a move, and twice as many
+/// after each look that found the client where it was, up to the most.
+const SOON: u32 = 8;
+const LATE: u32 = 64;
+/// Looks in a row that did not find the client, or found the machine crowded, until it is given up.
 const PATIENCE: u32 = 4;
 
 /// What the companion knows of its client while it follows.
@@ -15,12 +13,12 @@ pub(super) struct Follower {
     /// Whom it looked for last, and the processor that it went to for that.
     client: Option<u32>,
     processor: Option<usize>,
-    /// Since the last look: what has counted up to [`DUE`], and how many requests were not there at once.
-    counted: u32,
-    waited_for: u32,
-    /// Looks in a row that found the machine crowded, and that were of no use.
+    /// Requests until the next look, and between the last two.
+    left: u32,
+    interval: u32,
+    /// Looks in a row that found the machine crowded, and that did not find the client.
     crowded: u32,
-    in_vain: u32,
+    unseen: u32,
 }
 
 /// What to do after a look.
@@ -34,32 +32,24 @@ pub(super) enum Verdict {
 
 impl Follower {
     pub(super) const fn new() -> Self {
-        Self { client: None, processor: None, counted: 0, waited_for: 0, crowded: 0, in_vain: 0 }
+        Self { client: None, processor: None, left: 0, interval: SOON, crowded: 0, unseen: 0 }
     }
 
-    /// There is a request. `at_once`: it was there when the last was done.
-    pub(super) fn asked(&mut self, at_once: bool) {
-        self.counted += if at_once { 1 } else { ELSEWHERE };
-        self.waited_for += u32::from(!at_once);
-    }
-
-    /// Whether it is time to look where `client`, who asked last, is.
-    pub(super) fn is_to_look(&self, client: u32) -> bool {
-        self.client != Some(client) || self.counted >= DUE
+    /// A request of `client`'s is answered. Whether it is time to look where that is.
+    pub(super) fn is_to_look(&mut self, client: u32) -> bool {
+        self.left = self.left.saturating_sub(1);
+        self.client != Some(client) || self.left == 0
     }
 
     /// The client was last seen on this processor. `None`: it is gone, nobody may know, or the companion may not go
     /// there. `crowded`: more wants to run than there are processors.
     pub(super) fn looked(&mut self, client: u32, processor: Option<usize>, crowded: bool) -> Verdict {
-        let was_there = self.client == Some(client) && self.processor == processor;
-        let is_apart = self.waited_for * ELSEWHERE >= DUE;
-        // Side by side, and yet not together: another process has that number where /proc is, or the kernel does
-        // otherwise.
-        let of_no_use = processor.is_none() || (was_there && is_apart);
-        self.in_vain = if of_no_use { self.in_vain + 1 } else { 0 };
+        let stays = self.client == Some(client) && self.processor == processor;
+        self.interval = if stays { (self.interval * 2).min(LATE) } else { SOON };
+        (self.client, self.left) = (Some(client), self.interval);
+        self.unseen = if processor.is_none() { self.unseen + 1 } else { 0 };
         self.crowded = if crowded { self.crowded + 1 } else { 0 };
-        (self.counted, self.waited_for, self.client) = (0, 0, Some(client));
-        if self.crowded >= PATIENCE || self.in_vain >= PATIENCE {
+        if self.crowded >= PATIENCE || self.unseen >= PATIENCE {
             return Verdict::Leave;
         }
         let Some(cpu) = processor else { return Verdict::Stay };
@@ -76,25 +66,26 @@ mod tests {
     const CLIENT: u32 = 7;
 
     /// Requests until it looks.
-    fn until_due(follower: &mut Follower, at_once: bool) -> u32 {
-        let mut requests = 0;
-        while !follower.is_to_look(CLIENT) {
-            follower.asked(at_once);
-            requests += 1;
-        }
-        requests
+    fn until_due(follower: &mut Follower) -> u32 {
+        (1..=LATE).find(|_| follower.is_to_look(CLIENT)).unwrap()
     }
 
     #[test]
-    fn it_looks_for_whoever_is_new_and_then_from_time_to_time() {
+    fn it_looks_for_whoever_is_new_and_ever_more_rarely_for_who_stays() {
         let mut follower = Follower::new();
         assert!(follower.is_to_look(CLIENT));
         assert_eq!(follower.looked(CLIENT, Some(1), false), Verdict::Move(1));
+        for requests in [SOON, 16, 32, LATE, LATE] {
+            assert_eq!(until_due(&mut follower), requests);
+            assert_eq!(
+                follower.looked(CLIENT, Some(1), false),
+                Verdict::Move(1),
+                "it may have been let roam"
+            );
+        }
         assert!(follower.is_to_look(CLIENT + 1));
-        assert_eq!(until_due(&mut follower, true), DUE);
-        assert_eq!(follower.looked(CLIENT, Some(1), false), Verdict::Move(1), "it may have been let roam");
-        assert_eq!(until_due(&mut follower, false), DUE / ELSEWHERE, "sooner where it seems to be elsewhere");
         assert_eq!(follower.looked(CLIENT, Some(3), false), Verdict::Move(3));
+        assert_eq!(until_due(&mut follower), SOON);
     }
 
     #[test]
@@ -102,7 +93,7 @@ mod tests {
         let mut follower = Follower::new();
         for _ in 1..PATIENCE {
             assert_eq!(follower.looked(CLIENT, None, false), Verdict::Stay);
-            assert_eq!(until_due(&mut follower, true), DUE);
+            assert!(until_due(&mut follower) >= SOON);
         }
         assert_eq!(follower.looked(CLIENT, None, false), Verdict::Leave);
     }
@@ -114,27 +105,6 @@ mod tests {
             let gone = client % PATIENCE != 0;
             let verdict = follower.looked(client, (!gone).then_some(2), false);
             assert_eq!(verdict, if gone { Verdict::Stay } else { Verdict::Move(2) });
-        }
-    }
-
-    #[test]
-    fn side_by_side_and_yet_apart_is_in_vain() {
-        let mut follower = Follower::new();
-        assert_eq!(follower.looked(CLIENT, Some(0), false), Verdict::Move(0));
-        for _ in 1..PATIENCE {
-            until_due(&mut follower, false);
-            assert_eq!(follower.looked(CLIENT, Some(0), false), Verdict::Move(0));
-        }
-        until_due(&mut follower, false);
-        assert_eq!(follower.looked(CLIENT, Some(0), false), Verdict::Leave);
-    }
-
-    #[test]
-    fn a_client_that_moves_about_is_followed() {
-        let mut follower = Follower::new();
-        for cpu in (0..10).cycle().take(100) {
-            assert_eq!(follower.looked(CLIENT, Some(cpu), false), Verdict::Move(cpu));
-            until_due(&mut follower, false);
         }
     }
 

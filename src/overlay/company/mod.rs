@@ -251,14 +251,23 @@ impl Company {
         !crowded
     }
 
-    /// Parks until all others are. Whoever they wait for may have long to do, and nobody is there for the next request.
+    /// Parks until all others are. Whoever they wait for may have long to do, and nobody be there for the next request.
     fn wait_for_the_rest(&self, mut state: MutexGuard<'_, State>) {
         state.parked += 1;
-        let gathering = |state: &mut State| state.mode == Mode::Gathering;
-        let waited = self.changed.wait_timeout_while(state, TICK, gathering);
-        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if state.mode == Mode::Gathering {
-            self.fail(&mut state);
+        let mut quiet = 0;
+        while state.mode == Mode::Gathering {
+            let (after, waited) =
+                self.changed.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner);
+            state = after;
+            if !waited.timed_out() || state.mode != Mode::Gathering {
+                continue;
+            }
+            quiet += 1;
+            if self.somebody_waits(Some(AT_ONCE)) {
+                self.fail(&mut state);
+            } else if quiet > QUIET {
+                self.enter(&mut state, Mode::Apart);
+            }
         }
         while state.mode == Mode::Together {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -314,20 +323,16 @@ impl Company {
     /// The companion waits here, where it can be told that it is no longer wanted, and not in a read of the device: once
     /// in there it takes one more request, whenever that comes and whoever else wants its processor then.
     fn wait_for_request(&self) {
-        let mut at_once = true;
         self.waiting.store(true, Relaxed);
         loop {
             if !self.is(Mode::Together) && self.park() {
                 break;
             }
-            let within = if at_once { AT_ONCE } else { A_TICK };
-            if self.somebody_waits(Some(within)) && self.is(Mode::Together) {
+            if self.somebody_waits(Some(A_TICK)) && self.is(Mode::Together) {
                 break;
             }
-            at_once = false;
         }
         self.waiting.store(false, Relaxed);
-        FOLLOWER.with_borrow_mut(|follower| follower.asked(at_once));
     }
 
     /// The companion parks until it is wanted. `true`: the mount is gone.
