@@ -18,8 +18,8 @@
 //! - It comes in only where the machine has processors left, and leaves as soon as there are others, clients or not.
 //! - Its time slice is so short that a request of the usual kind is answered in one. What takes longer is not its to do
 //!   (`threads`).
-//! - It waits for requests outside of the read, where it can be told to leave: once in there it takes one more, whenever
-//!   that comes.
+//! - Once it waits for a request in the kernel it takes one more, whenever that comes: where nobody asks for a while, the
+//!   watcher stays with it and waits for the same.
 //! - The watcher ends the mode when nothing is answered for [`TICK`] while a request waits, or while others want to run.
 //!
 //! Whatever goes wrong, what takes over is the mode apart. Kernels before 6.12 have no such slices; there, and with one
@@ -44,10 +44,9 @@ use crate::sys::sched;
 
 /// The companion's time slice, the shortest that there is.
 const SLICE: Duration = Duration::from_micros(100);
-/// How often the watcher looks, and the companion whether it is still wanted.
+/// How often the watcher looks.
 const TICK: Duration = Duration::from_millis(4);
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-const A_TICK: Timespec = Timespec { tv_sec: 0, tv_nsec: 4_000_000 };
 /// Looks in a row without an answer after which the mode ends: nobody asks, or what was asked takes long.
 const QUIET: u32 = 8;
 /// How long to stay apart after it went wrong: at first, then twice as long each time, at most. It must have gone well
@@ -82,11 +81,9 @@ pub(super) struct Company {
     mode: AtomicU8,
     state: Mutex<State>,
     changed: Condvar,
-    /// Requests that the companion has answered, whether it has one, and whether it waits for one. Neither: it is in a
-    /// read, as after a request that needed no answer, or on its way there.
+    /// Requests that the companion has answered, and whether it has one or has not gone on since.
     answered: AtomicU64,
     busy: AtomicBool,
-    waiting: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -169,7 +166,6 @@ impl Company {
             changed: Condvar::new(),
             answered: AtomicU64::new(0),
             busy: AtomicBool::new(false),
-            waiting: AtomicBool::new(false),
         }
     }
 
@@ -295,17 +291,18 @@ impl Company {
             let busy = self.busy.load(Relaxed);
             if self.somebody_waits(Some(AT_ONCE)) || (busy && self.is_crowded(WATCHER)) {
                 self.fail(&mut state);
-            } else if quiet > QUIET && (busy || self.waiting.load(Relaxed)) {
+            } else if busy && quiet > QUIET {
                 self.enter(&mut state, Mode::Apart);
+            } else if busy {
+                // It works, or its client does on the same processor: there may be another.
+                self.let_roam(&state);
             } else if quiet > QUIET {
-                // It is in a read, and would take one more request with nobody to watch over it.
+                // Nobody asks, and the companion waits for a request.
+                self.let_roam(&state);
                 drop(state);
                 let _ = self.somebody_waits(None);
                 state = self.lock();
                 quiet = 0;
-            } else if busy {
-                // It works, or its client does on the same processor: there may be another.
-                self.let_roam(&state);
             }
         }
     }
@@ -317,26 +314,13 @@ impl Company {
         if self.is(Mode::Together) {
             self.stay_with_client();
         }
-        self.wait_for_request();
-    }
-
-    /// The companion waits here, where it can be told that it is no longer wanted, and not in a read of the device: once
-    /// in there it takes one more request, whenever that comes and whoever else wants its processor then.
-    fn wait_for_request(&self) {
-        self.waiting.store(true, Relaxed);
-        loop {
-            if !self.is(Mode::Together) && self.park() {
-                break;
-            }
-            if self.somebody_waits(Some(A_TICK)) && self.is(Mode::Together) {
-                break;
-            }
+        if !self.is(Mode::Together) {
+            self.park();
         }
-        self.waiting.store(false, Relaxed);
     }
 
-    /// The companion parks until it is wanted. `true`: the mount is gone.
-    fn park(&self) -> bool {
+    /// The companion parks until it is wanted, or the mount gone.
+    fn park(&self) {
         let mut state = self.lock();
         state.companion_is_parked = true;
         let unwanted = |state: &mut State| state.mode != Mode::Together && !state.ended;
@@ -344,7 +328,6 @@ impl Company {
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.companion_is_parked = false;
         FOLLOWER.set(Follower::new());
-        state.ended
     }
 
     fn stay_with_client(&self) {
