@@ -33,6 +33,8 @@ use clients::Hub;
 
 /// `argv[0]` of a network's process.
 pub const ROLE: &str = "kelp-network";
+/// Its last argument where one before it was killed, whose members are about to come.
+pub(super) const SUCCESSOR: &str = "successor";
 /// In the network's directory.
 pub(super) const SOCKET: &str = "network.sock";
 /// In the network's directory while its containers could send as each other.
@@ -129,16 +131,16 @@ pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> u8 {
     let given = || {
         let dir = PathBuf::from(args.next()?);
         let segment: Segment = serde_json::from_str(args.next()?.to_str()?).ok()?;
+        let succeeds = args.next().is_some_and(|word| word == SUCCESSOR);
         let listener = process::inherited(LISTENER)?;
-        Some((dir, segment, listener, process::inherited(PROGRAM)))
+        Some((dir, segment, succeeds, listener, process::inherited(PROGRAM)))
     };
     let given = { given }();
     let namespace = process::inherited(NAMESPACE);
     match given {
-        Some((dir, segment, listener, _program)) => match run(dir, segment, listener, namespace) {
-            Ok(()) => 0,
-            Err(_) => 1,
-        },
+        Some((dir, segment, succeeds, listener, _program)) => {
+            u8::from(run(dir, segment, succeeds, listener, namespace).is_err())
+        }
         None => 1,
     }
 }
@@ -148,7 +150,13 @@ struct Uplink(OwnedFd);
 /// What that thread needs, once there is a stack.
 struct Ways(Handle, Names);
 
-fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<OwnedFd>) -> net::Result<()> {
+fn run(
+    dir: PathBuf,
+    segment: Segment,
+    succeeds: bool,
+    listener: OwnedFd,
+    namespace: Option<OwnedFd>,
+) -> net::Result<()> {
     let _ = process::retitle(c"kelp-network");
     signal::ignore_sigpipe();
     process::undumpable()?;
@@ -160,7 +168,6 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
     let (up, made) = mpsc::channel();
     let (ways, told) = mpsc::channel();
     let theirs = segment.clone();
-    let replaces = namespace.is_some();
     let work = move || {
         let made = enter(&theirs, namespace);
         let (ready, inside) = match made {
@@ -183,7 +190,7 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
         for host in HOST_NAMES {
             names.set(host, vec![segment.ipv4.gateway.into()]);
         }
-        if replaces {
+        if succeeds {
             names.gather(Instant::now() + GATHERING);
         }
         let resolvers = if segment.internal { Resolvers::nobody() } else { Resolvers::new(RESOLV_CONF) };
