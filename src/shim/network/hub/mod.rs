@@ -39,9 +39,10 @@ pub(super) const SUCCESSOR: &str = "successor";
 pub(super) const SOCKET: &str = "network.sock";
 /// In the network's directory while its containers could send as each other.
 const UNGUARDED: &str = "unguarded";
-/// How long the members of a process that was killed may take to join the next one. They do within milliseconds, unless
-/// the machine is busy.
+/// How long the members of a process that was killed may take to join the next one, after the one before them and all
+/// together. They do within milliseconds, unless they are many or the machine is busy.
 const GATHERING: Duration = Duration::from_secs(1);
+const LONGEST_GATHERING: Duration = Duration::from_secs(5);
 /// What it inherits: the listening socket, the namespace of the one before it if there was one, and its program's
 /// mount, which is held (see [`crate::shim::spawn`]).
 pub(super) const LISTENER: RawFd = 3;
@@ -191,7 +192,7 @@ fn run(
             names.set(host, vec![segment.ipv4.gateway.into()]);
         }
         if succeeds {
-            names.gather(Instant::now() + GATHERING);
+            names.gather(Instant::now(), GATHERING, LONGEST_GATHERING);
         }
         let resolvers = if segment.internal { Resolvers::nobody() } else { Resolvers::new(RESOLV_CONF) };
         stack.serve_dns(dns::serve(stack.handle(), names.clone(), resolvers));
