@@ -132,9 +132,15 @@ impl NameServer {
     }
 }
 
-/// Both sockets of a name server at port 53.
+/// Both sockets of a name server at port 53. A socket that was there before is closed later than its owner thinks: a
+/// program that another thread is starting has a copy until it runs.
 pub fn name_sockets(ip: IpAddr) -> (UdpSocket, TcpListener) {
-    (UdpSocket::bind((ip, 53)).unwrap(), TcpListener::bind((ip, 53)).unwrap())
+    let mut bound = None;
+    super::within(super::command::LIMIT, || {
+        bound = UdpSocket::bind((ip, 53)).ok();
+        bound.is_some()
+    });
+    (bound.unwrap_or_else(|| UdpSocket::bind((ip, 53)).unwrap()), TcpListener::bind((ip, 53)).unwrap())
 }
 
 /// Starts a container of the network whose published port [`answers`], and gives the port's address on the host.

@@ -281,6 +281,33 @@ fn the_process_may_be_killed() {
     }
 }
 
+/// A container that comes before the others have noticed starts the new process: it is not told that they are not there.
+#[test]
+fn whoever_comes_after_a_kill_finds_the_others() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let s = Sandbox::new().busybox();
+    s.ok("network create shop");
+    sleeper(&s, "one", "--network shop");
+    sleeper(&s, "two", "--network shop");
+    let send = |pids: &[i32], signal| {
+        for pid in pids {
+            kill_process(Pid::from_raw(*pid).unwrap(), signal).unwrap();
+        }
+    };
+    let shims: Vec<_> =
+        s.processes().into_iter().filter(|p| p.line.contains(") kelp-shim ")).map(|p| p.pid).collect();
+    let killed = hubs(&s);
+    assert_eq!((killed.len(), shims.len()), (1, 2));
+    send(&shims, Signal::STOP);
+    send(&killed, Signal::KILL);
+    let late =
+        s.kelp("run --rm --network shop busybox sh -c 'nslookup one && ping -c1 -W5 two'").spawn(false);
+    let replaced = eventually(|| hubs(&s).iter().any(|pid| *pid != killed[0]));
+    send(&shims, Signal::CONT);
+    assert!(replaced, "nobody started another process");
+    late.finish(LIMIT).expect_code(0).has("1 packets received");
+}
+
 /// What a kernel counts, by the counter's name; both of `/proc/net/snmp` and `snmp6`.
 fn counter(s: &Sandbox, container: &str, name: &str) -> u64 {
     let all = s.ok(&format!("exec {container} cat /proc/net/snmp /proc/net/snmp6"));

@@ -8,7 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, RwLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::table::{Reader, Writer};
 use crate::sys;
@@ -24,8 +24,18 @@ struct Shared {
     /// Where other processes read [`Self::own`].
     told: Mutex<Option<Writer>>,
     news: RwLock<Option<News>>,
-    /// Until when names may be missing that somebody has.
-    incomplete: RwLock<Option<Instant>>,
+    /// While names may be missing that somebody has.
+    gathering: RwLock<Option<Gathering>>,
+}
+
+/// Those who have names are telling them.
+#[derive(Debug, Clone, Copy)]
+struct Gathering {
+    /// Unless another one comes before.
+    until: Instant,
+    pause: Duration,
+    /// Whoever comes.
+    end: Instant,
 }
 
 /// Called before a name is looked for.
@@ -75,16 +85,26 @@ impl Names {
         }
     }
 
-    /// Those who have names are telling them, for the first time or once more: until then nobody is told that a name
-    /// is not there.
-    pub fn gather(&self, until: Instant) {
-        if let Ok(mut incomplete) = self.0.incomplete.write() {
-            *incomplete = Some(until);
+    /// Those who have names are telling them, for the first time or once more: until `pause` is over without another one
+    /// ([`Names::another_came`]), and for `most` at the longest, nobody is told that a name is not there.
+    pub fn gather(&self, now: Instant, pause: Duration, most: Duration) {
+        if let Ok(mut gathering) = self.0.gathering.write() {
+            *gathering = Some(Gathering { until: now + pause, pause, end: now + most });
+        }
+    }
+
+    /// Another one has told his names.
+    pub fn another_came(&self, now: Instant) {
+        if let Ok(mut gathering) = self.0.gathering.write()
+            && let Some(all) = gathering.as_mut()
+            && now < all.until
+        {
+            all.until = (now + all.pause).min(all.end);
         }
     }
 
     pub(super) fn are_gathered(&self, now: Instant) -> bool {
-        self.0.incomplete.read().map_or(true, |until| until.is_none_or(|until| until <= now))
+        self.0.gathering.read().map_or(true, |all| all.is_none_or(|all| all.until <= now))
     }
 
     /// Where another process reads what is known here: for a [`Reader`] of its own.
@@ -173,5 +193,25 @@ mod tests {
         let names = Names::default();
         names.hear(|names| names.set("late", vec![ONE]));
         assert_eq!(names.find(b"late", TWO), Some(vec![ONE]));
+    }
+
+    #[test]
+    fn nothing_is_missing_once_nobody_comes_any_more() {
+        let second = Duration::from_secs(1);
+        let (names, start) = (Names::default(), Instant::now());
+        assert!(names.are_gathered(start));
+        names.another_came(start);
+        assert!(names.are_gathered(start), "nobody was awaited");
+        names.gather(start, 2 * second, 5 * second);
+        names.another_came(start + second);
+        assert!(!names.are_gathered(start + 2 * second));
+        names.another_came(start + 2 * second);
+        assert!(!names.are_gathered(start + 3 * second));
+        assert!(names.are_gathered(start + 4 * second));
+        names.another_came(start + 4 * second);
+        assert!(names.are_gathered(start + 4 * second), "all were there");
+        names.gather(start, 2 * second, 5 * second);
+        (1..5).for_each(|n| names.another_came(start + n * second));
+        assert!(names.are_gathered(start + 5 * second), "some come for ever");
     }
 }

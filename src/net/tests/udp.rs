@@ -301,11 +301,11 @@ fn a_name_that_may_be_told_in_a_moment_is_waited_for() {
     let serve = dns::serve(wire.stack.handle(), names.clone(), Resolvers::nobody());
     wire.stack.serve_dns(serve);
     assert_eq!(look_up(&mut wire, 4000, || ()), (3, 0), "nobody has it");
-    names.gather(Instant::now() + Duration::from_secs(4));
+    names.gather(Instant::now(), Duration::from_secs(4), Duration::from_secs(4));
     let tell = || names.set("two", vec!["10.0.2.9".parse().unwrap()]);
     assert_eq!(look_up(&mut wire, 4001, tell), (0, 1));
     // Not longer than was said.
     names.set("two", Vec::new());
-    names.gather(Instant::now() + Duration::from_millis(50));
+    names.gather(Instant::now(), Duration::from_millis(50), Duration::from_secs(4));
     assert_eq!(look_up(&mut wire, 4002, || ()), (3, 0));
 }

@@ -235,7 +235,9 @@ impl Given {
         let socket = match socket::connect(dir, hub::SOCKET) {
             Ok(socket) => socket,
             Err(e) if e.is(libc::ECONNREFUSED) || e.is(libc::ENOENT) => {
-                self.start(dir, bridge)?;
+                // A process that was not killed takes its socket with it.
+                let succeeds = bridge.is_some() || e.is(libc::ECONNREFUSED);
+                self.start(dir, bridge, succeeds)?;
                 socket::connect(dir, hub::SOCKET)?
             }
             Err(e) => return Err(e.into()),
@@ -254,14 +256,17 @@ impl Given {
         Ok(())
     }
 
-    /// The network's process, as nobody's child for long: it may outlive this shim.
-    fn start(&self, dir: &Path, bridge: Option<&OwnedFd>) -> sys::Result<()> {
+    /// The network's process, as nobody's child for long: it may outlive this shim. `succeeds`: one that was killed.
+    fn start(&self, dir: &Path, bridge: Option<&OwnedFd>, succeeds: bool) -> sys::Result<()> {
         let listener = socket::listen(dir, hub::SOCKET)?;
         let settings = serde_json::to_string(&self.member.network).unwrap_or_default();
         let word =
             |bytes: &[u8]| CString::new(bytes).map_err(|_| sys::Error::new("name the network", libc::EINVAL));
-        let args =
-            [word(hub::ROLE.as_bytes())?, word(dir.as_os_str().as_bytes())?, word(settings.as_bytes())?];
+        let mut args =
+            vec![word(hub::ROLE.as_bytes())?, word(dir.as_os_str().as_bytes())?, word(settings.as_bytes())?];
+        if succeeds {
+            args.push(word(hub::SUCCESSOR.as_bytes())?);
+        }
         match process::fork_sibling()? {
             Fork::Parent(_) => Ok(()),
             Fork::Child => {

@@ -191,7 +191,7 @@ impl Flow {
 
     /// Whether an acknowledgement may wait for the next batch, when that is there already: a packet to the container costs
     /// as much as one from it, and of many streams each has few in a batch. Not while the container has used up half of
-    /// its window, lest it stops; nor what tells of anything but bytes in their order.
+    /// its window, lest it stops; nor what tells of a gap or of the end.
     pub(super) fn may_acknowledge_later(&self) -> bool {
         let half = self.rx.nxt.after(self.acknowledged_at) >= self.rx.offered();
         let plain = self.rx.is_whole() && !self.rx.finished && self.backlog.is_empty();

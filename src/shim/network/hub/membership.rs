@@ -4,6 +4,7 @@
 use std::io::IoSlice;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 use super::Message;
 use super::clients::{Client, Hub, Joining, Present};
@@ -27,6 +28,7 @@ impl Hub {
         }
         let Ok(told) = self.table.tell() else { return false };
         self.rename(&addresses(&member), &[], &member.names);
+        self.table.another_came(Instant::now());
         let short = ports.iter().find_map(|(port, _)| self.short_way(&member, &namespace, port));
         let publish = |(port, socket)| self.publish(&member, &port, socket, short.clone());
         let ports = ports.into_iter().map(publish).collect();

@@ -33,13 +33,16 @@ use clients::Hub;
 
 /// `argv[0]` of a network's process.
 pub const ROLE: &str = "kelp-network";
+/// Its last argument where one before it was killed, whose members are about to come.
+pub(super) const SUCCESSOR: &str = "successor";
 /// In the network's directory.
 pub(super) const SOCKET: &str = "network.sock";
 /// In the network's directory while its containers could send as each other.
 const UNGUARDED: &str = "unguarded";
-/// How long the members of a process that was killed may take to join the next one. They do within milliseconds, unless
-/// the machine is busy.
+/// How long the members of a process that was killed may take to join the next one, after the one before them and all
+/// together. They do within milliseconds, unless they are many or the machine is busy.
 const GATHERING: Duration = Duration::from_secs(1);
+const LONGEST_GATHERING: Duration = Duration::from_secs(5);
 /// What it inherits: the listening socket, the namespace of the one before it if there was one, and its program's
 /// mount, which is held (see [`crate::shim::spawn`]).
 pub(super) const LISTENER: RawFd = 3;
@@ -129,16 +132,16 @@ pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> u8 {
     let given = || {
         let dir = PathBuf::from(args.next()?);
         let segment: Segment = serde_json::from_str(args.next()?.to_str()?).ok()?;
+        let succeeds = args.next().is_some_and(|word| word == SUCCESSOR);
         let listener = process::inherited(LISTENER)?;
-        Some((dir, segment, listener, process::inherited(PROGRAM)))
+        Some((dir, segment, succeeds, listener, process::inherited(PROGRAM)))
     };
     let given = { given }();
     let namespace = process::inherited(NAMESPACE);
     match given {
-        Some((dir, segment, listener, _program)) => match run(dir, segment, listener, namespace) {
-            Ok(()) => 0,
-            Err(_) => 1,
-        },
+        Some((dir, segment, succeeds, listener, _program)) => {
+            u8::from(run(dir, segment, succeeds, listener, namespace).is_err())
+        }
         None => 1,
     }
 }
@@ -148,7 +151,13 @@ struct Uplink(OwnedFd);
 /// What that thread needs, once there is a stack.
 struct Ways(Handle, Names);
 
-fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<OwnedFd>) -> net::Result<()> {
+fn run(
+    dir: PathBuf,
+    segment: Segment,
+    succeeds: bool,
+    listener: OwnedFd,
+    namespace: Option<OwnedFd>,
+) -> net::Result<()> {
     let _ = process::retitle(c"kelp-network");
     signal::ignore_sigpipe();
     process::undumpable()?;
@@ -160,7 +169,6 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
     let (up, made) = mpsc::channel();
     let (ways, told) = mpsc::channel();
     let theirs = segment.clone();
-    let replaces = namespace.is_some();
     let work = move || {
         let made = enter(&theirs, namespace);
         let (ready, inside) = match made {
@@ -183,8 +191,8 @@ fn run(dir: PathBuf, segment: Segment, listener: OwnedFd, namespace: Option<Owne
         for host in HOST_NAMES {
             names.set(host, vec![segment.ipv4.gateway.into()]);
         }
-        if replaces {
-            names.gather(Instant::now() + GATHERING);
+        if succeeds {
+            names.gather(Instant::now(), GATHERING, LONGEST_GATHERING);
         }
         let resolvers = if segment.internal { Resolvers::nobody() } else { Resolvers::new(RESOLV_CONF) };
         stack.serve_dns(dns::serve(stack.handle(), names.clone(), resolvers));
