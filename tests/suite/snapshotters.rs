@@ -79,6 +79,18 @@ fn without_its_file_server_a_container_ends() {
     s.ok("exec web true");
 }
 
+/// Nobody in the container can end while it waits for an answer.
+#[test]
+fn a_container_whose_file_server_is_stuck_can_be_removed() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name web --snapshotter fuse busybox sh -c 'while :; do echo x > /file; rm /file; done'");
+    let pid = Pid::from_raw(file_server(&s).expect("a file server runs")).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    s.kelp("rm -f web").limit(Duration::from_secs(40)).exits(0);
+    assert!(within(Duration::from_secs(5), || s.processes().is_empty()), "{:#?}", s.processes());
+    s.ok("ps -aq").silent();
+}
+
 #[test]
 fn a_killed_shim_takes_its_file_server_along() {
     let s = Sandbox::new().busybox();
