@@ -5,7 +5,8 @@
 //! descriptor that pins it. A file is brought up when the first byte of it is written.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FileType, OFlags, StatVfs};
 use rustix::io::Errno;
@@ -14,6 +15,9 @@ use super::inode::Where;
 use super::number::Key;
 use super::{Overlay, Result, lock};
 use crate::sys;
+
+/// Within this, the kernel has told what nobody has open any more, and a worker clears it away.
+const FORGOTTEN_BY_NOW: Duration = Duration::from_millis(1);
 
 /// A file open for work on its content.
 #[derive(Debug)]
@@ -36,9 +40,36 @@ impl Overlay {
         }
     }
 
+    /// Does `work`, which may be done twice, once more when the disk was full while it cleared away what had been removed.
+    ///
+    /// With the kernel's overlay the room is there when unlink(2) returns. Here the kernel tells later that nobody has
+    /// the file open any more, and a large one takes tens of milliseconds; what a shell writes meanwhile would be lost,
+    /// as it does not look at what close(2) says.
+    fn with_room<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(Errno::NOSPC) => {
+                std::thread::sleep(FORGOTTEN_BY_NOW);
+                drop(self.clearing.write().unwrap_or_else(PoisonError::into_inner));
+                work()
+            }
+            other => other,
+        }
+    }
+
     /// `unprivileged`: the writer has no power over the file, which loses setuid and setgid. `whole`: less than all of
     /// it is an error, for whoever does not look at how much was written.
     pub(super) fn write(
+        &self,
+        id: u64,
+        offset: u64,
+        bytes: &[u8],
+        unprivileged: bool,
+        whole: bool,
+    ) -> Result<usize> {
+        self.with_room(|| self.try_write(id, offset, bytes, unprivileged, whole))
+    }
+
+    fn try_write(
         &self,
         id: u64,
         offset: u64,
@@ -66,16 +97,17 @@ impl Overlay {
 
     pub(super) fn truncate(&self, node: &Where, size: u64) -> Result<()> {
         match node.kind {
-            FileType::RegularFile => rustix::fs::ftruncate(&self.data(node.id, true)?.fd, size),
+            FileType::RegularFile => {
+                self.with_room(|| rustix::fs::ftruncate(&self.data(node.id, true)?.fd, size))
+            }
             FileType::Directory => Err(Errno::ISDIR),
             _ => Err(Errno::INVAL),
         }
     }
 
     pub(super) fn fallocate(&self, id: u64, offset: u64, length: u64, mode: u32) -> Result<()> {
-        let data = self.data(id, true)?;
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
-        rustix::fs::fallocate(&data.fd, mode, offset, length)
+        self.with_room(|| rustix::fs::fallocate(&self.data(id, true)?.fd, mode, offset, length))
     }
 
     /// At most `length` bytes; how many.

@@ -1,5 +1,7 @@
 //! Finding a name through the layers: one system call for each layer that could have it.
 
+use std::sync::PoisonError;
+
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
@@ -104,7 +106,9 @@ impl Overlay {
 
     /// The kernel dropped lookups of a node.
     pub(super) fn forget(&self, id: u64, count: u64) {
-        // With the last descriptor of a file that has no name the disk clears it away: without a lock.
+        // With the last descriptor of a file that has no name the disk clears it away. No lock is held meanwhile but this
+        // one: who finds the disk full waits for it. It is let go last.
+        let _clearing = self.clearing.read().unwrap_or_else(PoisonError::into_inner);
         let gone = lock(&self.table).forget(id, count);
         for Gone { id, layers, .. } in &gone {
             if layers.is_empty() {

@@ -146,3 +146,23 @@ fn a_full_disk_stops_who_only_writes() {
         call.exits(0).says("o space left").is("/fill\nfits");
     }
 }
+
+/// A shell does not look at what close(2) says, and the disk takes a while to clear a large file away.
+#[test]
+fn the_room_of_a_removed_file_is_there_at_once() {
+    let script =
+        "for n in 1 2 3; do cat /dev/zero 2>/dev/null > /fill; rm /fill; echo fits > /etc/file$n; done";
+    for driver in ["overlay", "fuse", "copy"] {
+        let Some(s) = Sandbox::with_small_disk("size=300m") else {
+            return needs_root("the_room_of_a_removed_file_is_there_at_once");
+        };
+        let s = s.busybox();
+        s.kelp(["run", "--name", "c1", "--snapshotter", driver, "busybox", "sh", "-c", script]).exits(0);
+        for n in 1..=3 {
+            let file = s.home().join("file");
+            s.ok(&format!("cp c1:/etc/file{n} {}", file.display()));
+            assert_eq!(fs::read_to_string(&file).unwrap(), "fits\n", "{driver}");
+            fs::remove_file(file).unwrap();
+        }
+    }
+}
