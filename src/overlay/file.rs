@@ -5,7 +5,8 @@
 //! descriptor that pins it. A file is brought up when the first byte of it is written.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FileType, OFlags, Stat, StatVfs};
 use rustix::io::Errno;
@@ -15,6 +16,9 @@ use super::number::Key;
 use super::threads::{LARGE, by_deputy_if};
 use super::{Overlay, Result, lock};
 use crate::sys;
+
+/// Within this, the kernel has told what nobody has open any more, and a worker clears it away.
+const FORGOTTEN_BY_NOW: Duration = Duration::from_millis(1);
 
 /// A file open for work on its content.
 #[derive(Debug)]
@@ -37,9 +41,36 @@ impl Overlay {
         }
     }
 
+    /// Does `work`, which may be done twice, once more when the disk was full while it cleared away what had been removed.
+    ///
+    /// With the kernel's overlay the room is there when unlink(2) returns. Here the kernel tells later that nobody has
+    /// the file open any more, and a large one takes tens of milliseconds; what a shell writes meanwhile would be lost,
+    /// as it does not look at what close(2) says.
+    fn with_room<T>(&self, work: impl Fn() -> Result<T>) -> Result<T> {
+        match work() {
+            Err(Errno::NOSPC) => {
+                std::thread::sleep(FORGOTTEN_BY_NOW);
+                drop(self.clearing.write().unwrap_or_else(PoisonError::into_inner));
+                work()
+            }
+            other => other,
+        }
+    }
+
     /// `unprivileged`: the writer has no power over the file, which loses setuid and setgid. `whole`: less than all of
     /// it is an error, for whoever does not look at how much was written.
     pub(super) fn write(
+        &self,
+        id: u64,
+        offset: u64,
+        bytes: &[u8],
+        unprivileged: bool,
+        whole: bool,
+    ) -> Result<usize> {
+        self.with_room(|| self.try_write(id, offset, bytes, unprivileged, whole))
+    }
+
+    fn try_write(
         &self,
         id: u64,
         offset: u64,
@@ -69,11 +100,13 @@ impl Overlay {
         match node.kind {
             FileType::RegularFile => {
                 let data = self.data(node.id, true)?;
-                let fd = Arc::clone(&data.fd);
                 let is_long = || {
                     rustix::fs::fstat(&data.fd).is_ok_and(|stat| size_of(&stat).saturating_sub(size) > LARGE)
                 };
-                by_deputy_if(is_long, move || rustix::fs::ftruncate(&fd, size)).unwrap_or(Err(Errno::IO))
+                self.with_room(|| {
+                    let fd = Arc::clone(&data.fd);
+                    by_deputy_if(is_long, move || rustix::fs::ftruncate(&fd, size)).unwrap_or(Err(Errno::IO))
+                })
             }
             FileType::Directory => Err(Errno::ISDIR),
             _ => Err(Errno::INVAL),
@@ -81,10 +114,12 @@ impl Overlay {
     }
 
     pub(super) fn fallocate(&self, id: u64, offset: u64, length: u64, mode: u32) -> Result<()> {
-        let data = self.data(id, true)?;
         let mode = FallocateFlags::from_bits(mode).ok_or(Errno::OPNOTSUPP)?;
-        let allocate = move || rustix::fs::fallocate(&data.fd, mode, offset, length);
-        by_deputy_if(|| length > LARGE, allocate).unwrap_or(Err(Errno::IO))
+        self.with_room(|| {
+            let data = self.data(id, true)?;
+            let allocate = move || rustix::fs::fallocate(&data.fd, mode, offset, length);
+            by_deputy_if(|| length > LARGE, allocate).unwrap_or(Err(Errno::IO))
+        })
     }
 
     /// At most `length` bytes; how many.

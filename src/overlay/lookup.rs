@@ -1,7 +1,7 @@
 //! Finding a name through the layers: one system call for each layer that could have it.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -109,11 +109,13 @@ impl Overlay {
 
     /// The kernel dropped lookups of a node.
     pub(super) fn forget(&self, id: u64, count: u64) {
+        // With the last descriptor of a file that has no name the disk clears it away. No lock is held meanwhile but this
+        // one: who finds the disk full waits for it. It is let go last.
+        let _clearing = self.clearing.read().unwrap_or_else(PoisonError::into_inner);
         let gone = lock(&self.table).forget(id, count);
         for Gone { id, layers, pinned } in gone {
             if layers.is_empty() {
                 let file = lock(&self.files).remove(id);
-                // With the last descriptor of a file that has no name the disk clears it away: without a lock.
                 let pin = pinned.clone();
                 let is_large =
                     |pin: Arc<OwnedFd>| rustix::fs::fstat(pin).is_ok_and(|stat| size_of(&stat) > LARGE);

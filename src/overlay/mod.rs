@@ -57,7 +57,7 @@ mod xattr;
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::io::Errno;
 
@@ -124,6 +124,8 @@ struct Overlay {
     table: Mutex<inode::Table>,
     dirs: Mutex<lru::Lru<(u64, LayerIndex), OwnedFd>>,
     files: Mutex<lru::Lru<u64, file::Data>>,
+    /// Held, shared, while files without a name are let go and the disk clears them away.
+    clearing: RwLock<()>,
     listings: Mutex<lru::Lru<u64, readdir::Listing>>,
     copying: copy_up::Turns,
     temporary: AtomicU64,

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use fuser::{Config, Session, SessionACL};
 use rustix::fs::{Mode, OFlags};
@@ -148,6 +148,7 @@ impl Overlay {
             table: Mutex::new(Table::new(&found)),
             dirs: Mutex::new(Lru::new(bounded(DIRECTORIES, 4))),
             files: Mutex::new(Lru::new(bounded(FILES, 4))),
+            clearing: RwLock::new(()),
             listings: Mutex::new(Lru::new(LISTINGS)),
             copying: Turns::default(),
             temporary: AtomicU64::new(0),

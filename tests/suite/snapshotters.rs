@@ -79,6 +79,18 @@ fn without_its_file_server_a_container_ends() {
     s.ok("exec web true");
 }
 
+/// Nobody in the container can end while it waits for an answer.
+#[test]
+fn a_container_whose_file_server_is_stuck_can_be_removed() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name web --snapshotter fuse busybox sh -c 'while :; do echo x > /file; rm /file; done'");
+    let pid = Pid::from_raw(file_server(&s).expect("a file server runs")).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    s.kelp("rm -f web").limit(Duration::from_secs(40)).exits(0);
+    assert!(within(Duration::from_secs(5), || s.processes().is_empty()), "{:#?}", s.processes());
+    s.ok("ps -aq").silent();
+}
+
 #[test]
 fn a_killed_shim_takes_its_file_server_along() {
     let s = Sandbox::new().busybox();
@@ -132,5 +144,25 @@ fn a_full_disk_stops_who_only_writes() {
         let s = s.busybox();
         let call = s.kelp(["run", "--rm", "--snapshotter", driver, "busybox", "sh", "-c", script]);
         call.exits(0).says("o space left").is("/fill\nfits");
+    }
+}
+
+/// A shell does not look at what close(2) says, and the disk takes a while to clear a large file away.
+#[test]
+fn the_room_of_a_removed_file_is_there_at_once() {
+    let script =
+        "for n in 1 2 3; do cat /dev/zero 2>/dev/null > /fill; rm /fill; echo fits > /etc/file$n; done";
+    for driver in ["overlay", "fuse", "copy"] {
+        let Some(s) = Sandbox::with_small_disk("size=300m") else {
+            return needs_root("the_room_of_a_removed_file_is_there_at_once");
+        };
+        let s = s.busybox();
+        s.kelp(["run", "--name", "c1", "--snapshotter", driver, "busybox", "sh", "-c", script]).exits(0);
+        for n in 1..=3 {
+            let file = s.home().join("file");
+            s.ok(&format!("cp c1:/etc/file{n} {}", file.display()));
+            assert_eq!(fs::read_to_string(&file).unwrap(), "fits\n", "{driver}");
+            fs::remove_file(file).unwrap();
+        }
     }
 }

@@ -10,6 +10,8 @@ use crate::store::container::{ContainerRecord, Observed, Status};
 
 /// How long a killed container may take to be gone.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a shim may take to kill its container and to clear up after it, before force is used on the shim itself.
+const SHIM_CHANCE: Duration = Duration::from_secs(10);
 /// How long a shim is waited for before the container is looked at anew.
 const SHIM_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -23,7 +25,7 @@ pub struct RmOptions {
 /// makes that no error.
 pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<bool> {
     let _room = engine.store.make_room();
-    let deadline = Instant::now() + PATIENCE;
+    let begun = Instant::now();
     let mut seen = false;
     loop {
         let (record, observed) = match find::settled(engine, container, "remove") {
@@ -40,7 +42,11 @@ pub fn rm(engine: &Engine, container: &str, options: RmOptions) -> Result<bool> 
         match remove(engine, &record) {
             Err(e) if e.is_missing() && (options.force || record.auto_remove) => return Ok(true),
             // A shim that was just starting runs by now, or one that was ending is gone.
-            Ok(false) if Instant::now() < deadline => {}
+            Ok(false) if begun.elapsed() < PATIENCE => {
+                if options.force && begun.elapsed() > SHIM_CHANCE {
+                    end_shim(engine, &record, &observed)?;
+                }
+            }
             Ok(false) => return Err(is_running(&record)),
             other => return other.map(|_| true),
         }
@@ -60,19 +66,22 @@ fn kill(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Resul
     let dir = engine.store.container_dir(&record.id);
     let asked = client::connect(&dir)
         .and_then(|socket| client::kill(socket, libc::SIGKILL))
-        .and_then(|()| stopping::wait_for_end(&dir, Some(PATIENCE)));
+        .and_then(|()| stopping::wait_for_end(&dir, Some(SHIM_CHANCE)));
     match asked {
-        Ok(_) | Err(shim::Error::Gone) => Ok(()),
-        // A shim that cannot do it is ended itself, and its container with it.
-        Err(_) => {
-            let shim = engine.store.read_state(&record.id)?.map(|s| (s.shim_pid, s.shim_start));
-            let init = observed.pid.and_then(|pid| Some((pid, store::container::process_start(pid)?)));
-            for (pid, start) in shim.into_iter().chain(init) {
-                stopping::kill_named(pid, start)?;
-            }
-            Ok(())
-        }
+        Ok(Some(_)) | Err(shim::Error::Gone) => Ok(()),
+        Ok(None) | Err(_) => end_shim(engine, record, observed),
     }
+}
+
+/// Kills a shim that cannot end its container, or cannot clear up after it (its file server does not answer), and the
+/// container with it.
+fn end_shim(engine: &Engine, record: &ContainerRecord, observed: &Observed) -> Result<()> {
+    let shim = engine.store.read_state(&record.id)?.map(|s| (s.shim_pid, s.shim_start));
+    let init = observed.pid.and_then(|pid| Some((pid, store::container::process_start(pid)?)));
+    for (pid, start) in shim.into_iter().chain(init) {
+        stopping::kill_named(pid, start)?;
+    }
+    Ok(())
 }
 
 /// `false`: a shim holds the container.
