@@ -77,8 +77,9 @@ pub(super) struct Company {
     /// Workers beside the companion.
     others: u32,
     streak: Streak,
-    /// What [`State`] says, to look at without its lock.
+    /// What [`State`] says, to look at without its lock: the mode, and whether the companion is parked or there is none.
     mode: AtomicU8,
+    companion_rests: AtomicBool,
     state: Mutex<State>,
     changed: Condvar,
     /// Requests that the companion has answered, and whether it has one or has not gone on since.
@@ -152,6 +153,7 @@ impl Company {
             others: u32::try_from(workers).map_or(u32::MAX, |n| n.saturating_sub(1)),
             streak: Streak::default(),
             mode: AtomicU8::new(Mode::Apart as u8),
+            companion_rests: AtomicBool::new(companion == Companion::Impossible),
             state: Mutex::new(State {
                 mode: Mode::Apart,
                 companion,
@@ -188,7 +190,9 @@ impl Company {
                 self.follow();
                 false
             }
-            Role::New | Role::Other => self.is_apart_after_answer(),
+            // Whoever looks out takes all requests: a companion that waits for one, before it is known as one or after
+            // it failed, would never get there.
+            Role::New | Role::Other => self.is_apart_after_answer() && self.companion_rests.load(Relaxed),
         }
     }
 
@@ -204,6 +208,7 @@ impl Company {
                 state.companion = Companion::Is(rustix::thread::gettid());
                 ROLE.set(Role::Companion);
             }
+            self.companion_rests.store(state.companion == Companion::Impossible, Relaxed);
         }
     }
 
@@ -323,10 +328,12 @@ impl Company {
     fn park(&self) {
         let mut state = self.lock();
         state.companion_is_parked = true;
+        self.companion_rests.store(true, Relaxed);
         let unwanted = |state: &mut State| state.mode != Mode::Together && !state.ended;
         let waited = self.changed.wait_while(state, unwanted);
         state = waited.unwrap_or_else(PoisonError::into_inner);
         state.companion_is_parked = false;
+        self.companion_rests.store(false, Relaxed);
         FOLLOWER.set(Follower::new());
     }
 
