@@ -47,7 +47,8 @@ const SLICE: Duration = Duration::from_micros(100);
 /// How often the watcher looks.
 const TICK: Duration = Duration::from_millis(4);
 const AT_ONCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-/// Looks in a row without an answer after which the mode ends: nobody asks, or what was asked takes long.
+/// Looks in a row without an answer after which what was asked takes long, and the mode ends; or nobody asks, and the
+/// watcher looks no more before somebody does.
 const QUIET: u32 = 8;
 /// How long to stay apart after it went wrong: at first, then twice as long each time, at most. It must have gone well
 /// for so long to begin anew.
