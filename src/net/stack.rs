@@ -96,7 +96,7 @@ impl Stack {
         let poller = Poller::new()?;
         poller.add_readable(&tun, Token::Tun.number())?;
         poller.add_readable(&wake, Token::Wake.number())?;
-        let allowed = limits::get(libc::RLIMIT_NOFILE)?.0;
+        let allowed = limits::files();
         let descriptors = allowed - RESERVE.min(allowed / 2);
         let share = |wanted: usize, eighths: u64| {
             wanted.min(usize::try_from(descriptors / 8 * eighths).unwrap_or(usize::MAX))

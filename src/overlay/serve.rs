@@ -85,6 +85,8 @@ impl Server {
     /// whoever uses the tree gets `ENOTCONN` from there on.
     pub fn serve(self) -> io::Result<()> {
         let Self { overlay, device, workers, clone_device, lookout, company, counts } = self;
+        // Each worker has 16 MB to read into, of which requests of a few bytes use one page.
+        sys::memory::map_large_blocks();
         let mut config = Config::default();
         config.acl = SessionACL::All;
         config.n_threads = Some(workers);
@@ -137,7 +139,7 @@ impl Overlay {
             below.push(LayerIndex::try_from(index).map_err(|_| Errno::TOOBIG)?);
         }
         let found = Found { layer: 0, stat, below };
-        let descriptors = sys::limits::get(libc::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let descriptors = sys::limits::files();
         let bounded = |most: u64, share: u64| usize::try_from(most.min(descriptors / share)).unwrap_or(64);
         Ok(Self {
             layers: all.into_iter().map(Arc::new).collect(),

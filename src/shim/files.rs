@@ -79,9 +79,7 @@ fn serve(tree: &Tree<'_>, socket: OwnedFd) -> u8 {
     let _ = process::retitle(c"kelp-files");
     // What is made gets the mode that its maker wants, without another thought.
     rustix::process::umask(Mode::empty());
-    if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
-        let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
-    }
+    sys::limits::many_files();
     let server = match mount(tree) {
         Ok(Mounted { mount, server }) => {
             let sent = socket::send(&socket, &[IoSlice::new(b"mounted")], &[mount.as_fd()], true);

@@ -1,4 +1,4 @@
-//! Giving memory back.
+//! Taking memory, and giving it back.
 
 unsafe extern "C" {
     /// The start of the program's file image: its read-only segments lie from here on. From the linker.
@@ -9,6 +9,15 @@ unsafe extern "C" {
 
 /// The page size that every supported machine's mappings are multiples of.
 const PAGE: usize = 4096;
+
+/// Has every block from here on that is larger than this mapped by itself: it costs nothing before it is used, and goes
+/// back when it is freed. Left alone, glibc stops doing so for blocks as large as the largest that was freed
+/// (mallopt(3), `M_MMAP_THRESHOLD`), and zeroes them instead.
+pub fn map_large_blocks() {
+    const LARGE: libc::c_int = 128 << 10;
+    // SAFETY: the call changes how memory is found, not what any block holds. A refusal leaves everything as it is.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
+}
 
 /// Lets go of the program's code and constants, which are clean pages of a file: what is needed comes back from
 /// the page cache, a few pages at a time. For a process that is about to sleep for long.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{Release, Sandbox, needs_root, within};
+use crate::harness::{Release, Sandbox, needs_root, status_field, within};
 
 /// The pid of the process that serves a container's files.
 fn file_server(s: &Sandbox) -> Option<i32> {
@@ -44,6 +44,19 @@ fn it_is_shown_and_chosen() {
     s.ok("info").has("Storage Driver: fuse");
     s.ok("run --rm busybox mount").has("fuse on / type fuse.kelp");
     s.ok("run --rm --snapshotter auto busybox true");
+}
+
+/// A worker has 16 MB to read requests into, which only large writes fill.
+#[test]
+fn the_file_server_has_little_memory_of_its_own() {
+    let s = Sandbox::new().busybox();
+    s.ok("run -d --name c1 --snapshotter fuse busybox sleep 1000");
+    s.ok("exec c1 sh -c 'ls -l /; echo x > /file; cat /file'");
+    let server = file_server(&s).unwrap();
+    let own = status_field(server, "RssAnon").unwrap();
+    let kilobytes: u64 = own.trim_end_matches(" kB").parse().unwrap();
+    println!("{kilobytes} kB");
+    assert!(kilobytes < 4096, "{own}");
 }
 
 #[test]

@@ -148,9 +148,7 @@ fn fork(given: &Given, stop: &OwnedFd) -> sys::Result<(Child, OwnedFd)> {
 /// The process's whole life.
 fn carry(given: &Given, stop: &OwnedFd, views: OwnedFd) -> net::Result<()> {
     let _ = process::retitle(c"kelp-net");
-    if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
-        let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
-    }
+    sys::limits::many_files();
     let mut stack =
         Stack::new(process::duplicate(given.tun.as_fd())?, config(&given.slirp, &given.addresses))?;
     publish(given, &stack)?;

@@ -161,9 +161,7 @@ fn run(
     let _ = process::retitle(c"kelp-network");
     signal::ignore_sigpipe();
     process::undumpable()?;
-    if let Ok((_, hard)) = sys::limits::get(libc::RLIMIT_NOFILE) {
-        let _ = sys::limits::set(libc::RLIMIT_NOFILE, hard, hard);
-    }
+    sys::limits::many_files();
     let stop = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).op("eventfd")?;
     let raise = stop.try_clone().op("dup")?;
     let (up, made) = mpsc::channel();
