@@ -55,7 +55,6 @@ fn the_file_server_has_little_memory_of_its_own() {
     let server = file_server(&s).unwrap();
     let own = status_field(server, "RssAnon").unwrap();
     let kilobytes: u64 = own.trim_end_matches(" kB").parse().unwrap();
-    println!("{kilobytes} kB");
     assert!(kilobytes < 4096, "{own}");
 }
 
