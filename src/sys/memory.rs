@@ -10,7 +10,7 @@ unsafe extern "C" {
 /// The page size that every supported machine's mappings are multiples of.
 const PAGE: usize = 4096;
 
-/// Has every block from here on that is larger than this mapped by itself: it costs nothing before it is used, and goes
+/// Has every block of 128 KiB or more mapped by itself from here on: it costs nothing before it is used, and goes
 /// back when it is freed. Left alone, glibc stops doing so for blocks as large as the largest that was freed
 /// (mallopt(3), `M_MMAP_THRESHOLD`), and zeroes them instead.
 pub fn map_large_blocks() {
