@@ -67,33 +67,14 @@ impl Overlay {
         unprivileged: bool,
         whole: bool,
     ) -> Result<usize> {
-        self.with_room(|| self.try_write(id, offset, bytes, unprivileged, whole))
-    }
-
-    fn try_write(
-        &self,
-        id: u64,
-        offset: u64,
-        bytes: &[u8],
-        unprivileged: bool,
-        whole: bool,
-    ) -> Result<usize> {
-        let data = self.data(id, true)?;
-        if unprivileged {
-            let (_, place, stat) = self.reach(id)?;
-            self.drop_privileges(&place, &stat)?;
-        }
-        let mut done = 0;
-        while done < bytes.len() {
-            match rustix::io::pwrite(&data.fd, &bytes[done..], offset + done as u64) {
-                Ok(0) => return Err(Errno::IO),
-                Ok(n) => done += n,
-                Err(Errno::INTR) => {}
-                Err(e) if done == 0 || whole => return Err(e),
-                Err(_) => break,
+        self.with_room(|| {
+            let data = self.data(id, true)?;
+            if unprivileged {
+                let (_, place, stat) = self.reach(id)?;
+                self.drop_privileges(&place, &stat)?;
             }
-        }
-        Ok(done)
+            write_at(&data.fd, offset, bytes, whole)
+        })
     }
 
     pub(super) fn truncate(&self, node: &Where, size: u64) -> Result<()> {
@@ -211,6 +192,21 @@ impl Overlay {
         let _again = lock(&self.files).remove(id);
         None
     }
+}
+
+/// As [`Overlay::write`] counts.
+fn write_at(file: &OwnedFd, offset: u64, bytes: &[u8], whole: bool) -> Result<usize> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match rustix::io::pwrite(file, &bytes[done..], offset + done as u64) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(n) => done += n,
+            Err(Errno::INTR) => {}
+            Err(e) if done == 0 || whole => return Err(e),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
 }
 
 /// A file's length; a directory's grows with the names in it.
