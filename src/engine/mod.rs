@@ -20,7 +20,7 @@ pub mod version;
 pub use error::{Error, Result};
 
 use crate::config::{self, Config};
-use crate::snapshot::{self, Snapshotter};
+use crate::snapshot::{self, Recipe, Snapshotter};
 use crate::store::{Layout, Store};
 
 /// One opened store and the settings that the verbs obey.
@@ -43,12 +43,14 @@ impl Engine {
         Ok(Self { config, store })
     }
 
-    /// Who makes roots, as it was asked for, else as the config says. One that does not work here is an error.
-    pub fn snapshotter(&self, asked: Option<config::Snapshotter>) -> Result<Snapshotter> {
+    /// Who makes this root, as it was asked for, else as the config says. One that does not work here, or not with
+    /// this root, is an error; where nobody is asked for, it is passed over.
+    pub fn snapshotter(&self, asked: Option<config::Snapshotter>, recipe: &Recipe) -> Result<Snapshotter> {
         let Some(fixed) = fixed(asked.unwrap_or(self.config.snapshotter)) else {
-            return Ok(snapshot::choose(&self.store)?);
+            return Ok(snapshot::choose(&self.store, recipe)?);
         };
         snapshot::require(&self.store, fixed)?;
+        fixed.check(recipe)?;
         Ok(fixed)
     }
 

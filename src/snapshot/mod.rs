@@ -33,8 +33,9 @@ pub use host::{Entry, EntryKind};
 use merged::{Hiding, Merged};
 pub use probe::{Survey, choose, require, survey};
 
-/// The most lower layers that the kernel's overlay takes, fs/overlayfs/overlayfs.h.
-const KERNEL_LAYERS: usize = 500;
+/// The most layers of an image that the kernel's overlay takes: its OVL_MAX_STACK, fs/overlayfs/params.h, without
+/// the one that kelp lays below.
+const KERNEL_LAYERS: usize = 499;
 
 /// How layers become a root.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +56,16 @@ impl Snapshotter {
             Self::Overlay => "overlay",
             Self::Fuse => "fuse",
             Self::Copy => "copy",
+        }
+    }
+
+    /// Refuses what this driver can never take, wherever it is.
+    pub fn check(self, recipe: &Recipe) -> Result<()> {
+        match recipe {
+            Recipe::Layers(layers) if self == Self::Overlay && layers.len() > KERNEL_LAYERS => {
+                Err(Error::TooManyLayers(layers.len()))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -120,6 +131,8 @@ pub enum Error {
     Copy { message: String, hint: Option<String> },
     #[error("cannot find out which snapshotter works here: {message}")]
     Probe { message: String, hint: Option<String> },
+    #[error("the image has {0} layers, and the kernel's overlay takes {KERNEL_LAYERS}")]
+    TooManyLayers(usize),
     #[error("the snapshotter {} does not work here: {why}", .driver.name())]
     Unusable { driver: Snapshotter, why: String },
 }
@@ -133,6 +146,9 @@ impl Hint for Error {
                 Some("`kelp system check` says what is missing; load, import or pull the image again".into())
             }
             Self::Unusable { driver, why } => Some(way_out(*driver, why)),
+            Self::TooManyLayers(_) => Some(
+                "--snapshotter fuse takes any number of them, and auto, the default, chooses it by itself".into(),
+            ),
             Self::WriteThroughRoot => {
                 Some("leave out `:rw`; what is written goes to a throw-away layer".into())
             }
@@ -444,11 +460,14 @@ pub fn plan(
     }
     match recipe {
         Recipe::Layers(_) => {
+            snapshotter.check(recipe)?;
             let lowers = lowers(layout, recipe)?;
-            if snapshotter == Snapshotter::Fuse || lowers.len() > KERNEL_LAYERS {
-                return Ok(MountPlan::Fuse { lowers, upper, work, volatile, hidden: Vec::new() });
+            match snapshotter {
+                Snapshotter::Fuse => {
+                    Ok(MountPlan::Fuse { lowers, upper, work, volatile, hidden: Vec::new() })
+                }
+                _ => Ok(MountPlan::Overlay { lowers, upper, work, volatile }),
             }
-            Ok(MountPlan::Overlay { lowers, upper, work, volatile })
         }
         Recipe::Directory { path, .. } => {
             host::check(path, false)?;

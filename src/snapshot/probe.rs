@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, RenameFlags, XattrFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Snapshotter};
+use super::{Error, Recipe, Snapshotter};
 use crate::store::container::boot_id;
 use crate::store::{self, Store, userns};
 use crate::sys::{self, Context, overlay, process};
@@ -30,8 +30,17 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// The first that works here.
     pub fn best(&self) -> Snapshotter {
-        let works = |driver: &Snapshotter| self.refusal(*driver).is_none();
+        self.best_of(|_| true)
+    }
+
+    fn best_for(&self, recipe: &Recipe) -> Snapshotter {
+        self.best_of(|driver| driver.check(recipe).is_ok())
+    }
+
+    fn best_of(&self, suits: impl Fn(Snapshotter) -> bool) -> Snapshotter {
+        let works = |driver: &Snapshotter| self.refusal(*driver).is_none() && suits(*driver);
         [Snapshotter::Overlay, Snapshotter::Fuse].into_iter().find(works).unwrap_or(Snapshotter::Copy)
     }
 
@@ -54,12 +63,12 @@ struct Verdict {
     survey: Survey,
 }
 
-/// The driver for this store: the kernel's where it works, ours where it does not, a copy where neither does. The
-/// calling process must have one thread.
-pub fn choose(store: &Store) -> Result<Snapshotter> {
+/// The driver for this root in this store: the kernel's where it works, ours where it does not, a copy where neither
+/// does. The calling process must have one thread.
+pub fn choose(store: &Store, recipe: &Recipe) -> Result<Snapshotter> {
     Ok(match remembered(store)? {
-        Some(survey) => survey.best(),
-        None => survey(store)?.best(),
+        Some(survey) => survey.best_for(recipe),
+        None => survey(store)?.best_for(recipe),
     })
 }
 

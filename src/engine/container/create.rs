@@ -92,7 +92,7 @@ impl Draft {
         let mut record = origin.record(id, name, command, &request);
         let recipe = origin.recipe(&request);
         let shifted = place.ids.as_ref().is_some_and(spec::ids::Ids::are_shifted);
-        let snapshotter = snapshotter(engine, &request, shifted)?;
+        let snapshotter = snapshotter(engine, &request, &recipe, shifted)?;
         let launch = launch_of(engine, &request, &record, (recipe.clone(), snapshotter), config)?;
         let image = config.filter(|_| joins(&request));
         record.request = json(&Parts { request: &request, launch: &launch, spec: &built, image })?;
@@ -244,9 +244,14 @@ fn launch_of(
 
 /// Who makes the root. Other owners than those on disk are shown by our own overlay alone, which is therefore taken
 /// unless the user chose another for this container.
-fn snapshotter(engine: &Engine, request: &CreateRequest, shifted: bool) -> Result<Snapshotter> {
+fn snapshotter(
+    engine: &Engine,
+    request: &CreateRequest,
+    recipe: &Recipe,
+    shifted: bool,
+) -> Result<Snapshotter> {
     if !shifted || spec::ids::is_hosts_own(request) {
-        return engine.snapshotter(request.snapshotter);
+        return engine.snapshotter(request.snapshotter, recipe);
     }
     let refused = |reason: &str| {
         Err(Error::Invalid { what: "USER mode", value: request.userns.words(), reason: reason.into() })

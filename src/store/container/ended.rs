@@ -25,6 +25,8 @@ const GATHERING: Duration = Duration::from_millis(50);
 /// about to. The caller has let go of its container's life lock, and is about to end.
 pub fn remove_ended(layout: &Layout) -> Result<()> {
     let Some(mut lock) = begin(layout)? else { return Ok(()) };
+    // Told now, so that none of those who end meanwhile does it.
+    let tidying = layout.announce_tidying();
     // First of all: those who open the database beside somebody have less to do.
     let store = Store::reopen(layout.clone())?;
     std::thread::sleep(GATHERING);
@@ -39,6 +41,7 @@ pub fn remove_ended(layout: &Layout) -> Result<()> {
             None => break,
         }
     }
+    drop(tidying);
     store.tidy()
 }
 

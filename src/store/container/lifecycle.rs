@@ -3,10 +3,12 @@
 //! A change and its event are one place in the code, so that each is told once. An event that cannot be written
 //! (full disk) does not undo what happened.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Params, params};
+use rustix::fs::FlockOperation;
 
 use super::row::{COLUMNS, REQUEST, SHORT, nanos, record, to_json};
 use super::{ContainerRecord, Exit};
@@ -20,9 +22,20 @@ const MISSING_LAYERS: &str =
     "SELECT value FROM json_each(?14) WHERE value NOT IN (SELECT diff_id FROM layers) LIMIT 1";
 
 /// Size of the write-ahead log beyond which [`Store::tidy`] moves it into the database.
-const LOG_BYTES: u64 = 64 << 10;
+const LOG_BYTES: u64 = 256 << 10;
+
+/// The one process that tidies, or is about to. Fifty starts at once would otherwise do it after each other, each
+/// while the others wait for the disk.
+#[derive(Debug)]
+pub(in crate::store) struct Tidying(#[allow(dead_code, reason = "held, not read")] OwnedFd);
 
 impl Layout {
+    /// `None`: somebody else does it.
+    pub(in crate::store) fn announce_tidying(&self) -> Option<Tidying> {
+        let locked = self.lock_file("tidying.lock", FlockOperation::NonBlockingLockExclusive);
+        locked.ok().flatten().map(Tidying)
+    }
+
     fn has_long_log(&self) -> bool {
         let log = self.database().with_extension("db-wal");
         std::fs::metadata(log).is_ok_and(|m| m.len() > LOG_BYTES)
@@ -30,22 +43,23 @@ impl Layout {
 }
 
 impl Store {
-    /// [`Store::tidy`] by a process of its own, where there is something to do: for commands that no shim follows. The
-    /// calling process has one thread, has this one store open, and is about to end.
+    /// [`Store::tidy`] by a process of its own, where there is something to do and nobody is about to: for commands that
+    /// no shim follows. The calling process has one thread, has this one store open, and is about to end.
     pub fn tidy_later(self) {
         let layout = self.layout().clone();
-        if !layout.has_long_log() {
+        let long = layout.has_long_log();
+        let Some(tidying) = long.then(|| layout.announce_tidying()).flatten() else {
             // The end of the process closes it as well, and in less time.
             std::mem::forget(self);
             return;
-        }
+        };
         // SQLite's locks stay behind with the parent, but not what it remembers of them: a child of a process with
         // an open connection works without the locks that it believes to have, and what others write is lost.
         drop(self);
         let Ok(Fork::Child) = process::fork(0) else { return };
         // Whoever reads this command's output must not wait for more.
         let alone = process::leave_terminal();
-        let tidied = alone.is_ok().then(|| Self::reopen(layout).and_then(|store| store.tidy()));
+        let tidied = alone.is_ok().then(|| Self::reopen(layout).and_then(|store| store.tidy_as(tidying)));
         process::exit_now(u8::from(!matches!(tidied, Some(Ok(())))))
     }
 
@@ -338,17 +352,26 @@ impl Store {
         }
     }
 
-    /// Moves the write-ahead log into the database when it has grown: every first opener reads it whole. Syncs,
-    /// so it is for a process nobody waits for, as the shim after the end.
+    /// Moves the write-ahead log into the database when it has grown, and nobody else is about to: every first opener
+    /// reads it whole. Syncs, so it is for a process nobody waits for, as the shim after the end.
     pub fn tidy(&self) -> Result<()> {
         if !self.layout().has_long_log() {
             return Ok(());
         }
+        match self.layout().announce_tidying() {
+            Some(tidying) => self.tidy_as(tidying),
+            None => Ok(()),
+        }
+    }
+
+    fn tidy_as(&self, tidying: Tidying) -> Result<()> {
         let doing = "move the log into the tables";
         // Most of it while others write.
         self.sql(doing, schema::checkpoint_beside_writers(&self.db))?;
-        let _turn = self.turn();
-        self.sql(doing, schema::checkpoint(&self.db))
+        let turn = self.turn();
+        self.sql(doing, schema::checkpoint(&self.db))?;
+        drop((turn, tidying));
+        Ok(())
     }
 
     /// Runs an `UPDATE` of one row; `None` when it met no row.
