@@ -1,6 +1,7 @@
 //! How a command fails: what is printed, once, and the exit status that follows.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io;
 
@@ -152,7 +153,17 @@ fn report_clap(error: &clap::Error) {
     if is_help(error) {
         return complain(&rendered);
     }
+    if error.kind() == clap::error::ErrorKind::InvalidUtf8 {
+        return complain(&format!("kelp: {}\n", no_text(std::env::args_os().skip(1))));
+    }
     complain(&format!("kelp: {}", rendered.strip_prefix("error: ").unwrap_or(&rendered)));
+}
+
+/// clap does not say which.
+fn no_text(mut words: impl Iterator<Item = OsString>) -> String {
+    let word = words.find(|word| word.to_str().is_none()).unwrap_or_default();
+    let shown = word.as_encoded_bytes().escape_ascii();
+    format!("the argument '{shown}' is not UTF-8, as all that a container's configuration keeps has to be")
 }
 
 /// Writes to stderr. Nobody can be told when that fails.

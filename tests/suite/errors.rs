@@ -35,6 +35,15 @@ fn unknown_things_are_named() {
     s.exits(125, "ps --nonsense").says("--nonsense");
 }
 
+#[test]
+fn an_argument_that_is_no_text_is_named() {
+    use std::os::unix::ffi::OsStrExt;
+    let s = Sandbox::new().busybox();
+    let word = std::ffi::OsStr::from_bytes(b"/srv/\xe4");
+    s.kelp("run --rm busybox cat").args([word]).exits(1).says(r"the argument '/srv/\xe4' is not UTF-8");
+    s.ok("ps -aq").is("");
+}
+
 /// docker's client is asked the same where there is one: it looks at the words before it looks for a daemon.
 #[test]
 fn wrong_usage_ends_as_dockers_does() {
