@@ -73,13 +73,20 @@ impl Error {
     /// Whether the disk, or the user's share of it, has no room.
     pub fn is_disk_full(&self) -> bool {
         match self {
-            Self::Database { source, .. } => {
-                source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
-            }
+            Self::Database { source, .. } => is_of_full_disk(source),
             Self::Sys(e) => e.is(libc::ENOSPC) || e.is(libc::EDQUOT),
             _ => false,
         }
     }
+}
+
+const FREE_SOME: &str = "free some space on the disk that holds the store";
+
+/// SQLite says so of its tables and its log, and of its index only that it cannot be made larger.
+fn is_of_full_disk(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|e| e.extended_code);
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull)
+        || extended == Some(rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 pub type Result<T> = std::result::Result<T, Error>;
@@ -95,8 +102,8 @@ impl Hint for Error {
             Self::Corrupt { .. } => {
                 "nothing was changed; restore the file from a backup, or move the whole store away to begin anew"
             }
+            Self::Database { source, .. } if is_of_full_disk(source) => FREE_SOME,
             Self::Database { source, .. } => match source.sqlite_error_code() {
-                Some(rusqlite::ErrorCode::DiskFull) => "free some space on the disk that holds the store",
                 Some(rusqlite::ErrorCode::DatabaseBusy) => {
                     "another process has held the database for too long; try again"
                 }
@@ -115,7 +122,7 @@ impl Hint for Error {
                 "`kelp system check` says what is missing; load, import or pull the image again"
             }
             Self::AmbiguousPrefix { .. } => "give more digits of the id",
-            Self::Sys(e) if e.is(libc::ENOSPC) => "free some space on the disk that holds the store",
+            Self::Sys(e) if e.is(libc::ENOSPC) => FREE_SOME,
             Self::Sys(e) if e.is(libc::EDQUOT) => "your disk quota is used up: free some space",
             _ => return None,
         };

@@ -73,10 +73,14 @@ impl Store {
         let access =
             if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let was_full = layout.make_room_to_open()?;
         let db = Connection::open_with_flags(&path, flags);
         let db = db.map_err(|e| database_error("open", &path, e))?;
         let mut store = Self { layout, db, read_only };
         let version = store.set_up();
+        if was_full {
+            store.set_room_aside();
+        }
         let version = store.sql("set up the connection", version)?;
         match version {
             v if v > schema::VERSION => {

@@ -8,12 +8,19 @@ use std::path::PathBuf;
 
 use rustix::fs::{self, FallocateFlags, Mode, OFlags};
 
-use super::{Layout, Store};
+use super::{Layout, Result, Store};
+use crate::sys;
+use crate::sys::space::Space;
 
 /// Bytes set aside: the database's log and the journal of an image of some fifty layers.
 const SIZE: u64 = 512 << 10;
 /// A disk without room for so many bytes more is full.
 const NEEDED: u64 = 128 << 10;
+/// The parts in which less is set aside where there is less.
+const STEPS: u64 = 16;
+/// What SQLite maps of its index, and a little.
+const INDEX: u64 = 64 << 10;
+const PAGE: u64 = 4096;
 
 impl Layout {
     fn reserve(&self) -> PathBuf {
@@ -31,12 +38,31 @@ impl Drop for Room<'_> {
     }
 }
 
-impl Store {
+impl Layout {
+    /// For the database to be opened: SQLite lays its index out anew, and has it mapped. On a full disk gives up what
+    /// was set aside; the caller sets it aside again when the database is open. Whether it did.
+    ///
+    /// With blocks smaller than a page SQLite allocates a part of each page of the index, and the kernel the rest when it
+    /// is written to: without room the process would die of SIGBUS.
+    pub(super) fn make_room_to_open(&self) -> Result<bool> {
+        let space = || Space::at(self.root()).ok();
+        if space().is_none_or(|space| space.bytes >= NEEDED) {
+            return Ok(false);
+        }
+        let _ = fs::unlink(self.reserve());
+        match space() {
+            Some(left) if left.bytes < INDEX && left.block < PAGE => {
+                Err(sys::Error::with_subject("open", self.database(), libc::ENOSPC).into())
+            }
+            _ => Ok(true),
+        }
+    }
+
     /// Sets room aside, unless it is: as much as there is, where there is little.
-    pub fn set_room_aside(&self) {
-        let path = self.layout().reserve();
+    pub(super) fn set_room_aside(&self) {
+        let path = self.reserve();
         let there = fs::lstat(&path).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
-        for size in [SIZE, SIZE / 2, SIZE / 4, SIZE / 8] {
+        for size in (1..=STEPS).rev().map(|n| SIZE / STEPS * n) {
             if there >= size {
                 return;
             }
@@ -49,6 +75,13 @@ impl Store {
             // What was allocated of it before it failed.
             let _ = fs::unlink(&path);
         }
+    }
+}
+
+impl Store {
+    /// Sets room aside, unless it is.
+    pub fn set_room_aside(&self) {
+        self.layout().set_room_aside();
     }
 
     /// For a removal, before it writes anything: on a full disk gives up what was set aside.

@@ -32,6 +32,7 @@ mod settled;
 pub mod signal;
 mod small;
 pub mod socket;
+pub mod space;
 pub mod transparent;
 pub mod tree;
 pub mod tun;

@@ -245,6 +245,41 @@ fn a_full_disk_during_a_run() {
     s.ok("run --rm busybox true");
 }
 
+/// A container that never stops printing, or writing, is one that can be looked at, stopped and removed, whatever the size
+/// of the disk's blocks: below that of a page, what is mapped may have no room for a part of it.
+#[test]
+fn a_full_disk_does_not_keep_a_container_that_fills_it() {
+    for block in [1024, 4096] {
+        let make = format!("mkfs.ext4 -q -b {block} BASE/image");
+        let line = format!("-o loop $(truncate -s 80m BASE/image && {make} && echo BASE/image)");
+        let Some(s) = Sandbox::with_home_on(&line) else {
+            return needs_root("a_full_disk_does_not_keep_a_container_that_fills_it");
+        };
+        let _ = fs::remove_dir(s.home().join("lost+found"));
+        let s = s.busybox();
+        let free = || {
+            let stat = rustix::fs::statvfs(s.home()).unwrap();
+            stat.f_bavail * stat.f_frsize
+        };
+        let talks = "yes $(printf %099d 7) & while :; do echo; done";
+        let writes = "yes $(printf %099d 7) > /fill; while :; do echo x >> /fill; done 2> /dev/null";
+        for (name, script, least) in [("talks", talks, 8 << 20), ("writes", writes, 4096)] {
+            s.kelp(["run", "-d", "--name", name, "busybox", "sh", "-c", script].map(str::to_owned).to_vec())
+                .exits(0);
+            assert!(within(Duration::from_secs(30), || free() <= least), "{} bytes are free", free());
+            std::thread::sleep(Duration::from_secs(1));
+            for line in
+                ["ps", "inspect NAME", "exec NAME true", "logs --tail 1 NAME", "system df", "stop -t 0 NAME"]
+            {
+                s.ok(&line.replace("NAME", name));
+            }
+            s.ok(&format!("rm {name}"));
+            s.ok("run --rm busybox true");
+        }
+        s.ok("system check");
+    }
+}
+
 /// What nobody sees any more does not keep the disk full.
 #[test]
 fn a_throw_away_container_that_fills_the_disk_goes_all_the_same() {

@@ -38,6 +38,7 @@ use std::os::fd::OwnedFd;
 pub use archive::{Entry, Kind, Reader};
 pub use error::Error;
 
+use crate::sys::space::Space;
 use crate::sys::userns::IdMap;
 
 /// What an archive may make at most.
@@ -56,13 +57,8 @@ impl Limits {
 
     /// As much as the file system of `dir` has room for, if it says.
     pub fn for_disk(dir: impl std::os::fd::AsFd) -> Result<Self, Error> {
-        use crate::sys::Context;
-        let stat = rustix::fs::fstatvfs(dir)
-            .op("statvfs")
-            .map_err(|source| Error::Sys { entry: ".".into(), source })?;
-        // One that counts no blocks, as ramfs.
-        let free = if stat.f_blocks == 0 { u64::MAX } else { stat.f_bavail.saturating_mul(stat.f_frsize) };
-        Ok(Self { entries: Self::ENTRIES, bytes: free.saturating_sub(Self::RESERVE) })
+        let space = Space::around(dir).map_err(|source| Error::Sys { entry: ".".into(), source })?;
+        Ok(Self { entries: Self::ENTRIES, bytes: space.bytes.saturating_sub(Self::RESERVE) })
     }
 }
 

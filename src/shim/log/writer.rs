@@ -2,6 +2,9 @@
 //!
 //! Output that cannot be written is counted and dropped, never waited for: a container does not stand still
 //! because a disk is full. As soon as there is room again, a line on stderr says how much is missing and why.
+//!
+//! A disk is full for the log while there is still a little room: what stops and removes a container that never stops
+//! printing needs some.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -10,7 +13,13 @@ use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags};
 
 use super::{HEADER, MAX_CONTENT, Stream};
+use crate::sys::space::Space;
 use crate::sys::{Context, Result};
+
+/// Bytes of the disk that no log takes.
+const KEPT_FREE: u64 = 4 << 20;
+/// After so many bytes the disk is asked again.
+const ASKED_EVERY: u64 = 16 << 20;
 
 /// Formatted records are written out when there are this many bytes of them.
 const BATCH: usize = 64 * 1024;
@@ -24,6 +33,8 @@ pub struct Writer {
     batch: Vec<u8>,
     clock: Clock,
     lost: Option<Lost>,
+    /// Bytes that may be written before the disk is asked for room.
+    allowance: u64,
 }
 
 /// Output that did not reach the disk.
@@ -44,7 +55,7 @@ impl Writer {
         if end != size {
             rustix::fs::ftruncate(&file, end).op_on("truncate", &path)?;
         }
-        Ok(Self { file, end, batch: Vec::new(), clock: Clock::default(), lost: None })
+        Ok(Self { file, end, batch: Vec::new(), clock: Clock::default(), lost: None, allowance: 0 })
     }
 
     /// Records what was read from one stream.
@@ -54,7 +65,7 @@ impl Writer {
 
     fn write_at(&mut self, now: Timestamp, stream: Stream, bytes: &[u8]) {
         self.clock.set(now);
-        let notice = self.put_notice();
+        let mut notice = self.put_notice();
         let mut header = self.clock.header(stream);
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -72,7 +83,7 @@ impl Writer {
             self.batch.push(b'\n');
             rest = &rest[used..];
             if self.batch.len() >= BATCH {
-                self.flush(notice);
+                self.flush(std::mem::take(&mut notice));
             }
         }
         self.flush(notice);
@@ -105,19 +116,27 @@ impl Writer {
         self.batch.len()
     }
 
+    /// Takes the batch from the allowance. Others write to the disk as well, so no more than half of what is free is
+    /// allowed at once.
+    fn has_room(&mut self) -> bool {
+        let length = self.batch.len() as u64;
+        if self.allowance < length {
+            let free = Space::around(&self.file).map_or(u64::MAX, |space| space.bytes);
+            self.allowance = (free.saturating_sub(KEPT_FREE) / 2).min(ASKED_EVERY);
+        }
+        self.allowance.checked_sub(length).map(|left| self.allowance = left).is_some()
+    }
+
     /// Writes the batch out. `notice`: as long a record about earlier losses may stand at its head.
     fn flush(&mut self, notice: usize) {
         let mut done = 0;
-        let mut failure = None;
-        while done < self.batch.len() {
+        let mut failure = if self.has_room() { None } else { Some(rustix::io::Errno::NOSPC) };
+        while failure.is_none() && done < self.batch.len() {
             match rustix::io::write(&self.file, &self.batch[done..]) {
                 Ok(0) => failure = Some(rustix::io::Errno::IO),
                 Ok(n) => done += n,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => failure = Some(errno),
-            }
-            if failure.is_some() {
-                break;
             }
         }
         let kept = self.batch[..done].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
@@ -281,6 +300,11 @@ mod tests {
         log.write(Stream::Stdout, b"kept, and all that fits\nlost one\nlost two\n");
         log.write(Stream::Stderr, b"lost three");
         setrlimit(Resource::Fsize, old).unwrap();
+        // More than is written at once: only the first part has the notice at its head.
+        let lines = b"after\n".repeat(4000);
+        setrlimit(Resource::Fsize, Rlimit { current: Some(log.end()), maximum: old.maximum }).unwrap();
+        log.write(Stream::Stdout, &lines);
+        setrlimit(Resource::Fsize, old).unwrap();
         log.write(Stream::Stdout, b"after\n");
         let text = std::fs::read_to_string(dir.path().join("log")).unwrap();
         let contents: Vec<_> = text.lines().map(|l| &l[31..]).collect();
@@ -289,7 +313,7 @@ mod tests {
             [
                 "stdout F before",
                 "stdout F kept, and all that fits",
-                "stderr F kelp: 28 bytes of output are missing from the log: write: file too large",
+                "stderr F kelp: 24028 bytes of output are missing from the log: write: file too large",
                 "stdout F after",
             ]
         );
