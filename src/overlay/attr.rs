@@ -36,6 +36,14 @@ pub(super) struct Change {
     pub mtime: Option<Time>,
 }
 
+impl Change {
+    /// Nothing else is to change.
+    fn is_of_times(&self) -> bool {
+        let Self { mode, uid, gid, size, .. } = self;
+        mode.is_none() && uid.is_none() && gid.is_none() && size.is_none()
+    }
+}
+
 impl Overlay {
     pub(super) fn getattr(&self, id: u64) -> Result<Attr> {
         let (node, place, stat) = self.reach(id)?;
@@ -93,6 +101,11 @@ impl Overlay {
     pub(super) fn setattr(&self, id: u64, change: &Change, caller: u32) -> Result<Attr> {
         self.work()?;
         [change.uid, change.gid].into_iter().flatten().try_for_each(|id| an_id(id).map(drop))?;
+        if change.is_of_times()
+            && let Some(attr) = self.lost(id)?
+        {
+            return Ok(attr);
+        }
         match change.size {
             Some(0) => self.copy_up_as(id, Content::Dropped)?,
             _ => self.copy_up(id)?,
@@ -120,9 +133,8 @@ impl Overlay {
             }
         }
         if change.atime.is_some() || change.mtime.is_some() {
-            if let Some(stat) = self.lost(&node, &place)? {
-                // The kernel keeps the times of what is open; nobody else will ever see them.
-                return self.attr_of(&node, &place, stat);
+            if let Some(attr) = self.lost(id)? {
+                return Ok(attr);
             }
             place.set_times(&timestamps(change))?;
         }
@@ -133,13 +145,19 @@ impl Overlay {
         self.attr_of(&node, &place, stat)
     }
 
-    /// The state of a file of the upper layer that has lost its last name. The kernel tells of a new time for each.
-    fn lost(&self, node: &Where, place: &Place) -> Result<Option<Stat>> {
-        if node.pinned.is_none() || node.layer > 0 || node.kind != FileType::RegularFile {
+    /// The state of a file that has lost its name. The kernel tells of a new time for each that is open then, and keeps
+    /// it: nobody else will ever see it. A lower one is not brought up for that.
+    fn lost(&self, id: u64) -> Result<Option<Attr>> {
+        let node = self.where_is(id)?;
+        if node.pinned.is_none() || node.kind != FileType::RegularFile {
             return Ok(None);
         }
-        let stat = place.stat()?;
-        Ok((stat.st_nlink == 0).then_some(stat))
+        let (node, place, stat) = self.reach(id)?;
+        // An upper one may have another name that was not asked for yet.
+        if node.pinned.is_none() || node.layer == 0 && stat.st_nlink > 0 {
+            return Ok(None);
+        }
+        self.attr_of(&node, &place, stat).map(Some)
     }
 
     /// Owner and mode where the file itself cannot have them.

@@ -124,7 +124,11 @@ impl Overlay {
         let key = Key::of(&copy.stat()?);
         if node.pinned.is_some() {
             rustix::fs::unlinkat(work, temporary, AtFlags::empty())?;
-            lock(&self.table).unlinked(node.id, node.parent, &node.name, copy.pin()?);
+            let mut table = lock(&self.table);
+            table.unlinked(node.id, node.parent, &node.name, copy.pin()?);
+            // What has no name cannot be given another one: lower names that nobody has asked for yet stay the lower
+            // file's, as with the kernel's overlay.
+            table.part(node.key);
             return Ok(key);
         }
         let parent = self.dir(node.parent, 0)?;

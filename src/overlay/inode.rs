@@ -339,6 +339,12 @@ impl Table {
         self.numbers.forget(key);
     }
 
+    /// What is found with this key from now on is another file than the node that had it.
+    pub(super) fn part(&mut self, key: Key) {
+        let number = self.fresh();
+        self.numbers.keep(key, number);
+    }
+
     pub(super) fn heritage(&self, id: u64) -> Option<Heritage> {
         self.nodes.get(&id)?.rest.as_ref()?.heritage
     }

@@ -17,6 +17,7 @@ use super::mounts::Dirs;
 pub const CASES: &[Case] = &[
     ("removed_files_stay_open", removed_files_stay_open),
     ("lower_links_stay_links", lower_links_stay_links),
+    ("links_of_a_file_that_loses_a_name_while_open", links_of_a_file_that_loses_a_name_while_open),
     ("links_in_many_directories", links_in_many_directories),
     ("copy_up_keeps_everything", copy_up_keeps_everything),
     ("memory_maps", memory_maps),
@@ -129,6 +130,52 @@ fn lower_links_stay_links(base: &Path) {
     let kernel = dirs.kernel();
     for name in ["e", "d/c", "unseen"] {
         assert_eq!(fs::read(kernel.at.join(name)).unwrap(), b"three", "{name}");
+    }
+}
+
+/// One name goes, by removal and by another file in its place, before anybody has asked for the others.
+fn links_of_a_file_that_loses_a_name_while_open(base: &Path) {
+    for (number, replaced, written) in
+        [(0, false, false), (1, true, false), (2, false, true), (3, true, true)]
+    {
+        let base = base.join(number.to_string());
+        fs::create_dir(&base).unwrap();
+        let dirs = Dirs::new(&base, "m", &["l"]);
+        write(dirs.lowers[0].join("a"), "one");
+        for name in ["b", "c"] {
+            fs::hard_link(dirs.lowers[0].join("a"), dirs.lowers[0].join(name)).unwrap();
+        }
+        let mount = dirs.fuse();
+        let at = |name: &str| mount.at.join(name);
+        let mut open = OpenOptions::new().read(true).write(written).open(at("a")).unwrap();
+        if replaced {
+            write(at("new"), "new");
+            fs::rename(at("new"), at("a")).unwrap();
+        } else {
+            fs::remove_file(at("a")).unwrap();
+        }
+        if written {
+            open.write_all(b"two").unwrap();
+            open.sync_all().unwrap();
+        } else {
+            open.sync_all().unwrap();
+            assert!(
+                !fs::read_dir(&dirs.upper)
+                    .unwrap()
+                    .any(|e| { fs::read(e.unwrap().path()).is_ok_and(|content| content == b"one") })
+            );
+        }
+        for name in ["b", "c"] {
+            assert_eq!(fs::read(at(name)).unwrap(), b"one", "{name}, {number}");
+        }
+        write(at("b"), "three");
+        assert_eq!(fs::read(at("c")).unwrap(), b"three");
+        let mut text = String::new();
+        open.rewind().unwrap();
+        open.read_to_string(&mut text).unwrap();
+        // It is the file that the other names lead to, until it has a copy of its own.
+        assert_eq!(text, if written { "two" } else { "three" }, "{number}");
+        assert_eq!(fs::read(at("a")).is_ok(), replaced);
     }
 }
 
