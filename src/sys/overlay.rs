@@ -14,6 +14,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use super::mount::{self, FsContext};
+use super::tree::remove_tree;
 use super::{Context, Error, Result, kernel};
 
 /// The longest value of fsconfig(2), fs/fsopen.c.
@@ -41,6 +42,14 @@ pub type Explained = (Error, String);
 pub fn mount(tree: &Tree<'_>) -> std::result::Result<OwnedFd, Explained> {
     if tree.lowers.is_empty() {
         return Err((Error::new("mount overlay without layers", libc::EINVAL), String::new()));
+    }
+    if tree.volatile {
+        // The kernel's mark that the last mount was never taken away, its server having been killed. Who starts such a
+        // container again gets what is there: nothing in it needed to survive.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        if let Ok(inner) = rustix::fs::open(tree.work.join("work"), flags, Mode::empty()) {
+            let _ = remove_tree(&inner, Path::new("incompat"));
+        }
     }
     if kernel::version() < ONE_BY_ONE {
         return mount_at_once(tree).map_err(|e| (e, String::new()));

@@ -211,15 +211,22 @@ fn version_and_info_answer() {
 #[test]
 fn a_killed_shim_takes_its_container_along() {
     let s = Sandbox::new().busybox();
-    s.ok("run -d --name c1 busybox sh -c 'sleep 1000 & sleep 1000'");
-    let shim = rustix::process::Pid::from_raw(s.shim_of("c1")).unwrap();
-    rustix::process::kill_process(shim, Signal::KILL).unwrap();
-    assert!(within(Duration::from_secs(3), || s.processes().is_empty()), "{:?}", s.processes());
-    assert_eq!(s.field("c1", ".State.Status"), "exited");
-    assert_eq!(s.field("c1", ".State.ExitCode"), "137");
-    assert_ne!(s.field("c1", ".State.Error"), "");
-    s.ok("start c1");
-    assert_eq!(s.field("c1", ".State.Running"), "true");
+    // What a throw-away container writes is not kept for a crash; it starts again all the same.
+    for (name, flag) in [("c1", ""), ("c2", "--rm")] {
+        s.ok(&format!(
+            "run -d {flag} --name {name} busybox sh -c 'echo >> /starts; sleep 1000 & sleep 1000'"
+        ));
+        let shim = rustix::process::Pid::from_raw(s.shim_of(name)).unwrap();
+        rustix::process::kill_process(shim, Signal::KILL).unwrap();
+        assert!(within(Duration::from_secs(3), || s.processes().is_empty()), "{:?}", s.processes());
+        assert_eq!(s.field(name, ".State.Status"), "exited");
+        assert_eq!(s.field(name, ".State.ExitCode"), "137");
+        assert_ne!(s.field(name, ".State.Error"), "");
+        s.ok(&format!("start {name}"));
+        assert_eq!(s.field(name, ".State.Running"), "true");
+        s.ok(&format!("exec {name} wc -l /starts")).is("2 /starts");
+        s.ok(&format!("rm -f {name}"));
+    }
 }
 
 #[test]
