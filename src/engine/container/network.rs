@@ -81,6 +81,7 @@ pub(in crate::engine) fn member(
         names: names(id, name, request.hostname.as_deref(), &join.aliases, &network.name),
         aliases: join.aliases.clone(),
         links: join.links.clone(),
+        dns: request.name_servers(),
         priority: join.priority,
         default_route: false,
         default_route6: false,
