@@ -165,6 +165,31 @@ fn given_servers_are_each_members_own() {
     assert_eq!((stub.names(), given.names()), two(&["a.example.com", "b.example.com"]));
 }
 
+/// Of a neighbour nobody outside hears, whatever domains are searched.
+#[test]
+fn neighbours_are_not_looked_for_in_search_domains() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("neighbours_are_not_looked_for_in_search_domains");
+    };
+    let stub = server(&laptop, STUB, Some(ANSWER), false);
+    laptop.set_resolv_conf(&format!("nameserver {STUB}\nsearch corp.example\noptions ndots:1\n"));
+    laptop.kelp(&s, "network create shop").exits(0);
+    laptop.kelp(&s, "run -d --name web --network shop busybox sleep 600").exits(0);
+    let script = "cat /etc/resolv.conf; ping -c1 -W5 web";
+    let out = look_up(&laptop, &s, &["--network", "shop"], script);
+    out.has("search corp.example\noptions ndots:0\n").has("1 packets received");
+    assert!(stub.names().is_empty(), "{:?}", stub.names());
+    // One that comes into such a network while it runs, and leaves it.
+    laptop.kelp(&s, "run -d --name late busybox sleep 600").exits(0);
+    let options = || laptop.kelp(&s, "exec late cat /etc/resolv.conf").exits(0);
+    options().has("ndots:1");
+    laptop.kelp(&s, "network connect shop late").exits(0);
+    options().has("ndots:0").lacks("ndots:1");
+    laptop.kelp(&s, "network disconnect shop late").exits(0);
+    options().has("ndots:1").lacks("ndots:0");
+}
+
 fn two(names: &[&str]) -> (Vec<String>, Vec<String>) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     (names.clone(), names)

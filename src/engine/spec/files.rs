@@ -109,10 +109,16 @@ pub(super) fn resolv_conf(request: &CreateRequest, place: &Place) -> String {
         [dot] if dot == "." => Vec::new(),
         given => given.to_vec(),
     };
-    let options = match request.dns_options.is_empty() {
+    let mut options = match request.dns_options.is_empty() {
         true => values("options").iter().flat_map(|line| words(Some(line))).collect(),
         false => request.dns_options.clone(),
     };
+    // A neighbour's name is no part of a search domain: it is asked for as it is, first, and goes to nobody outside.
+    let names_neighbours = place.addresses.is_some_and(|a| servers == [a.ipv4.dns.to_string()]);
+    if names_neighbours && !request.joins().is_empty() && !request.dns_options.iter().any(|o| is_ndots(o)) {
+        options.retain(|option| !is_ndots(option));
+        options.push("ndots:0".into());
+    }
     let mut text = String::new();
     for server in servers {
         let _ = writeln!(text, "nameserver {server}");
@@ -124,6 +130,10 @@ pub(super) fn resolv_conf(request: &CreateRequest, place: &Place) -> String {
         let _ = writeln!(text, "options {}", options.join(" "));
     }
     text
+}
+
+fn is_ndots(option: &str) -> bool {
+    option.starts_with("ndots:")
 }
 
 /// Whether the container asks the servers of `--dns` itself, and nobody in between: kelp's resolver has its sockets on
