@@ -36,6 +36,23 @@ fn a_container_has_an_address_a_way_out_and_the_files_that_say_so() {
     s.busybox_sh("--add-host out:host-gateway", "cat /etc/hosts").has(&format!("{gateway}\tout\n"));
 }
 
+/// What the host has a route to would be hidden, by whatever name the network goes.
+#[test]
+fn addresses_that_the_host_has_a_route_to_are_refused() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("addresses_that_the_host_has_a_route_to_are_refused");
+    };
+    let words =
+        "the host has a route to a part of the subnet, 198.51.100.0/24, which its containers could not reach";
+    for block in ["198.51.100.0/24", "198.51.100.128/25", "198.51.0.0/16"] {
+        let run = format!("run --rm --network slirp:cidr={block} busybox true");
+        laptop.kelp(&s, &run).exits(125).says(words);
+        laptop.kelp(&s, &format!("network create --subnet {block} x")).exits(1).says(words);
+    }
+    laptop.kelp(&s, "run --rm --network slirp:cidr=198.51.101.0/24 busybox true").exits(0);
+}
+
 #[test]
 fn options_of_the_network_are_carried_out() {
     let s = Sandbox::new().busybox();

@@ -13,7 +13,7 @@ pub mod prune;
 pub mod rm;
 mod subnets;
 
-pub(in crate::engine) use subnets::is_for_networks;
+pub(in crate::engine) use subnets::{is_for_networks, refuse_routed_cidr};
 
 use std::collections::BTreeMap;
 
