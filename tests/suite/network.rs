@@ -54,6 +54,27 @@ fn addresses_that_the_host_has_a_route_to_are_refused() {
 }
 
 #[test]
+fn both_commands_tell_the_same_of_an_endpoint() {
+    let s = Sandbox::new().busybox();
+    let ipv6 = |name: &str| {
+        s.ok(&format!("network ls --filter name={name} --format {{{{.IPv6}}}}")).text().to_owned()
+    };
+    assert_eq!(
+        (ipv6("slirp"), ipv6("host"), ipv6("bridge")),
+        ("true".into(), "false".into(), "false".into())
+    );
+    s.ok("network inspect -f {{.EnableIPv6}} slirp").is("true");
+    s.ok("run -d --name web --network bridge busybox sleep 600");
+    let told = s.ok("network inspect -f '{{range .Containers}}{{.EndpointID}}{{end}}' bridge");
+    let told = told.text();
+    assert!(!told.is_empty());
+    assert_eq!(s.field("web", ".NetworkSettings.Networks.bridge.EndpointID"), told);
+    assert_eq!(s.field("web", ".NetworkSettings.EndpointID"), told);
+    s.ok("stop -t 0 web");
+    assert_eq!(s.field("web", ".NetworkSettings.EndpointID"), "");
+}
+
+#[test]
 fn options_of_the_network_are_carried_out() {
     let s = Sandbox::new().busybox();
     let options = "--network slirp:cidr=192.168.77.0/24,mtu=1400,ipv6=false";

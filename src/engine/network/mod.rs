@@ -40,6 +40,13 @@ pub struct Shown {
     pub labels: BTreeMap<String, String>,
 }
 
+impl Shown {
+    /// Whether containers in it have IPv6, unless one was asked to have none.
+    pub fn has_ipv6(&self) -> bool {
+        self.record.as_ref().map_or(self.name == "slirp", |record| record.v6.is_some())
+    }
+}
+
 impl From<NetworkRecord> for Shown {
     fn from(record: NetworkRecord) -> Self {
         Self {
