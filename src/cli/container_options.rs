@@ -38,7 +38,8 @@ pub(super) struct ContainerOptions {
     /// Write the container's id to a file, which must not exist yet
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub(super) cidfile: Option<PathBuf>,
-    /// Ask this name server
+    /// Ask this name server in place of the host's; one on loopback or in its own network the container asks
+    /// itself, and finds no neighbours by name then
     #[arg(long, value_name = "IP")]
     dns: Vec<String>,
     /// Set an option of resolv.conf

@@ -4,7 +4,7 @@
 //! not here: the one function that merges the two is [`super::spec`].
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -233,6 +233,11 @@ impl CreateRequest {
             (None, NetworkMode::Networks(joins)) => joins,
             (None, _) => &[],
         }
+    }
+
+    /// `--dns`.
+    pub fn name_servers(&self) -> Vec<IpAddr> {
+        self.dns.iter().filter_map(|server| server.parse().ok()).collect()
     }
 
     /// How the network in user space is set up, where the container is in it.

@@ -32,6 +32,8 @@ const BATCH: usize = 64;
 /// Hops of what the host sends, unless the container's packets have few left.
 const HOPS: u8 = 64;
 const FEW_HOPS: u8 = 32;
+/// The longest packet of an ordinary link, in bytes.
+const ORDINARY: usize = 1500;
 /// How often at most the table is looked through.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -282,6 +284,13 @@ impl Udp {
     }
 }
 
+/// Whether the host may not cut up a datagram of the container's. Linux marks so whatever its own link takes, and cuts up
+/// what is larger by itself, unmarked. A link that is longer than those outside would only have it mark more: of that the
+/// container would hear, and lose it, where it has asked for nothing.
+fn is_to_stay_whole(packet: &Packet<'_>) -> bool {
+    packet.dont_fragment && packet.whole.len() <= ORDINARY
+}
+
 /// The hops that the host's datagram may make for one of the container's.
 fn hops(packet: &Packet<'_>) -> u8 {
     if packet.hop_limit <= FEW_HOPS { packet.hop_limit.saturating_sub(1).max(1) } else { HOPS }
@@ -306,7 +315,7 @@ impl Mapping {
 
     /// Whether the socket sends as the container's packet was sent.
     fn fits(&self, packet: &Packet<'_>) -> bool {
-        self.hops == hops(packet) && self.dont_fragment == packet.dont_fragment
+        self.hops == hops(packet) && self.dont_fragment == is_to_stay_whole(packet)
     }
 
     /// Has it do so.
@@ -315,7 +324,7 @@ impl Mapping {
         if hops != self.hops && inet::set_hop_limit(&self.socket, self.container.ip(), hops).is_ok() {
             self.hops = hops;
         }
-        let whole = packet.dont_fragment;
+        let whole = is_to_stay_whole(packet);
         if whole != self.dont_fragment
             && inet::set_dont_fragment(&self.socket, self.container.ip(), whole).is_ok()
         {

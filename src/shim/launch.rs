@@ -1,6 +1,7 @@
 //! What a shim is told: of its container at each start, and of processes to add. All of it is JSON.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,8 @@ pub struct Start {
     pub join_network: Option<Peer>,
     /// Of the network in user space, chosen in the light of the host's present routes.
     pub addresses: Option<Addresses>,
+    /// Name servers that it is to have instead of the host's.
+    pub dns: Vec<IpAddr>,
     /// It has left the network in user space that it was made with.
     pub without_own: bool,
     /// The user-defined networks to join.

@@ -129,6 +129,7 @@ fn what_cannot_be_connected() {
     s.ok("network connect --ip 10.218.0.9 other web");
     s.exits(1, "network connect --ip 10.218.0.9 other alone");
     s.ok("network disconnect none alone");
+    s.exits(1, "network connect slirp alone").says("chosen when the container is made");
     s.exits(1, "network connect --ip 10.218.0.9 other alone").says("Address already in use");
     s.ok("network connect other alone");
     inside(&s, "alone", "ping -c1 -W5 web; ip route").has("default via 10.218.0.1");

@@ -1,7 +1,8 @@
 //! The default network: packets of a container become sockets of the host, and what is closed stays closed.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::laptop::{LAPTOP, NEIGHBOUR, NEIGHBOUR6, bracketed};
@@ -34,6 +35,105 @@ fn a_container_has_an_address_a_way_out_and_the_files_that_say_so() {
     s.ok("stop -t 0 c1");
     assert_eq!(s.field("c1", ".NetworkSettings.IPAddress"), "");
     s.busybox_sh("--add-host out:host-gateway", "cat /etc/hosts").has(&format!("{gateway}\tout\n"));
+}
+
+/// What the host has a route to would be hidden, by whatever name the network goes.
+#[test]
+fn addresses_that_the_host_has_a_route_to_are_refused() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("addresses_that_the_host_has_a_route_to_are_refused");
+    };
+    let words =
+        "the host has a route to a part of the subnet, 198.51.100.0/24, which its containers could not reach";
+    for block in ["198.51.100.0/24", "198.51.100.128/25", "198.51.0.0/16"] {
+        let run = format!("run --rm --network slirp:cidr={block} busybox true");
+        laptop.kelp(&s, &run).exits(125).says(words);
+        laptop.kelp(&s, &format!("network create --subnet {block} x")).exits(1).says(words);
+    }
+    laptop.kelp(&s, "run --rm --network slirp:cidr=198.51.101.0/24 busybox true").exits(0);
+}
+
+/// Sends datagrams of these lengths, each to a connected socket of its own, and says what comes back of the first.
+const DATAGRAMS: &str = r#"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/time.h>
+static char bytes[65536];
+int main(int argc, char **argv) {
+    struct sockaddr_in to = {AF_INET};
+    struct timeval limit = {5, 0};
+    to.sin_port = htons(7007);
+    inet_pton(AF_INET, argv[1], &to.sin_addr);
+    for (int i = 2; i < argc; i++) {
+        int s = socket(AF_INET, SOCK_DGRAM, 0);
+        setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        connect(s, (void *)&to, sizeof to);
+        int n = send(s, bytes, atoi(argv[i]), 0);
+        n = n < 0 ? n : recv(s, bytes, sizeof bytes, 0);
+        printf("%s: %d %s\n", argv[i], n, n < 0 ? strerror(errno) : "");
+    }
+    return 0;
+}
+"#;
+
+/// What a longer link lets the container send in one piece is cut up for shorter ones outside, as with an ordinary link.
+#[test]
+fn datagrams_of_any_length_pass_whatever_the_link_takes() {
+    let s = Sandbox::new().busybox();
+    let Some(laptop) = Laptop::new(&s) else {
+        return needs_root("datagrams_of_any_length_pass_whatever_the_link_takes");
+    };
+    s.write("datagrams.c", DATAGRAMS);
+    s.program_call("gcc").args(["-static", "-O1", "-w", "-o", "datagrams", "datagrams.c"]).exits(0);
+    let volume = format!("{}:/datagrams:ro", s.work().join("datagrams").display());
+    let socket = laptop.elsewhere(|| UdpSocket::bind((NEIGHBOUR, 7007))).unwrap();
+    thread::spawn(move || {
+        let mut bytes = vec![0; 1 << 16];
+        while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            let _ = socket.send_to(&bytes[..length], from);
+        }
+    });
+    let send = |network: &str, lengths: &[&str]| {
+        let words = ["run", "--rm", "--network", network, "-v", &volume, "busybox", "/datagrams", NEIGHBOUR];
+        laptop.kelp(&s, &[&words[..], lengths].concat()[..]).exits(0)
+    };
+    // The kernel remembers for a destination what it was told: the largest one has a container to itself.
+    for network in ["slirp", "slirp:mtu=9000", "slirp:mtu=65535", "slirp:mtu=65535,ipv6=false"] {
+        send(network, &["8", "8900"]).is("8: 8 \n8900: 8900");
+        send(network, &["8", "65507"]).is("8: 8 \n65507: 65507");
+    }
+    // Of a path that is shorter than ordinary ones the container hears.
+    laptop.run("ip link set up0 mtu 1400");
+    laptop.beyond("ip link set up0 mtu 1400");
+    for network in ["slirp", "slirp:mtu=65535"] {
+        send(network, &["8", "1450"]).has("1450: -1 Message too long");
+        send(network, &["8", "65507"]).has("65507: 65507");
+    }
+}
+
+#[test]
+fn both_commands_tell_the_same_of_an_endpoint() {
+    let s = Sandbox::new().busybox();
+    let ipv6 = |name: &str| {
+        s.ok(&format!("network ls --filter name={name} --format {{{{.IPv6}}}}")).text().to_owned()
+    };
+    assert_eq!(
+        (ipv6("slirp"), ipv6("host"), ipv6("bridge")),
+        ("true".into(), "false".into(), "false".into())
+    );
+    s.ok("network inspect -f {{.EnableIPv6}} slirp").is("true");
+    s.ok("run -d --name web --network bridge busybox sleep 600");
+    let told = s.ok("network inspect -f '{{range .Containers}}{{.EndpointID}}{{end}}' bridge");
+    let told = told.text();
+    assert!(!told.is_empty());
+    assert_eq!(s.field("web", ".NetworkSettings.Networks.bridge.EndpointID"), told);
+    assert_eq!(s.field("web", ".NetworkSettings.EndpointID"), told);
+    s.ok("stop -t 0 web");
+    assert_eq!(s.field("web", ".NetworkSettings.EndpointID"), "");
 }
 
 #[test]

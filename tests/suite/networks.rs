@@ -237,6 +237,10 @@ fn networks_that_cannot_be() {
     s.exits(1, "network create --ipv6 --subnet fe80::/64 x").says("no network can be there");
     s.exits(125, "run --rm --network slirp:outbound-addr=192.0.2.77 busybox true")
         .says("no address of this host");
+    for address in ["127.0.0.1", "::1"] {
+        s.exits(125, &format!("run --rm --network slirp:outbound-addr={address} busybox true"))
+            .says("nothing gets off this host from its loopback");
+    }
 }
 
 #[test]

@@ -222,7 +222,10 @@ fn the_files_of_the_network_are_readable_by_every_user() {
 fn resolv_conf_says_what_was_asked_for() {
     let s = Sandbox::new().busybox();
     let options = "--dns 9.9.9.9 --dns 1.1.1.1 --dns-search example.org --dns-option ndots:3";
+    // Kelp's own resolver asks the servers, where there is a network.
     let out = s.busybox_sh(options, "cat /etc/resolv.conf");
+    out.has("nameserver 10.").lacks("9.9.9.9").has("search example.org").has("options ndots:3");
+    let out = s.busybox_sh(&format!("--network none {options}"), "cat /etc/resolv.conf");
     out.has("nameserver 9.9.9.9").has("nameserver 1.1.1.1").has("search example.org").has("options ndots:3");
     s.exits(125, "run --rm --dns not-an-address busybox true").says("not-an-address");
 }

@@ -73,7 +73,7 @@ fn fields(network: &Shown, no_trunc: bool) -> Vec<(&'static str, String)> {
         ("Driver", network.driver.into()),
         ("Scope", "local".into()),
         ("IPv4", true.to_string()),
-        ("IPv6", record.is_some_and(|r| r.v6.is_some()).to_string()),
+        ("IPv6", network.has_ipv6().to_string()),
         ("Internal", record.is_some_and(|r| r.internal).to_string()),
         ("Labels", labels.join(",")),
         ("CreatedAt", human::go_time(network.created)),

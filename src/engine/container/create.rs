@@ -83,6 +83,7 @@ impl Draft {
         let mut place = place(&id, &ids, &request)?;
         join_later(engine, &mut request, &mut place)?;
         network::refuse_strange_outbound(&request)?;
+        network::refuse_routed(&request)?;
         let about_links = network::linked(engine, name.as_str(), &request)?;
         let members = network::members(engine, &id, name.as_str(), &request)?;
         place.addresses = place.addresses.or_else(|| network::way_out(&members).map(network::addresses_of));

@@ -9,7 +9,7 @@ use oci_spec::image::Config as ImageConfig;
 use super::create::about_to_go;
 use super::stored::Stored;
 use super::{find, start};
-use crate::engine::network::create;
+use crate::engine::network::{create, refuse_routed_cidr};
 use crate::engine::options::HOST_GATEWAY;
 use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::engine::spec::{self, Shared};
@@ -81,6 +81,7 @@ pub(in crate::engine) fn member(
         names: names(id, name, request.hostname.as_deref(), &join.aliases, &network.name),
         aliases: join.aliases.clone(),
         links: join.links.clone(),
+        dns: request.name_servers(),
         priority: join.priority,
         default_route: false,
         default_route6: false,
@@ -141,6 +142,11 @@ fn is_undecided(engine: &Engine, held: &Lease) -> bool {
     let Ok(observed) = engine.store.observe(&record) else { return false };
     let rests = matches!(observed.status, Status::Created | Status::Exited) && !observed.starting;
     rests && !held.asked && engine.store.life_lock_held(&held.container).unwrap_or(false)
+}
+
+/// Addresses that the user chose, where the host has others.
+pub(super) fn refuse_routed(request: &CreateRequest) -> Result<()> {
+    request.slirp().and_then(|slirp| slirp.cidr).map_or(Ok(()), refuse_routed_cidr)
 }
 
 /// An outbound address that the host does not have would be found out by every connection, one by one.

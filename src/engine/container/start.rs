@@ -207,6 +207,7 @@ fn begin(
     make_sources(request)?;
     start.members = network::members(engine, &record.id, record.name.as_str(), request)?;
     start.without_own = request.left_slirp;
+    start.dns = request.name_servers();
     start.addresses = fresh
         .unwrap_or_else(|| network::addresses(request))
         .or_else(|| network::way_out(&start.members).map(network::addresses_of));

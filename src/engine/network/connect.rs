@@ -64,7 +64,19 @@ fn refuse(network: &Shown, request: &CreateRequest) -> Result<()> {
 /// One of the networks without members: what a container was made with, and has left.
 fn connect_mode(engine: &Engine, network: &Shown, held: &Held) -> Result<()> {
     let mut request = held.request.clone();
+    let own = |mode: &NetworkMode| match mode {
+        NetworkMode::Slirp(_) => network.name == "slirp",
+        NetworkMode::None => network.name == "none",
+        NetworkMode::Host => network.name == "host",
+        NetworkMode::Container(_) | NetworkMode::Networks(_) => false,
+    };
     match request.network {
+        ref mode if !own(mode) => {
+            return Err(Error::Network(format!(
+                "network {0} is each container's own: it is chosen when the container is made (--network {0})",
+                network.name
+            )));
+        }
         NetworkMode::Slirp(_) if request.left_slirp && !held.runs() => request.left_slirp = false,
         NetworkMode::None if request.joined.as_ref().is_some_and(Vec::is_empty) => request.joined = None,
         NetworkMode::Slirp(_) if request.left_slirp => {
@@ -73,16 +85,10 @@ fn connect_mode(engine: &Engine, network: &Shown, held: &Held) -> Result<()> {
                 network.name
             )));
         }
-        NetworkMode::Slirp(_) | NetworkMode::None | NetworkMode::Host => {
+        _ => {
             return Err(Error::Network(format!(
                 "endpoint with name {} already exists in network {}",
                 held.record.name, network.name
-            )));
-        }
-        NetworkMode::Container(_) | NetworkMode::Networks(_) => {
-            return Err(Error::Network(format!(
-                "network {0} is each container's own: it is chosen when the container is made (--network {0})",
-                network.name
             )));
         }
     }

@@ -9,6 +9,7 @@ use super::create::IPAM_DRIVER;
 use super::{Shown, find, members};
 use crate::engine::{Engine, Result};
 use crate::shim::network::hub::is_unguarded;
+use crate::store::id::ContainerId;
 use crate::store::network::NetworkRecord;
 
 #[derive(Debug, Clone, Serialize)]
@@ -82,8 +83,15 @@ pub struct Endpoint {
     pub ipv6_address: String,
 }
 
+/// There is one endpoint of a container in a network.
+pub(in crate::engine) fn endpoint_id(container: &ContainerId) -> String {
+    container.to_string()
+}
+
 pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
-    let Shown { id, name, driver, created, record, labels, .. } = find(engine, word)?;
+    let shown = find(engine, word)?;
+    let enable_ipv6 = shown.has_ipv6();
+    let Shown { id, name, driver, created, record, labels, .. } = shown;
     let mut containers = BTreeMap::new();
     if let Some(record) = &record {
         for (row, lease) in members(engine, record)? {
@@ -92,8 +100,7 @@ pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
                 row.id.to_string(),
                 Endpoint {
                     name: row.name.to_string(),
-                    // There is one endpoint of a container in a network.
-                    endpoint_id: row.id.to_string(),
+                    endpoint_id: endpoint_id(&row.id),
                     mac_address: lease.mac.to_string(),
                     ipv4_address: format!("{}/{}", lease.ipv4, record.v4.prefix),
                     ipv6_address: v6.unwrap_or_default(),
@@ -109,7 +116,7 @@ pub fn inspect(engine: &Engine, word: &str) -> Result<Network> {
         scope: "local",
         driver,
         enable_ipv4: true,
-        enable_ipv6: record.as_ref().is_some_and(|r| r.v6.is_some()),
+        enable_ipv6,
         ipam: Ipam {
             driver: IPAM_DRIVER,
             options: None,

@@ -13,7 +13,7 @@ pub mod prune;
 pub mod rm;
 mod subnets;
 
-pub(in crate::engine) use subnets::is_for_networks;
+pub(in crate::engine) use subnets::{is_for_networks, refuse_routed_cidr};
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,13 @@ pub struct Shown {
     /// `None` of a network without members.
     pub record: Option<NetworkRecord>,
     pub labels: BTreeMap<String, String>,
+}
+
+impl Shown {
+    /// Whether containers in it have IPv6, unless one was asked to have none.
+    pub fn has_ipv6(&self) -> bool {
+        self.record.as_ref().map_or(self.name == "slirp", |record| record.v6.is_some())
+    }
 }
 
 impl From<NetworkRecord> for Shown {

@@ -166,14 +166,24 @@ fn not_taken<A: Number>(subnet: Subnet<A>, networks: &[(A, u8)], routes: &[(A, u
             "invalid pool request: Pool overlaps with other one on this address space".into(),
         ));
     }
-    if routes.iter().any(|r| r.1 > 0 && subnet.overlaps(*r)) {
-        return Err(Error::Network(
-            "invalid pool request: the host has a route to a part of the subnet, which its containers could not \
-             reach any more"
-                .into(),
-        ));
-    }
+    refuse_routed(&subnet, routes)?;
     Ok(subnet)
+}
+
+/// What the host has a route to would be hidden from the containers.
+fn refuse_routed<A: Number>(subnet: &Subnet<A>, routes: &[(A, u8)]) -> Result<()> {
+    match routes.iter().find(|r| r.1 > 0 && subnet.overlaps(**r)) {
+        None => Ok(()),
+        Some((to, bits)) => Err(Error::Network(format!(
+            "invalid pool request: the host has a route to a part of the subnet, {to}/{bits}, which its containers \
+             could not reach any more"
+        ))),
+    }
+}
+
+/// The same of the network of one container, at addresses that the user chose.
+pub(in crate::engine) fn refuse_routed_cidr((network, prefix): (Ipv4Addr, u8)) -> Result<()> {
+    refuse_routed(&Subnet::around(network, prefix), &host_routes().0)
 }
 
 /// podman's pool first, then parts of docker's.
@@ -286,6 +296,18 @@ mod tests {
         let unchosen =
             reserved(&[format!("a={}", Ipv4Addr::from(u32::from(parts.0.first) + 9))], &[], &parts);
         assert!(unchosen.unwrap_err().to_string().contains("no matching subnet"));
+    }
+
+    #[test]
+    fn what_the_host_has_a_route_to() {
+        let subnet: Subnet<Ipv4Addr> = Subnet::around([10, 77, 0, 0].into(), 16);
+        let refused = |to: [u8; 4], bits: u8| {
+            not_taken(subnet, &[], &[([192, 168, 0, 0].into(), 16), (to.into(), bits)]).err()
+        };
+        let error = refused([10, 77, 8, 0], 24).unwrap().to_string();
+        assert!(error.contains("a route to a part of the subnet, 10.77.8.0/24, which"), "{error}");
+        assert!(refused([10, 0, 0, 0], 8).is_some());
+        assert!(refused([10, 78, 0, 0], 16).is_none() && refused([0, 0, 0, 0], 0).is_none());
     }
 
     #[test]

@@ -50,6 +50,11 @@ fn slirp(options: &str) -> Result<Slirp> {
             "link-local" => slirp.link_local = switch()?,
             "ipv6" | "enable-ipv6" => slirp.ipv6 = switch()?,
             "outbound-addr" | "outbound-addr6" => match value.parse() {
+                Ok(address) if is_loopback(address) => {
+                    return Err(fail(
+                        "nothing gets off this host from its loopback: `ip addr` lists other addresses",
+                    ));
+                }
                 Ok(IpAddr::V4(v4)) if key.ends_with("addr") => slirp.outbound_v4 = Some(v4),
                 Ok(IpAddr::V6(v6)) => slirp.outbound_v6 = Some(v6),
                 _ => return Err(fail("an address of the host is expected")),
@@ -71,6 +76,10 @@ fn slirp(options: &str) -> Result<Slirp> {
         return Err(invalid("mtu", slirp.mtu.to_string(), reason));
     }
     Ok(slirp)
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 fn cidr(value: &str) -> std::result::Result<(Ipv4Addr, u8), &'static str> {
@@ -125,6 +134,10 @@ mod tests {
             "cidr=fd00::/64",
             "outbound-addr=eth0",
             "outbound_addr6=1.2.3.4",
+            "outbound-addr=127.0.0.1",
+            "outbound-addr=127.9.9.9",
+            "outbound_addr6=::1",
+            "outbound-addr=::ffff:127.0.0.1",
             "port_handler=rootlesskit",
             "host-loopback=yes",
             "x=1",

@@ -72,9 +72,9 @@ pub(super) fn hosts_file(request: &CreateRequest, place: &Place) -> String {
     text
 }
 
-/// `/etc/resolv.conf` from the host's and the `--dns*` options. With the network in user space the name server is
-/// kelp's own, which asks the host's of the moment. Without a network, name servers on loopback are left out: the
-/// host's loopback is not the container's.
+/// `/etc/resolv.conf` from the host's and the `--dns*` options. In a network of kelp's the name server is kelp's own,
+/// which asks those of `--dns`, or the host's of the moment ([`are_named`] tells the exception). Without a network, name
+/// servers on loopback are left out: the host's loopback is not the container's.
 pub(super) fn resolv_conf(request: &CreateRequest, place: &Place) -> String {
     if let Some(shared) = &place.shared {
         return shared.resolv_conf.clone();
@@ -99,6 +99,7 @@ pub(super) fn resolv_conf(request: &CreateRequest, place: &Place) -> String {
     let servers = match (&place.addresses, request.dns.is_empty()) {
         (Some(addresses), true) => vec![addresses.ipv4.dns.to_string()],
         (None, true) => values("nameserver").into_iter().filter(reachable).collect(),
+        (Some(addresses), false) if !are_named(request, place) => vec![addresses.ipv4.dns.to_string()],
         (_, false) => request.dns.clone(),
     };
     // The last line counts, as the resolver has it.
@@ -108,10 +109,16 @@ pub(super) fn resolv_conf(request: &CreateRequest, place: &Place) -> String {
         [dot] if dot == "." => Vec::new(),
         given => given.to_vec(),
     };
-    let options = match request.dns_options.is_empty() {
+    let mut options = match request.dns_options.is_empty() {
         true => values("options").iter().flat_map(|line| words(Some(line))).collect(),
         false => request.dns_options.clone(),
     };
+    // A neighbour's name is no part of a search domain: it is asked for as it is, first, and goes to nobody outside.
+    let names_neighbours = place.addresses.is_some_and(|a| servers == [a.ipv4.dns.to_string()]);
+    if names_neighbours && !request.joins().is_empty() && !request.dns_options.iter().any(|o| is_ndots(o)) {
+        options.retain(|option| !is_ndots(option));
+        options.push("ndots:0".into());
+    }
     let mut text = String::new();
     for server in servers {
         let _ = writeln!(text, "nameserver {server}");
@@ -123,6 +130,20 @@ pub(super) fn resolv_conf(request: &CreateRequest, place: &Place) -> String {
         let _ = writeln!(text, "options {}", options.join(" "));
     }
     text
+}
+
+fn is_ndots(option: &str) -> bool {
+    option.starts_with("ndots:")
+}
+
+/// Whether the container asks the servers of `--dns` itself, and nobody in between: kelp's resolver has its sockets on
+/// the host, from where it reaches neither a server in one of the container's networks, as another container is, nor
+/// one on the container's own loopback. The host's loopback is another one, which is meant where it was asked for.
+fn are_named(request: &CreateRequest, place: &Place) -> bool {
+    let opens_loopback = request.slirp().is_some_and(|slirp| slirp.host_loopback);
+    let networks = || place.addresses.iter().chain(&place.others);
+    request.dns.iter().any(|server| is_loopback(server) && !opens_loopback)
+        || request.name_servers().iter().any(|server| networks().any(|network| network.has(*server)))
 }
 
 fn is_loopback(address: &str) -> bool {

@@ -209,7 +209,38 @@ fn files_of_the_default_network() {
     let text = resolver_of(&request, host, Some(addresses()));
     assert_eq!(text, "nameserver 10.0.2.3\nsearch corp.example\noptions edns0 trust-ad\n");
     request.dns = vec!["9.9.9.9".into()];
-    assert!(resolver_of(&request, host, Some(addresses())).starts_with("nameserver 9.9.9.9\nsearch"));
+    assert_eq!(resolver_of(&request, host, Some(addresses())), text, "it is kelp's resolver that asks them");
+    // Whom only the container reaches it asks itself: its own loopback, and a neighbour.
+    for own in ["127.0.0.53", "::1", "10.0.2.7"] {
+        request.dns = vec!["9.9.9.9".into(), own.into()];
+        let named = format!("nameserver 9.9.9.9\nnameserver {own}\nsearch");
+        assert!(resolver_of(&request, host, Some(addresses())).starts_with(&named), "{own}");
+    }
+    let slirp = crate::shim::network::Slirp { host_loopback: true, ..Default::default() };
+    request.network = NetworkMode::Slirp(slirp);
+    request.dns = vec!["127.0.0.53".into()];
+    assert_eq!(resolver_of(&request, host, Some(addresses())), text, "the host's loopback");
+}
+
+/// As docker has it, where there are neighbours.
+#[test]
+fn names_of_neighbours_are_asked_for_as_they_are() {
+    let mut request = request(&["x"]);
+    let join = crate::engine::request::Join { network: "shop".into(), ..Default::default() };
+    request.network = NetworkMode::Networks(vec![join]);
+    let host = "nameserver 127.0.0.53\nsearch corp.example\noptions edns0 ndots:2\n";
+    let options = |request: &CreateRequest| {
+        let text = resolver_of(request, host, Some(addresses()));
+        text.lines().find_map(|line| line.strip_prefix("options ")).map(str::to_owned)
+    };
+    assert_eq!(options(&request).as_deref(), Some("edns0 ndots:0"));
+    request.dns_options = vec!["timeout:1".into()];
+    assert_eq!(options(&request).as_deref(), Some("timeout:1 ndots:0"));
+    request.dns_options = vec!["ndots:3".into()];
+    assert_eq!(options(&request).as_deref(), Some("ndots:3"), "the user's own");
+    request.dns_options = Vec::new();
+    request.dns = vec!["10.0.2.7".into()];
+    assert_eq!(options(&request).as_deref(), Some("edns0 ndots:2"), "another's resolver");
 }
 
 #[test]

@@ -103,6 +103,9 @@ impl Lookup {
         let kind = if self.transport == Transport::Udp { Kind::Udp } else { Kind::Tcp };
         // A fresh socket has a random port.
         let socket = inet::socket(kind, server.ip()).ok()?;
+        if let Some(from) = self.servers.outbound(server.ip()) {
+            inet::bind(&socket, SocketAddr::new(from, 0)).ok()?;
+        }
         match inet::connect(&socket, server) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(_) => return None,

@@ -1,4 +1,5 @@
-//! Names for containers: those that are known here first, everything else by whom the host asks at that moment.
+//! Names for containers: those that are known here first, everything else by whom the host asks at that moment, or by
+//! the servers that the container was given.
 //!
 //! A query is passed on as it came, under another id and from a port of its own, and its answer passed back as it
 //! came: what is in them beyond the question is nobody's business here. An answer counts only when it comes from the
@@ -15,6 +16,7 @@ mod names;
 mod resolvers;
 mod stream;
 mod table;
+mod upstreams;
 mod worker;
 
 use std::os::fd::OwnedFd;
@@ -23,6 +25,7 @@ use std::sync::{Arc, Mutex, mpsc};
 pub use names::{Names, View};
 pub use resolvers::Resolvers;
 pub use table::Reader;
+pub use upstreams::Upstreams;
 
 use self::worker::Worker;
 use super::handle::{Handle, Query, TakeQuery};

@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use super::upstreams::Upstreams;
+
 /// As many as the C library asks.
-const SERVERS: usize = 3;
+pub(super) const SERVERS: usize = 3;
 /// What is read of the file, in bytes.
 const LIMIT: u64 = 64 << 10;
 /// How long a server may take before the next one is asked, and the bounds of what the file says.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 const LONGEST: u64 = 5;
-const PORT: u16 = 53;
+pub(super) const PORT: u16 = 53;
 
 /// The servers and how patiently they are asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +25,16 @@ pub(super) struct Servers {
     /// Empty only where nobody is to be asked: without any in the file the C library asks this host.
     pub addresses: Vec<SocketAddr>,
     pub timeout: Duration,
+    /// Address of the host that they are asked from, of each family, where it is not the one that its routes choose.
+    pub outbound: [Option<IpAddr>; 2],
+}
+
+impl Servers {
+    /// Where the socket that asks `server` has to be bound.
+    pub(super) fn outbound(&self, server: IpAddr) -> Option<IpAddr> {
+        let like = |from: &&IpAddr| from.is_ipv4() == server.is_ipv4() && !server.is_loopback();
+        self.outbound.iter().flatten().find(like).copied()
+    }
 }
 
 /// The file, and what it said when it was last read.
@@ -30,6 +42,8 @@ pub(super) struct Servers {
 pub struct Resolvers {
     path: PathBuf,
     seen: Option<(Stamp, Servers)>,
+    /// Who asks others.
+    upstreams: Upstreams,
 }
 
 /// What tells one state of a file from another.
@@ -37,18 +51,29 @@ type Stamp = (u64, u64, u64, i64, i64);
 
 impl Resolvers {
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), seen: None }
+        Self { path: path.into(), seen: None, upstreams: Upstreams::default() }
     }
 
     /// Nobody is asked: what is not known is not found out.
     pub fn nobody() -> Self {
-        Self { path: PathBuf::new(), seen: None }
+        Self::new(PathBuf::new())
+    }
+
+    /// But for those who have servers of their own.
+    #[must_use]
+    pub fn apart_from(self, upstreams: Upstreams) -> Self {
+        Self { upstreams, ..self }
+    }
+
+    /// Whom to ask for this asker.
+    pub(super) fn of(&mut self, asker: Option<IpAddr>) -> Servers {
+        asker.and_then(|asker| self.upstreams.of(asker)).unwrap_or_else(|| self.now())
     }
 
     /// One look at the file's state for each query.
-    pub(super) fn now(&mut self) -> Servers {
+    fn now(&mut self) -> Servers {
         if self.path.as_os_str().is_empty() {
-            return Servers { addresses: Vec::new(), timeout: TIMEOUT };
+            return Servers { addresses: Vec::new(), timeout: TIMEOUT, outbound: [None; 2] };
         }
         let stamp =
             fs::metadata(&self.path).ok().map(|m| (m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()));
@@ -71,7 +96,7 @@ impl Resolvers {
 }
 
 fn parse(text: &str) -> Servers {
-    let mut servers = Servers { addresses: Vec::new(), timeout: TIMEOUT };
+    let mut servers = Servers { addresses: Vec::new(), timeout: TIMEOUT, outbound: [None; 2] };
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         match words.next() {

@@ -197,7 +197,8 @@ impl Worker {
             Origin::Datagram(_) => Transport::Udp,
             Origin::Stream(_) => Transport::Tcp,
         };
-        let mut lookup = Lookup::new(query, transport, self.resolvers.now(), now);
+        let servers = self.resolvers.of(self.asker(origin));
+        let mut lookup = Lookup::new(query, transport, servers, now);
         let progress = lookup.next(now);
         let number = self.number();
         self.lookups.insert(number, (origin, lookup));

@@ -68,6 +68,7 @@ impl Shim {
                 slirp: slirp.clone(),
                 addresses,
                 hostname: plan.hostname.clone().unwrap_or_default(),
+                dns: start.dns.clone(),
                 ports,
             }),
             None => None,

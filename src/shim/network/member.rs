@@ -7,6 +7,7 @@
 
 use std::ffi::CString;
 use std::io::IoSlice;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,9 @@ pub struct Member {
     /// What the container itself calls others by, and what they are known by in its networks.
     #[serde(default)]
     pub links: Vec<(String, String)>,
+    /// Name servers that it is to have instead of the host's.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
     /// The way out of the container leads through the network of the highest number, of those through the first.
     #[serde(default)]
     pub priority: i32,

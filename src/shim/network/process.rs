@@ -14,7 +14,7 @@ use rustix::event::EventfdFlags;
 use super::hub::Message;
 use super::member::{receive_message, send_view};
 use super::{HOST_NAMES, Opened, Slirp, config};
-use crate::net::dns::{self, Names, Reader, Resolvers, View};
+use crate::net::dns::{self, Names, Reader, Resolvers, Upstreams, View};
 use crate::net::{self, Listener, Stack};
 use crate::store::container::network::{Addresses, Protocol};
 use crate::sys::process::{self, Child, Fork};
@@ -38,6 +38,8 @@ pub struct Given {
     pub addresses: Addresses,
     /// The container's own name.
     pub hostname: String,
+    /// Name servers that it is to have instead of the host's.
+    pub dns: Vec<IpAddr>,
     pub ports: Vec<Opened>,
 }
 
@@ -154,30 +156,41 @@ fn carry(given: &Given, stop: &OwnedFd, views: OwnedFd) -> net::Result<()> {
     publish(given, &stack)?;
     let names = names(given);
     hear_views(&names, given, views);
-    stack.serve_dns(dns::serve(stack.handle(), names, Resolvers::new(RESOLV_CONF)));
+    stack.serve_dns(dns::serve(stack.handle(), names, resolvers(given)));
     // Most containers that wait say nothing for long; what it takes to begin is not needed again.
     sys::memory::release_program();
     stack.run(stop.as_fd())
 }
 
+fn resolvers(given: &Given) -> Resolvers {
+    let upstreams = Upstreams::default();
+    let config = config(&given.slirp, &given.addresses);
+    for asker in askers(given) {
+        upstreams.set(asker, &given.dns, &config);
+    }
+    Resolvers::new(RESOLV_CONF).apart_from(upstreams)
+}
+
+/// The addresses that the container asks from.
+fn askers(given: &Given) -> impl Iterator<Item = IpAddr> + use<> {
+    let addresses = given.addresses;
+    let four = Some(addresses.ipv4.address.into());
+    [four, addresses.ipv6.map(|v6| v6.address.into())].into_iter().flatten()
+}
+
 /// What the container's /etc/hosts says too, for programs that do not read it.
 fn names(given: &Given) -> Names {
     let names = Names::default();
-    let (v4, v6) = (given.addresses.ipv4, given.addresses.ipv6);
     for host in HOST_NAMES {
-        names.set(host, vec![v4.gateway.into()]);
+        names.set(host, vec![given.addresses.ipv4.gateway.into()]);
     }
-    names.set(
-        &given.hostname,
-        [Some(v4.address.into()), v6.map(|v6| v6.address.into())].into_iter().flatten().collect(),
-    );
+    names.set(&given.hostname, askers(given).collect());
     names
 }
 
 /// What the container's other networks know is asked for where it asks: here.
 fn hear_views(names: &Names, given: &Given, views: OwnedFd) {
-    let addresses = given.addresses;
-    let askers = [Some(addresses.ipv4.address.into()), addresses.ipv6.map(|v6| v6.address.into())];
+    let askers: Vec<IpAddr> = askers(given).collect();
     let coming = std::sync::Mutex::new(None::<View>);
     names.hear(move |names| {
         let Ok(mut coming) = coming.lock() else { return };
@@ -199,7 +212,7 @@ fn hear_views(names: &Names, given: &Given, views: OwnedFd) {
             if awaited == 0
                 && let Some(view) = coming.take().map(Arc::new)
             {
-                askers.iter().flatten().for_each(|asker: &IpAddr| names.show(*asker, &view));
+                askers.iter().for_each(|asker| names.show(*asker, &view));
             }
         }
     });

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::network::Mac;
+use crate::store::network::{Mac, Subnet};
 
 /// The network of a container that has one of its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +52,16 @@ pub struct Addresses {
     pub ipv4: Link<Ipv4Addr>,
     /// `None` where the container has no IPv6.
     pub ipv6: Option<Link<Ipv6Addr>>,
+}
+
+impl Addresses {
+    /// Whether the address is one of the network's.
+    pub fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(a) => Subnet::around(self.ipv4.address, self.ipv4.prefix).contains(a),
+            IpAddr::V6(a) => self.ipv6.is_some_and(|v6| Subnet::around(v6.address, v6.prefix).contains(a)),
+        }
+    }
 }
 
 /// One family's part.

@@ -194,7 +194,7 @@ pub fn container(engine: &Engine, name: &str, with_size: bool) -> Result<Contain
         size_root_fs: size.map(|s| s.total),
         mounts: request.mounts.iter().map(mount).collect(),
         config: config(engine, &row, &request, &launch.expose),
-        network_settings: network::settings(&request, seen.network.as_ref()),
+        network_settings: network::settings(&row.id, &request, seen.network.as_ref()),
     })
 }
 

@@ -6,9 +6,11 @@ use serde::Serialize;
 
 use super::unset;
 use crate::engine::container::ps;
+use crate::engine::network::inspect::endpoint_id;
 use crate::engine::request::{CreateRequest, Join, NetworkMode};
 use crate::shim::network::Publish;
 use crate::store::container::network::{Addresses, Member, Network as State, Protocol};
+use crate::store::id::ContainerId;
 
 /// By `PORT/PROTOCOL`; `None` is exposed and not published.
 pub(super) type Ports = BTreeMap<String, Option<Vec<HostPort>>>;
@@ -25,6 +27,8 @@ pub struct HostPort {
 #[serde(rename_all = "PascalCase")]
 pub struct NetworkSettings {
     pub ports: Ports,
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
     /// docker repeats those of its default network.
     #[serde(flatten)]
     pub addresses: AddressFields,
@@ -38,6 +42,9 @@ pub struct NetworkSettings {
 pub struct Network {
     /// What the user called it there.
     pub aliases: Option<Vec<String>>,
+    /// As `network inspect` tells it.
+    #[serde(rename = "EndpointID")]
+    pub endpoint_id: String,
     #[serde(rename = "NetworkID")]
     pub network_id: String,
     /// See `--gw-priority`.
@@ -49,8 +56,6 @@ pub struct Network {
     pub dns_names: Option<Vec<String>>,
     #[serde(flatten)]
     pub addresses: AddressFields,
-    #[serde(flatten)]
-    pub unset: unset::Network,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -88,17 +93,21 @@ impl From<Addresses> for AddressFields {
 }
 
 /// `state` is that of a running container.
-pub(super) fn settings(request: &CreateRequest, state: Option<&State>) -> NetworkSettings {
+pub(super) fn settings(id: &ContainerId, request: &CreateRequest, state: Option<&State>) -> NetworkSettings {
     let addresses: AddressFields = state.and_then(|s| s.addresses).map(Into::into).unwrap_or_default();
+    let first = state.and_then(|s| s.addresses);
+    let of_member = state.and_then(|s| s.members.iter().find(|m| Some(m.addresses) == first));
     NetworkSettings {
         ports: state.map(ports).unwrap_or_default(),
+        endpoint_id: of_member.map(|_| endpoint_id(id)).unwrap_or_default(),
         addresses: addresses.clone(),
-        networks: networks(request, state, &addresses),
+        networks: networks(id, request, state, &addresses),
         unset: unset::NetworkSettings::default(),
     }
 }
 
 fn networks(
+    id: &ContainerId,
     request: &CreateRequest,
     state: Option<&State>,
     addresses: &AddressFields,
@@ -107,16 +116,17 @@ fn networks(
         aliases: None,
         gw_priority: 0,
         links: None,
+        endpoint_id: String::new(),
         network_id: String::new(),
         dns_names: None,
         addresses,
-        unset: unset::Network::default(),
     };
     if matches!(request.network, NetworkMode::Container(_)) {
         return BTreeMap::new();
     }
     let shown = |m: &Member| Network {
         aliases: Some(m.aliases.clone()).filter(|a| !a.is_empty()),
+        endpoint_id: endpoint_id(id),
         network_id: m.id.clone(),
         dns_names: Some(m.names.clone()),
         gw_priority: m.priority,

@@ -130,8 +130,6 @@ pub struct NetworkSettings {
     #[serde(rename = "SandboxID")]
     sandbox_id: &'static str,
     sandbox_key: &'static str,
-    #[serde(rename = "EndpointID")]
-    endpoint_id: &'static str,
 }
 
 /// Of `Config`.
@@ -141,12 +139,4 @@ pub struct Config {
     domainname: &'static str,
     volumes: Nothing,
     on_build: Nothing,
-}
-
-/// Of one of `NetworkSettings.Networks`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct Network {
-    #[serde(rename = "EndpointID")]
-    endpoint_id: &'static str,
 }

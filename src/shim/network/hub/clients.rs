@@ -13,8 +13,8 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::membership::addresses;
-use super::{Inside, LARGEST, Message, SOCKET, Segment, UNGUARDED};
-use crate::net::dns::{Names, Reader, View};
+use super::{Inside, LARGEST, Message, SOCKET, Segment, UNGUARDED, Ways};
+use crate::net::dns::{Names, Reader, Upstreams, View};
 use crate::net::{Handle, ListenerId};
 use crate::shim::network::member::{self, Member};
 use crate::store::Layout;
@@ -50,13 +50,16 @@ pub(super) struct Hub {
     pub inside: Inside,
     pub handle: Handle,
     pub table: Names,
+    /// Whom its members have asked for what the table does not know.
+    pub upstreams: Upstreams,
     /// Who is known by a name: several may share an alias.
     pub names: BTreeMap<String, Vec<Vec<IpAddr>>>,
     pub clients: Vec<Client>,
 }
 
 impl Hub {
-    pub(super) fn new(dir: PathBuf, segment: Segment, inside: Inside, handle: Handle, table: Names) -> Self {
+    pub(super) fn new(dir: PathBuf, segment: Segment, inside: Inside, ways: Ways) -> Self {
+        let Ways(handle, table, upstreams) = ways;
         let note = dir.join(UNGUARDED);
         // A note for whoever asks; the network is there with it or without.
         let _ = if inside.guarded {
@@ -65,7 +68,7 @@ impl Hub {
             let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             rustix::fs::open(&note, flags, Mode::RUSR | Mode::WUSR).map(drop)
         };
-        Self { dir, segment, inside, handle, table, names: BTreeMap::new(), clients: Vec::new() }
+        Self { dir, segment, inside, handle, table, upstreams, names: BTreeMap::new(), clients: Vec::new() }
     }
 
     /// Until the last one has left.

@@ -28,6 +28,9 @@ impl Hub {
         }
         let Ok(told) = self.table.tell() else { return false };
         self.rename(&addresses(&member), &[], &member.names);
+        for address in addresses(&member) {
+            self.upstreams.set(address, &member.dns, &self.segment.config());
+        }
         self.table.another_came(Instant::now());
         let short = ports.iter().find_map(|(port, _)| self.short_way(&member, &namespace, port));
         let publish = |(port, socket)| self.publish(&member, &port, socket, short.clone());
@@ -119,6 +122,7 @@ impl Hub {
         self.rename(&addresses(&member), &member.names, &[]);
         for address in gone {
             self.table.hide(address);
+            self.upstreams.forget(address);
         }
         self.unplug(&member);
     }

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::HOST_NAMES;
 use super::member::{self, Member};
 use super::process::RESOLV_CONF;
-use crate::net::dns::{self, Names, Resolvers};
+use crate::net::dns::{self, Names, Resolvers, Upstreams};
 use crate::net::{self, Handle, Stack};
 use crate::store::Layout;
 use crate::store::container::network::PublishedPort;
@@ -149,7 +149,7 @@ pub fn main(mut args: impl Iterator<Item = std::ffi::OsString>) -> u8 {
 /// What the stack is made of, from the thread in the network's namespace.
 struct Uplink(OwnedFd);
 /// What that thread needs, once there is a stack.
-struct Ways(Handle, Names);
+struct Ways(Handle, Names, Upstreams);
 
 fn run(
     dir: PathBuf,
@@ -175,7 +175,7 @@ fn run(
         };
         let _ = up.send(ready);
         let hub = match (inside, told.recv()) {
-            (Ok(inside), Ok(Ways(handle, names))) => Hub::new(dir, theirs, inside, handle, names),
+            (Ok(inside), Ok(ways)) => Hub::new(dir, theirs, inside, ways),
             (Err(text), _) => return refuse_all(&dir, &listener, &text),
             _ => return refuse_all(&dir, &listener, "its stack did not start"),
         };
@@ -193,8 +193,10 @@ fn run(
             names.gather(Instant::now(), GATHERING, LONGEST_GATHERING);
         }
         let resolvers = if segment.internal { Resolvers::nobody() } else { Resolvers::new(RESOLV_CONF) };
+        let upstreams = Upstreams::default();
+        let resolvers = resolvers.apart_from(upstreams.clone());
         stack.serve_dns(dns::serve(stack.handle(), names.clone(), resolvers));
-        let _ = ways.send(Ways(stack.handle(), names));
+        let _ = ways.send(Ways(stack.handle(), names, upstreams));
         stack.run(stop.as_fd())?;
     }
     drop(ways);
