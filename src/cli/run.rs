@@ -24,9 +24,6 @@ pub(super) struct Run {
     /// Keys that detach: a letter, or ctrl- and one of a-z @ [ \ ] ^ _, separated by commas
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
-    /// Remove the container when it has ended
-    #[arg(long)]
-    rm: bool,
     /// Send signals on to the container
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
         default_missing_value = "true", value_parser = switch)]
@@ -89,7 +86,6 @@ impl Verb for Run {
             ));
         }
         let mut request = options.request(context)?;
-        request.auto_remove = self.rm;
         request.stdin_once = options.interactive && !self.detach;
         request.detach_keys.clone_from(&self.detach_keys);
 

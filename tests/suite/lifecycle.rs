@@ -33,6 +33,28 @@ fn from_created_to_gone() {
     s.exits(1, &format!("inspect {id}"));
 }
 
+/// `create --rm`: the container is there until it has run, and gone behind it, whoever waits for its end.
+#[test]
+fn a_created_container_is_removed_at_its_end_with_rm() {
+    let s = Sandbox::new().busybox();
+    s.ok("create --rm --name c1 busybox sh -c 'exit 5'");
+    assert_eq!(s.field("c1", ".State.Status"), "created");
+    assert_eq!(s.field("c1", ".HostConfig.AutoRemove"), "true");
+    s.exits(5, "start -a c1");
+    s.exits(1, "container exists c1");
+    s.ok("container create --rm --name c2 busybox sleep 1000");
+    s.ok("start c2");
+    s.ok("stop -t 0 c2");
+    s.exits(1, "container exists c2");
+    s.ok("create --rm=false --name c3 busybox true");
+    s.ok("start -a c3");
+    s.ok("rm c3");
+    // One that cannot start goes too.
+    s.ok("create --rm --name c4 busybox /no/such/program");
+    s.exits(1, "start -a c4");
+    s.exits(1, "container exists c4");
+}
+
 #[test]
 fn every_verb_has_its_long_form() {
     let s = Sandbox::new().busybox();
