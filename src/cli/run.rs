@@ -10,11 +10,10 @@ use super::container_options::ContainerOptions;
 use super::context::Context;
 use super::create::CidFile;
 use super::failure::{Failure, Outcome, checked_keys, warn};
-use super::{output, unbuilt};
+use super::{attach, output, unbuilt};
 use crate::engine;
-use crate::engine::container::attach::{Attach, Ending};
+use crate::engine::container::attach::Attach;
 use crate::engine::container::run::{Guess, RunOptions};
-use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -106,16 +105,10 @@ impl Verb for Run {
                 cidfile.as_mut().map_or(Ok(()), |file| file.write(created.as_str()))
             },
         )?;
-        match ending {
-            Ending::Exited(code) => Ok(ExitStatus::Container(code)),
-            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
-            Ending::Detached => {
-                if self.detach {
-                    output::line(id.as_str())?;
-                }
-                Ok(ExitStatus::Success)
-            }
+        if self.detach {
+            output::line(id.as_str())?;
         }
+        Ok(attach::status(ending))
     }
 }
 

@@ -244,6 +244,32 @@ fn a_killed_shim_takes_its_container_along() {
     assert_eq!(s.field("c1", ".State.Running"), "true");
 }
 
+/// Whoever is attached hears that the exit code is not the program's own.
+#[test]
+fn who_is_attached_is_told_that_the_shim_was_killed() {
+    let s = Sandbox::new().busybox();
+    let told = "kelp: the container's shim was killed or died, and the container with it\n";
+    s.ok("create --name c3 busybox sh -c 'echo up; sleep 1000'");
+    for (name, line) in [
+        ("c1", "run --rm --name c1 busybox sh -c 'echo up; sleep 1000'"),
+        ("c2", "run --name c2 busybox sh -c 'echo up; sleep 1000'"),
+        ("c3", "start -a c3"),
+    ] {
+        let run = s.kelp(line).spawn(false);
+        run.expect("up");
+        let shim = rustix::process::Pid::from_raw(s.shim_of(name)).unwrap();
+        rustix::process::kill_process(shim, Signal::KILL).unwrap();
+        let out = run.finish(Duration::from_secs(20));
+        assert_eq!((out.code, out.stderr.as_str()), (137, told), "{}", out.story());
+    }
+    // Another end is the program's own, or was asked for.
+    let run = s.kelp("run --rm --name c4 busybox sh -c 'echo up; sleep 1000'").spawn(false);
+    run.expect("up");
+    s.ok("rm -f c4");
+    let out = run.finish(Duration::from_secs(20));
+    assert_eq!((out.code, out.stderr.as_str()), (137, ""), "{}", out.story());
+}
+
 #[test]
 fn the_event_log_tells_the_story() {
     let s = Sandbox::new().busybox();

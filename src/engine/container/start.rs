@@ -89,7 +89,7 @@ impl Started {
         let options = attach::options(engine, record, attach, self.terminal)?;
         match client::attach_session(self.socket, &options) {
             // The shim was killed, and its container with it.
-            Err(shim::Error::Gone) => super::wait::exit_code(engine, record.id.as_str()).map(Ending::Exited),
+            Err(shim::Error::Gone) => super::wait::ending(engine, record.id.as_str()),
             other => Ok(attach::ending(other?)),
         }
     }
