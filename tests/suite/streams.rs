@@ -68,6 +68,18 @@ fn a_reader_that_leaves_ends_the_command_and_not_the_container() {
     assert_eq!(s.field("c1", ".State.Running"), "true");
 }
 
+/// A reader that was away finds what waits for it in large pieces, not line by line.
+#[test]
+fn a_backlog_comes_in_large_pieces() {
+    let s = Sandbox::new().busybox();
+    let script = "\"$KELP\" run --rm busybox seq 1 300000 | (sleep 1; dd bs=64k 2>&1 >/dev/null)";
+    let out = s.program_call("bash").args(["-c", script]).env("KELP", s.program()).exits(0);
+    assert!(out.stdout.contains("1988895 bytes"), "{}", out.story());
+    let whole_and_partial = out.stdout.lines().next().unwrap().trim_end_matches(" records in");
+    let reads: u32 = whole_and_partial.split('+').map(|n| n.parse::<u32>().unwrap()).sum();
+    assert!(reads < 1000, "{reads} reads");
+}
+
 /// Without `-i` a container reads its own `/dev/null`, under the name that it has there; what else an image or a
 /// mount put in its place is not opened.
 #[test]
