@@ -167,7 +167,7 @@ fn a_database_that_may_not_be_opened() {
         if !path.exists() {
             continue;
         }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         for line in ["ps -a", "images"] {
             let told = format!("kelp: cannot open the database {}: permission denied\n", path.display());
             s.exits(1, line).says(&told).says(&format!("chmod 600 {}", path.display()));
