@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::command::{Exit, Verb, switch};
 use super::context::Context;
-use super::failure::{Outcome, checked_keys};
+use super::failure::{Outcome, checked_keys, notice};
 use super::{complete, unbuilt};
 use crate::engine::container::attach::{self, Ending};
 use crate::error::ExitStatus;
@@ -44,10 +44,19 @@ impl Verb for Attach {
             sig_proxy: self.sig_proxy,
             detach_keys: checked_keys(self.detach_keys)?,
         };
-        match attach::attach(context.engine()?, &self.container, &how)? {
-            Ending::Exited(code) => Ok(ExitStatus::Container(code)),
-            Ending::Detached => Ok(ExitStatus::Success),
-            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
+        Ok(status(attach::attach(context.engine()?, &self.container, &how)?))
+    }
+}
+
+/// The exit status after an attachment. Whoever sees one that the program has not given is told why.
+pub(super) fn status(ending: Ending) -> ExitStatus {
+    match ending {
+        Ending::Exited(code) => ExitStatus::Container(code),
+        Ending::Lost(code) => {
+            notice("the container's shim was killed or died, and the container with it");
+            ExitStatus::Container(code)
         }
+        Ending::Detached => ExitStatus::Success,
+        Ending::OutputClosed => ExitStatus::OutputClosed,
     }
 }

@@ -145,6 +145,9 @@ pub(super) struct ContainerOptions {
     /// Restart policy: `no`, the default; others are not built yet
     #[arg(long, value_name = "POLICY", value_parser = no_restart)]
     restart: Option<String>,
+    /// Remove the container when it has ended
+    #[arg(long)]
+    rm: bool,
     /// Take the first word as a directory to run in, not as an image; what is written there goes away again, but for
     /// PATH:rw
     #[arg(long)]
@@ -337,6 +340,7 @@ impl ContainerOptions {
             oom_score_adj: self.oom_score_adj.as_deref().map(options::oom_score_adj).transpose()?,
             tty: self.tty,
             interactive: self.interactive,
+            auto_remove: self.rm,
             ..CreateRequest::default()
         })
     }

@@ -10,10 +10,9 @@ use super::container_options::given;
 use super::context::Context;
 use super::failure::{Failure, Outcome, checked_keys};
 use super::{complete, unbuilt};
-use crate::engine::container::attach::{Attach, Ending};
+use crate::engine::container::attach::Attach;
 use crate::engine::exec::{self, ExecRequest};
 use crate::engine::options;
-use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Exec {
@@ -84,10 +83,6 @@ impl Verb for Exec {
         let attach =
             Attach { stdin: self.interactive, stdout: true, stderr: true, sig_proxy: true, detach_keys };
         let attach = (!self.detach).then_some(&attach);
-        match exec::exec(context.engine()?, container, &request, attach)? {
-            Ending::Exited(code) => Ok(ExitStatus::Container(code)),
-            Ending::Detached => Ok(ExitStatus::Success),
-            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
-        }
+        Ok(super::attach::status(exec::exec(context.engine()?, container, &request, attach)?))
     }
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
 
 use super::command::{Exit, Spec, Verb};
@@ -100,7 +100,7 @@ fn render(
 fn command_page(entry: &Entry, path: &str) -> io::Result<Page> {
     let name = path.replace(' ', "-");
     let command = entry.spec.build(entry.name, path);
-    let options = clap_mangen::Man::new(command.clone());
+    let options = clap_mangen::Man::new(command.clone().mut_args(with_aliases));
     render(&name, &command, |text| {
         synopsis(path, entry.spec.usage, text)?;
         section("DESCRIPTION", &paragraphs(entry.spec), text)?;
@@ -109,6 +109,20 @@ fn command_page(entry: &Entry, path: &str) -> io::Result<Page> {
         exit_status(entry.spec.exit, text)?;
         section("SEE ALSO", &[vec![bold("kelp"), roman("(1)")]], text)
     })
+}
+
+/// clap_mangen leaves out an option's other names: they are put where `--help` has them.
+fn with_aliases(arg: Arg) -> Arg {
+    let long = arg.get_visible_aliases().unwrap_or_default().into_iter().map(|name| format!("--{name}"));
+    let short = arg.get_visible_short_aliases().unwrap_or_default().into_iter().map(|c| format!("-{c}"));
+    let names: Vec<String> = short.chain(long).collect();
+    let word = match names.len() {
+        0 => return arg,
+        1 => "alias",
+        _ => "aliases",
+    };
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    arg.help(format!("{help} [{word}: {}]", names.join(", ")))
 }
 
 fn paragraphs(spec: &Spec) -> Vec<Vec<Inline>> {
@@ -131,7 +145,10 @@ fn group_page(group: &Group) -> io::Result<Page> {
             };
             listed(&mut roff, entry, &page);
         }
-        roff.to_writer(text)
+        roff.to_writer(text)?;
+        examples(group.examples, text)?;
+        codes(OF_GROUP, text)?;
+        section("SEE ALSO", &[vec![bold("kelp"), roman("(1)")]], text)
     })
 }
 
@@ -197,6 +214,14 @@ fn examples(examples: &[(&str, &str)], text: &mut Vec<u8>) -> io::Result<()> {
     roff.to_writer(text)
 }
 
+/// What the codes of a group's commands have in common.
+const OF_GROUP: &[(&str, &str)] = &[
+    ("0", "All went well; of `exists`: it is here."),
+    ("1", "What was asked could not be done, or the command is unknown; of `exists`: it is not here."),
+    ("125", FLAG),
+    ("other", "What the page of the command says."),
+];
+
 /// What 125 is of commands whose failures are 1, and of those whose failures it is.
 const FLAG: &str = "A flag is unknown or has no valid value, or the configuration makes no sense.";
 const FAILED: &str = "kelp itself failed, or a flag is unknown or has no valid value.";
@@ -253,6 +278,10 @@ fn exit_status(exit: Exit, text: &mut Vec<u8>) -> io::Result<()> {
             ("other", "The exit code of the command."),
         ],
     };
+    codes(rows, text)
+}
+
+fn codes(rows: &[(&str, &str)], text: &mut Vec<u8>) -> io::Result<()> {
     let mut roff = Roff::new();
     roff.control("SH", ["EXIT STATUS"]);
     for (code, meaning) in rows {

@@ -10,11 +10,10 @@ use super::container_options::ContainerOptions;
 use super::context::Context;
 use super::create::CidFile;
 use super::failure::{Failure, Outcome, checked_keys, warn};
-use super::{output, unbuilt};
+use super::{attach, output, unbuilt};
 use crate::engine;
-use crate::engine::container::attach::{Attach, Ending};
+use crate::engine::container::attach::Attach;
 use crate::engine::container::run::{Guess, RunOptions};
-use crate::error::ExitStatus;
 
 #[derive(Debug, Args)]
 pub(super) struct Run {
@@ -24,9 +23,6 @@ pub(super) struct Run {
     /// Keys that detach: a letter, or ctrl- and one of a-z @ [ \ ] ^ _, separated by commas
     #[arg(long, value_name = "KEYS")]
     detach_keys: Option<String>,
-    /// Remove the container when it has ended
-    #[arg(long)]
-    rm: bool,
     /// Send signals on to the container
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
         default_missing_value = "true", value_parser = switch)]
@@ -89,7 +85,6 @@ impl Verb for Run {
             ));
         }
         let mut request = options.request(context)?;
-        request.auto_remove = self.rm;
         request.stdin_once = options.interactive && !self.detach;
         request.detach_keys.clone_from(&self.detach_keys);
 
@@ -110,16 +105,10 @@ impl Verb for Run {
                 cidfile.as_mut().map_or(Ok(()), |file| file.write(created.as_str()))
             },
         )?;
-        match ending {
-            Ending::Exited(code) => Ok(ExitStatus::Container(code)),
-            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
-            Ending::Detached => {
-                if self.detach {
-                    output::line(id.as_str())?;
-                }
-                Ok(ExitStatus::Success)
-            }
+        if self.detach {
+            output::line(id.as_str())?;
         }
+        Ok(attach::status(ending))
     }
 }
 

@@ -5,10 +5,9 @@ use clap::Args;
 use super::command::{Exit, Verb, switch};
 use super::context::Context;
 use super::failure::{Failure, Outcome, checked_keys, each, warn};
-use super::{complete, output, unbuilt};
+use super::{attach, complete, output, unbuilt};
 use crate::engine;
-use crate::engine::container::attach::{Attach, Ending};
-use crate::error::ExitStatus;
+use crate::engine::container::attach::Attach;
 
 #[derive(Debug, Args)]
 pub(super) struct Start {
@@ -56,10 +55,7 @@ impl Verb for Start {
             sig_proxy: self.sig_proxy,
             detach_keys: checked_keys(self.detach_keys)?,
         };
-        match engine::container::start::start(context.engine()?, container, Some(&attach), &mut warn)? {
-            Ending::Exited(code) => Ok(ExitStatus::Container(code)),
-            Ending::Detached => Ok(ExitStatus::Success),
-            Ending::OutputClosed => Ok(ExitStatus::OutputClosed),
-        }
+        let ending = engine::container::start::start(context.engine()?, container, Some(&attach), &mut warn)?;
+        Ok(attach::status(ending))
     }
 }

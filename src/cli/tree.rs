@@ -23,6 +23,8 @@ pub(super) struct Entry {
 pub(super) struct Group {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
+    /// For the man page, as those of a [`Verb`].
+    pub(super) examples: &'static [(&'static str, &'static str)],
     pub(super) entries: &'static [Entry],
 }
 
@@ -81,11 +83,66 @@ pub(super) static COMMANDS: &[Entry] = &[
 ];
 
 pub(super) static GROUPS: &[Group] = &[
-    Group { name: "container", about: "Manage containers", entries: CONTAINER },
-    Group { name: "image", about: "Manage images", entries: IMAGE },
-    Group { name: "manifest", about: "Manage lists of images for several platforms", entries: MANIFEST },
-    Group { name: "network", about: "Manage networks", entries: NETWORK },
-    Group { name: "system", about: "Look after kelp itself", entries: SYSTEM },
+    Group {
+        name: "container",
+        about: "Manage containers",
+        examples: &[
+            ("What runs, and what has run", "kelp container ls -a"),
+            (
+                "One container from its making to its end",
+                "kelp container create --name job debian /data/job.sh",
+            ),
+            ("", "kelp container start -a job"),
+            ("", "kelp container rm job"),
+            ("Remove all that have ended", "kelp container prune -f"),
+        ],
+        entries: CONTAINER,
+    },
+    Group {
+        name: "image",
+        about: "Manage images",
+        examples: &[
+            ("What is here, and how large it is", "kelp image ls"),
+            ("Whether an image is here, for a script", "kelp image exists debian || kelp image pull debian"),
+            ("Take it to another machine", "kelp image save -o debian.tar debian"),
+            ("Remove what no container uses", "kelp image prune -a -f"),
+        ],
+        entries: IMAGE,
+    },
+    Group {
+        name: "manifest",
+        about: "Manage lists of images for several platforms",
+        examples: &[
+            (
+                "One name for two platforms",
+                "kelp manifest create reg.example/app:1 reg.example/app:1-amd64 reg.example/app:1-arm64",
+            ),
+            ("", "kelp manifest push --rm reg.example/app:1"),
+        ],
+        entries: MANIFEST,
+    },
+    Group {
+        name: "network",
+        about: "Manage networks",
+        examples: &[
+            ("Two containers that know each other by name", "kelp network create shop"),
+            ("", "kelp run -d --network shop --name db postgres"),
+            ("", "kelp run -it --rm --network shop debian bash"),
+            ("What is in it, and its addresses", "kelp network inspect shop"),
+            ("Remove all that nobody uses", "kelp network prune -f"),
+        ],
+        entries: NETWORK,
+    },
+    Group {
+        name: "system",
+        about: "Look after kelp itself",
+        examples: &[
+            ("How much room the store takes, and how much could be had back", "kelp system df"),
+            ("Remove what nobody uses", "kelp system prune -f"),
+            ("Look whether the store is whole", "kelp system check"),
+        ],
+        entries: SYSTEM,
+    },
 ];
 
 static CONTAINER: &[Entry] = &[

@@ -28,6 +28,10 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
+/// How a failure ends that is about an id of the container that stands for none on the host. Who sees the host can say
+/// better than its hint what is missing there.
+pub const UNMAPPED: &str = "not among the ids that you may map";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FailureKind {
     /// kelp or the kernel refused: exit status 125.

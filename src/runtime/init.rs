@@ -5,7 +5,7 @@
 //! succeeds or ends the process with one [`Failure`].
 
 use std::convert::Infallible;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
@@ -226,7 +226,7 @@ fn take_stdio(
 ) -> Result<(), Failure> {
     match stdio {
         ProcessStdio::Pipes { stdin, stdout, stderr } => {
-            let stdin = stdin.map_or_else(program::null, Ok)?;
+            let stdin = stdin.map_or_else(|| own_null(root).map_or_else(program::null, Ok), Ok)?;
             program::place_stdio([stdin.as_fd(), stdout.as_fd(), stderr.as_fd()])
         }
         ProcessStdio::Terminal { size } => {
@@ -235,6 +235,20 @@ fn take_stdio(
             dev::console(root, &slave)
         }
     }
+}
+
+/// The null device in the container's own `/dev`, which has a name there; the host's has none once the root is
+/// entered. `None` where the image or a mount put anything else in its place, which is not opened. Found without
+/// links, inside the root, and opened again by what was found.
+fn own_null(root: &OwnedFd) -> Option<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let found = rustix::fs::openat2(root, "dev/null", flags, Mode::empty(), resolve).ok()?;
+    if !mounts::is_device(&found, 1, 3) {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+    rustix::fs::open(format!("/proc/self/fd/{}", found.as_raw_fd()), flags, Mode::empty()).ok()
 }
 
 /// Opens a terminal in a devpts, hands its master to the shim, and makes the slave stdio and controlling

@@ -15,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use super::handshake::{Failure, FailureKind, ProcessEnd, Step};
+use super::handshake::{Failure, FailureKind, ProcessEnd, Step, UNMAPPED};
 use super::plan::{Capabilities, Process, Rlimit};
 use super::user::{self, Identity};
 use crate::sys::path::{self, Make};
@@ -156,7 +156,7 @@ fn become_user(identity: &Identity) -> Result<(), Failure> {
 fn unmapped(error: rustix::io::Errno, what: &str, id: impl std::fmt::Display) -> Failure {
     match error {
         rustix::io::Errno::INVAL | rustix::io::Errno::PERM => {
-            Failure::own(&format!("become {what} {id}"), "not among the ids that you may map").with_hint(
+            Failure::own(&format!("become {what} {id}"), UNMAPPED).with_hint(
                 "give yourself a larger range in /etc/subuid and /etc/subgid, then stop all containers",
             )
         }

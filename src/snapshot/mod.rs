@@ -129,7 +129,8 @@ pub enum Error {
     NotToBeCopied { path: PathBuf, why: &'static str },
     #[error("cannot copy the image for the container: {message}")]
     Copy { message: String, hint: Option<String> },
-    #[error("cannot find out which snapshotter works here: {message}")]
+    /// It could not be found out which snapshotter works here.
+    #[error("{message}")]
     Probe { message: String, hint: Option<String> },
     #[error("the image has {0} layers, and the kernel's overlay takes {KERNEL_LAYERS}")]
     TooManyLayers(usize),

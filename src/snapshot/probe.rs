@@ -133,7 +133,13 @@ fn device_of(store: &Store) -> Result<u64> {
 
 fn failed(error: store::Error) -> Error {
     use crate::error::Hint;
-    Error::Probe { message: crate::error::chain(&error), hint: error.hint() }
+    let hint = error.hint();
+    let message = match error {
+        // Why nothing can be tried at all: that there is no user namespace, for one.
+        store::Error::Job { message, .. } => message,
+        error => format!("cannot find out which snapshotter works here: {}", crate::error::chain(&error)),
+    };
+    Error::Probe { message, hint }
 }
 
 fn make(dir: &Path, name: &str) -> sys::Result<std::path::PathBuf> {

@@ -23,6 +23,9 @@ pub enum Error {
     /// The database did not do what was asked: disk full, locked for too long, unreadable.
     #[error("cannot {doing} in the database {}", .path.display())]
     Database { doing: &'static str, path: PathBuf, source: rusqlite::Error },
+    /// A file of the database may not be opened by its owner.
+    #[error("cannot open the database {}: permission denied", .path.display())]
+    Closed { path: PathBuf },
     /// A file of the store does not hold what the store writes there.
     #[error("{} is damaged: {reason}", .path.display())]
     Malformed { path: PathBuf, reason: String },
@@ -109,6 +112,9 @@ impl Hint for Error {
                 }
                 _ => return None,
             },
+            Self::Closed { path } => {
+                return Some(format!("chmod 600 {} lets you read and write it again", path.display()));
+            }
             Self::Job { hint, .. } => return hint.clone(),
             Self::NoUserNamespace(_) => return Some(super::userns::why_refused()),
             Self::IdMap { helpers: true, .. } => {

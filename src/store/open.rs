@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::{self, FileType, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, Access, FileType, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::marker::{Marker, is_unfinished_marker};
@@ -117,8 +117,23 @@ fn database_error(doing: &'static str, path: &Path, source: rusqlite::Error) -> 
     let path = path.to_owned();
     match source.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::Corrupt { path, source },
+        Some(ErrorCode::CannotOpen) => match closed(&path) {
+            Some(path) => Error::Closed { path },
+            None => Error::Database { doing, path, source },
+        },
         _ => Error::Database { doing, path, source },
     }
+}
+
+/// The first of SQLite's files that this process may not read and write. SQLite's words do not say so.
+fn closed(database: &Path) -> Option<std::path::PathBuf> {
+    let files = ["", "-wal", "-shm"].map(|end| {
+        let mut name = database.as_os_str().to_owned();
+        name.push(end);
+        std::path::PathBuf::from(name)
+    });
+    let wanted = Access::READ_OK | Access::WRITE_OK;
+    files.into_iter().find(|file| fs::access(file, wanted) == Err(Errno::ACCESS))
 }
 
 /// SQLite's own waiting goes in steps of up to 100 ms, and its writers here are done in a tenth of one.

@@ -58,6 +58,33 @@ fn flags_are_offered_to_those_who_begin_one() {
 }
 
 #[test]
+fn what_the_line_names_already_is_not_offered_again() {
+    let s = Sandbox::new().busybox();
+    for name in ["co1", "co2", "stop"] {
+        s.ok(["run", "-d", "--name", name, "busybox", "sleep", "1000"]);
+    }
+    s.ok("tag busybox other:1");
+    s.ok("network create n1");
+    s.ok("network create n2");
+    for verb in [&["stop"][..], &["kill"], &["rm"], &["restart"], &["wait"], &["container", "inspect"]] {
+        let line = [verb, &["co1", ""]].concat();
+        let names = offered(&s, &line);
+        assert!(has(&names, "co2") && has(&names, "stop") && !has(&names, "co1"), "{line:?}: {names:?}");
+    }
+    assert!(has(&offered(&s, &["container", "stop", ""]), "stop"));
+    assert_eq!(offered(&s, &["stop", "-t", "3", "co1", "-s", "co2", "stop", ""]), ["co2"]);
+    assert_eq!(offered(&s, &["-D", "stop", "--", "co1", "stop", "c"]), ["co2"]);
+    assert_eq!(offered(&s, &["rmi", "busybox", ""]), ["other:1"]);
+    assert_eq!(offered(&s, &["network", "rm", "n1", ""]), ["n2"]);
+    let inspected = offered(&s, &["inspect", "co1", "n1", "other:1", ""]);
+    assert!(has(&inspected, "co2") && has(&inspected, "n2") && !has(&inspected, "other:1"), "{inspected:?}");
+    // One name only, or the name of something else: all are offered.
+    assert!(has(&offered(&s, &["tag", "busybox", "o"]), "other:1"));
+    s.ok("network create co1");
+    assert!(has(&offered(&s, &["network", "disconnect", "-f", "slirp", "c"]), "co1"));
+}
+
+#[test]
 fn image_commands_offer_images_and_filters() {
     let s = Sandbox::new().busybox();
     s.ok("tag busybox reg.example/x/y:2");

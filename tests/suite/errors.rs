@@ -17,7 +17,8 @@ fn no_user_namespaces() {
     );
     let call =
         s.program_call("unshare").args(["--user", "--map-root-user", "--map-auto", "sh", "-c", &script]);
-    call.exits(125).says("user namespace").says("max_user_namespaces");
+    let out = call.exits(125);
+    out.says("max_user_namespaces").says("kelp: this machine lets you make no user namespace: unshare: ");
     assert_eq!(s.ok("ps -aq").text(), "");
 }
 
@@ -155,6 +156,24 @@ fn a_corrupt_database_is_told_and_never_wiped() {
     s.exits(125, "run --rm busybox true").says("kelp.db");
     assert_eq!(fs::read(&path).unwrap(), garbage);
     assert!(fs::read_dir(s.store().join("layers")).unwrap().count() > 0, "layers were wiped");
+}
+
+#[test]
+fn a_database_that_may_not_be_opened() {
+    let s = Sandbox::new().busybox();
+    s.ok("ps -a");
+    for name in ["kelp.db", "kelp.db-wal"] {
+        let path = s.store().join(name);
+        if !path.exists() {
+            continue;
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+        for line in ["ps -a", "images"] {
+            let told = format!("kelp: cannot open the database {}: permission denied\n", path.display());
+            s.exits(1, line).says(&told).says(&format!("chmod 600 {}", path.display()));
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    }
 }
 
 /// The test may run as root, and SQLite's files then are root's.

@@ -33,6 +33,28 @@ fn from_created_to_gone() {
     s.exits(1, &format!("inspect {id}"));
 }
 
+/// `create --rm`: the container is there until it has run, and gone behind it, whoever waits for its end.
+#[test]
+fn a_created_container_is_removed_at_its_end_with_rm() {
+    let s = Sandbox::new().busybox();
+    s.ok("create --rm --name c1 busybox sh -c 'exit 5'");
+    assert_eq!(s.field("c1", ".State.Status"), "created");
+    assert_eq!(s.field("c1", ".HostConfig.AutoRemove"), "true");
+    s.exits(5, "start -a c1");
+    s.exits(1, "container exists c1");
+    s.ok("container create --rm --name c2 busybox sleep 1000");
+    s.ok("start c2");
+    s.ok("stop -t 0 c2");
+    s.exits(1, "container exists c2");
+    s.ok("create --rm=false --name c3 busybox true");
+    s.ok("start -a c3");
+    s.ok("rm c3");
+    // One that cannot start goes too.
+    s.ok("create --rm --name c4 busybox /no/such/program");
+    s.exits(1, "start -a c4");
+    s.exits(1, "container exists c4");
+}
+
 #[test]
 fn every_verb_has_its_long_form() {
     let s = Sandbox::new().busybox();
@@ -227,6 +249,32 @@ fn a_killed_shim_takes_its_container_along() {
         s.ok(&format!("exec {name} wc -l /starts")).is("2 /starts");
         s.ok(&format!("rm -f {name}"));
     }
+}
+
+/// Whoever is attached hears that the exit code is not the program's own.
+#[test]
+fn who_is_attached_is_told_that_the_shim_was_killed() {
+    let s = Sandbox::new().busybox();
+    let told = "kelp: the container's shim was killed or died, and the container with it\n";
+    s.ok("create --name c3 busybox sh -c 'echo up; sleep 1000'");
+    for (name, line) in [
+        ("c1", "run --rm --name c1 busybox sh -c 'echo up; sleep 1000'"),
+        ("c2", "run --name c2 busybox sh -c 'echo up; sleep 1000'"),
+        ("c3", "start -a c3"),
+    ] {
+        let run = s.kelp(line).spawn(false);
+        run.expect("up");
+        let shim = rustix::process::Pid::from_raw(s.shim_of(name)).unwrap();
+        rustix::process::kill_process(shim, Signal::KILL).unwrap();
+        let out = run.finish(Duration::from_secs(20));
+        assert_eq!((out.code, out.stderr.as_str()), (137, told), "{}", out.story());
+    }
+    // Another end is the program's own, or was asked for.
+    let run = s.kelp("run --rm --name c4 busybox sh -c 'echo up; sleep 1000'").spawn(false);
+    run.expect("up");
+    s.ok("rm -f c4");
+    let out = run.finish(Duration::from_secs(20));
+    assert_eq!((out.code, out.stderr.as_str()), (137, ""), "{}", out.story());
 }
 
 #[test]

@@ -102,6 +102,11 @@ fn without_the_id_helpers() {
     assert_eq!(code, 0, "{told}");
     assert!(told.contains("newuidmap is not installed") && told.contains("uidmap"), "{told}");
     assert!(told.lines().any(|line| line == "0"), "{told}");
+    let line = format!("run --rm -u 33 --rootfs {} true", root.display());
+    let (code, told) = with_changed_usr_bin(&s, "rm /usr/bin/newuidmap /usr/bin/newgidmap", &line);
+    assert_eq!(code, 125, "{told}");
+    let hint = told.lines().find(|line| line.starts_with("hint:")).unwrap_or_default();
+    assert!(hint.contains("newuidmap is not installed"), "{told}");
 }
 
 #[test]

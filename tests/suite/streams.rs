@@ -67,3 +67,37 @@ fn a_reader_that_leaves_ends_the_command_and_not_the_container() {
     }
     assert_eq!(s.field("c1", ".State.Running"), "true");
 }
+
+/// A reader that was away finds what waits for it in large pieces, not line by line.
+#[test]
+fn a_backlog_comes_in_large_pieces() {
+    let s = Sandbox::new().busybox();
+    let script = "\"$KELP\" run --rm busybox seq 1 300000 | (sleep 1; dd bs=64k 2>&1 >/dev/null)";
+    let out = s.program_call("bash").args(["-c", script]).env("KELP", s.program()).exits(0);
+    assert!(out.stdout.contains("1988895 bytes"), "{}", out.story());
+    let whole_and_partial = out.stdout.lines().next().unwrap().trim_end_matches(" records in");
+    let reads: u32 = whole_and_partial.split('+').map(|n| n.parse::<u32>().unwrap()).sum();
+    assert!(reads < 1000, "{reads} reads");
+}
+
+/// Without `-i` a container reads its own `/dev/null`, under the name that it has there; what else an image or a
+/// mount put in its place is not opened.
+#[test]
+fn stdin_of_nobody_is_the_containers_own_null() {
+    let s = Sandbox::new().busybox();
+    let look = "readlink /proc/self/fd/0; stat -L -c %t:%T /proc/self/fd/0; cat; echo >&0 && echo written";
+    s.ok(["run", "--rm", "busybox", "sh", "-c", look]).is("/dev/null\n1:3\nwritten");
+    s.ok(["run", "--rm", "--userns", "keep-id", "busybox", "readlink", "/proc/self/fd/0"]).is("/dev/null");
+    s.ok("run -d --name c1 busybox sleep 1000");
+    s.ok(["exec", "c1", "sh", "-c", look]).is("/dev/null\n1:3\nwritten");
+    let secret = s.write("secret", "not for reading");
+    let over = format!("{}:/dev/null", secret.display());
+    let number = "stat -L -c %t:%T /proc/self/fd/0; cat";
+    s.ok(["run", "--rm", "-v", &over, "busybox", "sh", "-c", number]).is("1:3");
+    let empty = s.work().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let over = format!("{}:/dev", empty.display());
+    s.ok(["run", "--rm", "-v", &over, "busybox", "sh", "-c", number]).is("1:3");
+    std::os::unix::fs::symlink("/proc/self/fd/2", empty.join("null")).unwrap();
+    s.ok(["run", "--rm", "-v", &over, "busybox", "sh", "-c", number]).is("1:3");
+}

@@ -25,6 +25,8 @@ pub struct Attach {
 pub enum Ending {
     /// The process ended with this code (128+n for signal n).
     Exited(u8),
+    /// The container's shim was killed or died, and the container with it: its exit code is not its own.
+    Lost(u8),
     /// The user detached, or never attached; the process runs on.
     Detached,
     /// Nobody reads our stdout any more (`| head`); the process runs on.
@@ -42,7 +44,7 @@ pub fn attach(engine: &Engine, container: &str, attach: &Attach) -> Result<Endin
     let socket = client::connect(&dir)?;
     client::request_attach(&socket, &options)?;
     match client::attach_session(socket, &options) {
-        Err(shim::Error::Gone) => super::wait::exit_code(engine, record.id.as_str()).map(Ending::Exited),
+        Err(shim::Error::Gone) => super::wait::ending(engine, record.id.as_str()),
         other => Ok(ending(other?)),
     }
 }

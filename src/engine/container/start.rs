@@ -12,13 +12,14 @@ use super::stored::Stored;
 use super::{create, find, holder, network};
 use crate::engine::request::{CreateRequest, MountRequest, NamespaceMode, UsernsMode};
 use crate::engine::{Engine, Error, Result, spec};
+use crate::runtime::handshake::UNMAPPED;
 use crate::shim::launch::{Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
 use crate::store::container::network::Addresses;
 use crate::store::container::{ContainerRecord, Observed, Status};
 use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
-use crate::store::{Error as StoreError, Layout, container};
+use crate::store::{Error as StoreError, Layout, container, userns};
 
 /// How long a shim may take to clear up after its container's end.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,7 +89,7 @@ impl Started {
         let options = attach::options(engine, record, attach, self.terminal)?;
         match client::attach_session(self.socket, &options) {
             // The shim was killed, and its container with it.
-            Err(shim::Error::Gone) => super::wait::exit_code(engine, record.id.as_str()).map(Ending::Exited),
+            Err(shim::Error::Gone) => super::wait::ending(engine, record.id.as_str()),
             other => Ok(attach::ending(other?)),
         }
     }
@@ -154,12 +155,22 @@ fn hand_over(
         Ok((_, warnings)) => Ok(Started { socket, terminal: request.tty, warnings }),
         Err(shim::Error::Refused { status, message, hint, taken }) => {
             let message = holder::named(engine, message, taken);
+            let hint = why_unmapped(&message).or(hint);
             // Why it does not start is what the user has to know; the rest is found by the next command.
             let _ = engine.store.record_failed_start(&record.id, Some(i32::from(status.code())), &message);
             Err(Error::Start { status, message, hint })
         }
         Err(e) => Err(e.into()),
     }
+}
+
+/// The hint for an id that is not mapped, where the user's containers have a single id for a reason of the machine's.
+fn why_unmapped(message: &str) -> Option<String> {
+    let why = message.ends_with(UNMAPPED).then(userns::lacking_range)?.ok()??;
+    Some(format!(
+        "{why}, so your containers have a single id: it takes newuidmap and newgidmap, set-uid root (Debian, Ubuntu: apt \
+         install uidmap), and a range in /etc/subuid and /etc/subgid; then stop all containers"
+    ))
 }
 
 /// A `--rm` container that does not start goes; mostly its shim has seen to that. Without the operation lock.

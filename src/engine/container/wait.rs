@@ -1,5 +1,6 @@
 //! `wait`: block until a container has ended.
 
+use super::attach::Ending;
 use super::find;
 use crate::engine::{Engine, Result};
 use crate::shim::{self, client};
@@ -21,12 +22,17 @@ pub fn wait(engine: &Engine, container: &str) -> Result<i32> {
     }
 }
 
-/// As [`wait`], for a container whose shim broke off in mid-sentence.
-pub(super) fn exit_code(engine: &Engine, container: &str) -> Result<u8> {
-    match wait(engine, container) {
-        Ok(code) => Ok(u8::try_from(code).unwrap_or(255)),
-        // A `--rm` container that somebody else has removed by force.
-        Err(e) if e.is_missing() => Ok(137),
+/// As [`wait`], for a container whose shim broke off in mid-sentence. Where it was too busy for its last words, the
+/// end is recorded without a complaint.
+pub(super) fn ending(engine: &Engine, container: &str) -> Result<Ending> {
+    let seen = wait(engine, container).and_then(|code| Ok((code, find::find(engine, container)?.1.error)));
+    match seen {
+        Ok((code, error)) => {
+            let code = u8::try_from(code).unwrap_or(255);
+            Ok(if error.is_empty() { Ending::Exited(code) } else { Ending::Lost(code) })
+        }
+        // A `--rm` container that somebody else has removed since.
+        Err(e) if e.is_missing() => Ok(Ending::Lost(137)),
         Err(e) => Err(e),
     }
 }

@@ -39,7 +39,9 @@ impl Place {
     }
 }
 
-/// Normalises a name: leading slashes go, as with docker; `..` is refused, because what it means depends on
+/// Normalises a name. Leading slashes go, as with docker, GNU tar and every other runtime: a name is one in the layer
+/// either way, and builders write such names into images that people run (ko: `/ko-app/…`, `/var/run/ko/…`; the entry
+/// `/` of kaniko). `..` is refused, because what it means depends on
 /// what was unpacked before.
 fn components(name: &[u8]) -> Result<Vec<&[u8]>, Error> {
     let refused = |reason: &str| Error::Refused { entry: printable(name), reason: reason.into() };

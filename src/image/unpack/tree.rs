@@ -334,7 +334,14 @@ impl<'a> Tree<'a> {
         };
         let fd = match existing {
             Some(fd) => fd,
-            None => self.make_parents(path).map_err(|e| failed(entry, e))?,
+            None => self.make_parents(path).map_err(|e| match e.errno() {
+                // What is in the way was no directory when it was followed: a link that dangles in the root.
+                libc::EEXIST => refused(
+                    entry,
+                    "its name leads through a symbolic link to where the archive has no directory",
+                ),
+                _ => failed(entry, e),
+            })?,
         };
         Ok(self.remember(path.to_vec(), Rc::new(fd)))
     }

@@ -136,18 +136,22 @@ impl Attachment<'_> {
         Ok(None)
     }
 
-    /// The next block of the output that is to be found in the log.
+    /// The next block of the output that is to be found in the log. Neighbours of one stream are written at once: each
+    /// write of a line would wake up a reader who waits.
     fn read_gap(&mut self) -> Result<()> {
         let Some(gap) = &mut self.gap else { return Ok(()) };
         let (session, options) = (&mut self.session, self.options);
         let at = log::blocks(gap.file.as_fd(), gap.from, gap.to, |block| {
-            for line in block.split_inclusive(|b| *b == b'\n') {
-                match log::Record::parse(line) {
-                    Some(r) if r.stream == Stream::Stdout && options.stdout => session.stdout.write(r.bytes),
-                    Some(r) if r.stream == Stream::Stderr && options.stderr => session.stderr.write(r.bytes),
-                    _ => {}
+            let mut run = (Stream::Stdout, Vec::with_capacity(block.len()));
+            for record in block.split_inclusive(|b| *b == b'\n').filter_map(log::Record::parse) {
+                if record.stream != run.0 {
+                    pass(session, options, &run);
+                    run.0 = record.stream;
+                    run.1.clear();
                 }
+                run.1.extend_from_slice(record.bytes);
             }
+            pass(session, options, &run);
             Ok(false)
         })?;
         if at == gap.from || at >= gap.to {
@@ -193,5 +197,15 @@ impl Attachment<'_> {
             Err(Error::Gone) => Ok(()),
             other => other,
         }
+    }
+}
+
+/// Output of one stream, if it is ours.
+fn pass(session: &mut Session, options: &AttachOptions, (stream, bytes): &(Stream, Vec<u8>)) {
+    match stream {
+        _ if bytes.is_empty() => {}
+        Stream::Stdout if options.stdout => session.stdout.write(bytes),
+        Stream::Stderr if options.stderr => session.stderr.write(bytes),
+        Stream::Stdout | Stream::Stderr => {}
     }
 }

@@ -1,6 +1,8 @@
 //! What the TAB key offers. Runs at every TAB: reads the store without making, repairs or records anything, and
 //! says nothing when it cannot.
 
+mod named;
+
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::Path;
@@ -63,6 +65,7 @@ impl<S: EnvCompleter> EnvCompleter for Asked<S> {
     ) -> io::Result<()> {
         let index = config::completion_index().unwrap_or(words.len().saturating_sub(1));
         let flag_begun = words.get(index).is_some_and(|w| w.as_encoded_bytes().starts_with(b"-"));
+        named::leave_out(command, words.get(1..index).unwrap_or_default());
         let mut all = Vec::new();
         self.0.write_complete(command, words, directory, &mut all)?;
         if flag_begun {
