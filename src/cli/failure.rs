@@ -159,11 +159,11 @@ fn report_clap(error: &clap::Error) {
     complain(&format!("kelp: {}", rendered.strip_prefix("error: ").unwrap_or(&rendered)));
 }
 
-/// clap does not say which.
-fn no_text(mut words: impl Iterator<Item = OsString>) -> String {
-    let word = words.find(|word| word.to_str().is_none()).unwrap_or_default();
-    let shown = word.as_encoded_bytes().escape_ascii();
-    format!("the argument '{shown}' is not UTF-8, as all that a container's configuration keeps has to be")
+/// clap does not say which; where there are several, one of them may have been meant as a path, which may be anything.
+fn no_text(words: impl Iterator<Item = OsString>) -> String {
+    let strange = words.filter(|word| word.to_str().is_none());
+    let shown: Vec<String> = strange.map(|w| format!("'{}'", w.as_encoded_bytes().escape_ascii())).collect();
+    format!("not UTF-8, as all that a container's configuration keeps has to be: {}", shown.join(", "))
 }
 
 /// Writes to stderr. Nobody can be told when that fails.

@@ -216,8 +216,8 @@ fn examples(examples: &[(&str, &str)], text: &mut Vec<u8>) -> io::Result<()> {
 
 /// What the codes of a group's commands have in common.
 const OF_GROUP: &[(&str, &str)] = &[
-    ("0", "All went well; of `exists`: it is here."),
-    ("1", "What was asked could not be done, or the command is unknown; of `exists`: it is not here."),
+    ("0", "All went well."),
+    ("1", "What was asked could not be done, or the command is unknown."),
     ("125", FLAG),
     ("other", "What the page of the command says."),
 ];

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::file::{Data, errno};
 use super::inode::Where;
 use super::number::Key;
-use super::place::Place;
+use super::place::{PATIENCE, Place};
 use super::threads::{LARGE, by_deputy_if};
 use super::whiteout::{is_format_attribute, magic};
 use super::{Overlay, Result, lock};
@@ -65,6 +65,17 @@ impl Overlay {
     /// Makes sure that the object and all directories above it are in the upper layer.
     pub(super) fn copy_up_as(&self, id: u64, content: Content) -> Result<()> {
         self.work()?;
+        for _ in 0..PATIENCE {
+            match self.try_to_copy_up(id, content) {
+                // It had no name in the beginning, and got one meanwhile.
+                Err(Errno::STALE) if self.where_is(id).is_ok() => {}
+                other => return other,
+            }
+        }
+        Err(Errno::STALE)
+    }
+
+    fn try_to_copy_up(&self, id: u64, content: Content) -> Result<()> {
         let mut chain = Vec::new();
         let mut at = id;
         loop {
@@ -123,9 +134,13 @@ impl Overlay {
     fn give_name(&self, work: &OwnedFd, temporary: &str, node: &Where, copy: &Place) -> Result<Key> {
         let key = Key::of(&copy.stat()?);
         if node.pinned.is_some() {
-            rustix::fs::unlinkat(work, temporary, AtFlags::empty())?;
+            let pin = copy.pin()?;
             let mut table = lock(&self.table);
-            table.unlinked(node.id, node.parent, &node.name, copy.pin()?);
+            if table.get(node.id)?.pinned.is_none() {
+                return Err(Errno::STALE);
+            }
+            rustix::fs::unlinkat(work, temporary, AtFlags::empty())?;
+            table.unlinked(node.id, node.parent, &node.name, pin);
             // What has no name cannot be given another one: lower names that nobody has asked for yet stay the lower
             // file's, as with the kernel's overlay.
             table.part(node.key);

@@ -17,7 +17,7 @@ use super::{LayerIndex, Overlay, ROOT, Result, lock};
 use crate::sys;
 
 /// How often a path is walked again that changed underway.
-const PATIENCE: usize = 8;
+pub(super) const PATIENCE: usize = 8;
 
 /// Where an object is reached.
 #[derive(Debug, Clone)]

@@ -16,6 +16,7 @@ mod merged;
 mod probe;
 mod skeleton;
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -63,7 +64,9 @@ impl Snapshotter {
     pub fn check(self, recipe: &Recipe) -> Result<()> {
         match recipe {
             Recipe::Layers(layers) if self == Self::Overlay && layers.len() > KERNEL_LAYERS => {
-                Err(Error::TooManyLayers(layers.len()))
+                // One that comes twice is mounted once.
+                let distinct = layers.iter().collect::<HashSet<_>>().len();
+                if distinct > KERNEL_LAYERS { Err(Error::TooManyLayers(distinct)) } else { Ok(()) }
             }
             _ => Ok(()),
         }
@@ -132,7 +135,7 @@ pub enum Error {
     /// It could not be found out which snapshotter works here.
     #[error("{message}")]
     Probe { message: String, hint: Option<String> },
-    #[error("the image has {0} layers, and the kernel's overlay takes {KERNEL_LAYERS}")]
+    #[error("the image has {0} different layers, and the kernel's overlay takes {KERNEL_LAYERS}")]
     TooManyLayers(usize),
     #[error("the snapshotter {} does not work here: {why}", .driver.name())]
     Unusable { driver: Snapshotter, why: String },
@@ -461,14 +464,12 @@ pub fn plan(
     }
     match recipe {
         Recipe::Layers(_) => {
-            snapshotter.check(recipe)?;
             let lowers = lowers(layout, recipe)?;
-            match snapshotter {
-                Snapshotter::Fuse => {
-                    Ok(MountPlan::Fuse { lowers, upper, work, volatile, hidden: Vec::new() })
-                }
-                _ => Ok(MountPlan::Overlay { lowers, upper, work, volatile }),
+            // Containers of the kernel's driver with too many layers were made before that was refused.
+            if snapshotter == Snapshotter::Fuse || snapshotter.check(recipe).is_err() {
+                return Ok(MountPlan::Fuse { lowers, upper, work, volatile, hidden: Vec::new() });
             }
+            Ok(MountPlan::Overlay { lowers, upper, work, volatile })
         }
         Recipe::Directory { path, .. } => {
             host::check(path, false)?;

@@ -1,6 +1,6 @@
 //! Why the store refused or failed: one variant per consequence for the caller.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::id::{ContainerId, InvalidName};
 use crate::error::Hint;
@@ -83,6 +83,17 @@ impl Error {
     }
 }
 
+/// What lets the user read and write a file of the store again.
+fn reopen(path: &Path) -> String {
+    let own = rustix::process::geteuid().as_raw();
+    match rustix::fs::lstat(path) {
+        Ok(stat) if stat.st_uid != own => {
+            format!("it belongs to another user (as root: chown {own} {})", path.display())
+        }
+        _ => format!("chmod 600 {} lets you read and write it again", path.display()),
+    }
+}
+
 const FREE_SOME: &str = "free some space on the disk that holds the store";
 
 /// SQLite says so of its tables and its log, and of its index only that it cannot be made larger.
@@ -113,7 +124,7 @@ impl Hint for Error {
                 _ => return None,
             },
             Self::Closed { path } => {
-                return Some(format!("chmod 600 {} lets you read and write it again", path.display()));
+                return Some(reopen(path));
             }
             Self::Job { hint, .. } => return hint.clone(),
             Self::NoUserNamespace(_) => return Some(super::userns::why_refused()),

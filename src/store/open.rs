@@ -13,7 +13,10 @@ use rustix::io::Errno;
 
 use super::marker::{Marker, is_unfinished_marker};
 use super::{Error, Layout, Result, Store, lock, schema};
-use crate::sys::{Context, signal};
+use crate::sys::{self, Context, signal};
+
+/// How often room is given up for one opening: others may be faster to take it.
+const ATTEMPTS: u32 = 4;
 
 impl Store {
     /// Opens the store at `root`, making it when nothing is there, and collects what dead processes left in
@@ -63,7 +66,20 @@ impl Store {
         Ok((version == schema::VERSION).then_some(store))
     }
 
+    /// On a full disk gives up some of what was set aside: SQLite lays its index out anew for whoever is the first to open.
     fn connect(layout: Layout, read_only: bool) -> Result<Self> {
+        let connect =
+            || refuse_danger(&layout).and_then(|()| Self::try_to_connect(layout.clone(), read_only));
+        for _ in 0..ATTEMPTS {
+            match connect() {
+                Err(error) if error.is_disk_full() && !read_only && layout.give_up_some_room() => {}
+                other => return other,
+            }
+        }
+        connect()
+    }
+
+    fn try_to_connect(layout: Layout, read_only: bool) -> Result<Self> {
         let path = layout.database();
         if !fs::lstat(&path).is_ok_and(|s| FileType::from_raw_mode(s.st_mode) == FileType::RegularFile) {
             return Err(Error::Malformed { path, reason: "the file is missing".into() });
@@ -73,14 +89,10 @@ impl Store {
         let access =
             if read_only { OpenFlags::SQLITE_OPEN_READ_ONLY } else { OpenFlags::SQLITE_OPEN_READ_WRITE };
         let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let was_full = layout.make_room_to_open()?;
         let db = Connection::open_with_flags(&path, flags);
         let db = db.map_err(|e| database_error("open", &path, e))?;
         let mut store = Self { layout, db, read_only };
         let version = store.set_up();
-        if was_full {
-            store.set_room_aside();
-        }
         let version = store.sql("set up the connection", version)?;
         match version {
             v if v > schema::VERSION => {
@@ -111,6 +123,13 @@ impl Store {
     pub(super) fn sql<T>(&self, doing: &'static str, result: rusqlite::Result<T>) -> Result<T> {
         result.map_err(|e| database_error(doing, &self.layout.database(), e))
     }
+}
+
+fn refuse_danger(layout: &Layout) -> Result<()> {
+    if layout.is_dangerously_full() {
+        return Err(sys::Error::with_subject("open", layout.database(), libc::ENOSPC).into());
+    }
+    Ok(())
 }
 
 fn database_error(doing: &'static str, path: &Path, source: rusqlite::Error) -> Error {

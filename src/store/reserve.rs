@@ -1,5 +1,6 @@
-//! Room set aside for removals. Removing is written down before anything goes, and a disk that is full has no room for
-//! that: `reserve`, a file of nothing, is given up for it, and made again when there is room.
+//! Room set aside for removals, and for opening the database before them. Removing is written down before anything goes,
+//! and a disk that is full has no room for that: `reserve`, a file of nothing, is given up for it, and made again when
+//! there is room.
 //!
 //! Nothing depends on it: that it is missing, or cannot be made, costs the removal on a full disk and nothing else.
 
@@ -8,18 +9,18 @@ use std::path::PathBuf;
 
 use rustix::fs::{self, FallocateFlags, Mode, OFlags};
 
-use super::{Layout, Result, Store};
-use crate::sys;
+use super::{Layout, Store};
 use crate::sys::space::Space;
 
-/// Bytes set aside: the database's log and the journal of an image of some fifty layers.
-const SIZE: u64 = 512 << 10;
+/// Bytes set aside: the database's log and the journal of an image of some fifty layers, and what opening the database
+/// takes ten times.
+const SIZE: u64 = 10 * PART;
 /// A disk without room for so many bytes more is full.
 const NEEDED: u64 = 128 << 10;
-/// The parts in which less is set aside where there is less.
-const STEPS: u64 = 16;
-/// What SQLite maps of its index, and a little.
-const INDEX: u64 = 64 << 10;
+/// Bytes given up for an opening, and the parts in which less is set aside where there is less.
+const PART: u64 = 192 << 10;
+/// What SQLite maps of its index, four times: others may be writing to the disk until it is there.
+const INDEX: u64 = 128 << 10;
 const PAGE: u64 = 4096;
 
 impl Layout {
@@ -39,41 +40,44 @@ impl Drop for Room<'_> {
 }
 
 impl Layout {
-    /// For the database to be opened: SQLite lays its index out anew, and has it mapped. On a full disk gives up what
-    /// was set aside; the caller sets it aside again when the database is open. Whether it did.
-    ///
-    /// With blocks smaller than a page SQLite allocates a part of each page of the index, and the kernel the rest when it
-    /// is written to: without room the process would die of SIGBUS.
-    pub(super) fn make_room_to_open(&self) -> Result<bool> {
-        let space = || Space::at(self.root()).ok();
-        if space().is_none_or(|space| space.bytes >= NEEDED) {
-            return Ok(false);
-        }
-        let _ = fs::unlink(self.reserve());
-        match space() {
-            Some(left) if left.bytes < INDEX && left.block < PAGE => {
-                Err(sys::Error::with_subject("open", self.database(), libc::ENOSPC).into())
-            }
-            _ => Ok(true),
-        }
+    /// Gives up a part of what was set aside, for the database to be opened; whether there was any. A part, since others
+    /// may be waiting for room, and stopping and removing a container takes several commands.
+    pub(super) fn give_up_some_room(&self) -> bool {
+        let path = self.reserve();
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let shrink = || {
+            let file = fs::open(&path, flags, Mode::empty())?;
+            let size = u64::try_from(fs::fstat(&file)?.st_size).unwrap_or(0);
+            fs::ftruncate(&file, size.saturating_sub(PART)).map(|()| size > 0)
+        };
+        shrink().unwrap_or(false)
     }
 
-    /// Sets room aside, unless it is: as much as there is, where there is little.
+    /// Whether the process could die of opening the database, instead of hearing that the disk is full: with blocks
+    /// smaller than a page SQLite allocates a part of each page of its index, and the kernel the rest when it is written
+    /// to, or sends SIGBUS.
+    pub(super) fn is_dangerously_full(&self) -> bool {
+        Space::at(self.root()).is_ok_and(|space| space.block < PAGE && space.bytes < INDEX)
+    }
+
+    /// Sets room aside, unless it is: as much as there is, where there is little. What is set aside already stays.
     pub(super) fn set_room_aside(&self) {
         let path = self.reserve();
         let there = fs::lstat(&path).map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
-        for size in (1..=STEPS).rev().map(|n| SIZE / STEPS * n) {
-            if there >= size {
-                return;
-            }
+        if there >= SIZE {
+            return;
+        }
+        let free = Space::at(self.root()).map_or(u64::MAX, |space| space.bytes).saturating_add(there);
+        let sizes = (1..=SIZE / PART).rev().map(|parts| parts * PART);
+        // The file system needs some of what is free for its own tables.
+        for size in sizes.filter(|size| *size <= free).take_while(|size| *size > there) {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let made = fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
-                .and_then(|file| fs::fallocate(file, FallocateFlags::empty(), 0, size));
-            if made.is_ok() {
+            let Ok(file) = fs::open(&path, flags, Mode::RUSR | Mode::WUSR) else { return };
+            if fs::fallocate(&file, FallocateFlags::empty(), 0, size).is_ok() {
                 return;
             }
-            // What was allocated of it before it failed.
-            let _ = fs::unlink(&path);
+            // What was allocated before it failed.
+            let _ = if there == 0 { fs::unlink(&path) } else { fs::ftruncate(&file, there) };
         }
     }
 }

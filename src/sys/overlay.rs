@@ -44,8 +44,8 @@ pub fn mount(tree: &Tree<'_>) -> std::result::Result<OwnedFd, Explained> {
         return Err((Error::new("mount overlay without layers", libc::EINVAL), String::new()));
     }
     if tree.volatile {
-        // The kernel's mark that the last mount was never taken away, its server having been killed. Who starts such a
-        // container again gets what is there: nothing in it needed to survive.
+        // The kernel's mark that the last mount was never taken away, whoever held it having been killed. That the host
+        // has not gone down since is the caller's business.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         if let Ok(inner) = rustix::fs::open(tree.work.join("work"), flags, Mode::empty()) {
             let _ = remove_tree(&inner, Path::new("incompat"));

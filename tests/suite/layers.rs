@@ -35,7 +35,7 @@ fn five_hundred_layers() {
         for (driver, by) in drivers.into_iter().zip(by) {
             if by.is_empty() {
                 let refused = s.exits(125, &format!("run --snapshotter {driver} many true"));
-                refused.says("the image has 500 layers, and the kernel's overlay takes 499");
+                refused.says("the image has 500 different layers, and the kernel's overlay takes 499");
                 refused.says("--snapshotter fuse takes any number");
                 s.ok("ps -aq").is("");
                 continue;

@@ -277,6 +277,29 @@ fn who_is_attached_is_told_that_the_shim_was_killed() {
     assert_eq!((out.code, out.stderr.as_str()), (137, ""), "{}", out.story());
 }
 
+/// The same where the host went down meanwhile, as the boot id in the shim's last words says.
+#[test]
+fn a_throw_away_container_does_not_start_after_a_reboot() {
+    let s = Sandbox::new().busybox();
+    for (name, flag) in [("c1", ""), ("c2", "--rm")] {
+        s.ok(&format!("run -d {flag} --name {name} busybox sleep 1000"));
+        let id = s.field(name, ".Id");
+        let shim = rustix::process::Pid::from_raw(s.shim_of(name)).unwrap();
+        rustix::process::kill_process(shim, Signal::KILL).unwrap();
+        assert!(within(Duration::from_secs(3), || s.processes().is_empty()), "{:?}", s.processes());
+        let state = s.store().join("containers").join(id).join("state.jsonl");
+        let now = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        let text = std::fs::read_to_string(&state).unwrap();
+        let before = text.replace(now.trim(), "00000000-0000-0000-0000-000000000000");
+        assert_ne!(text, before);
+        std::fs::write(&state, before).unwrap();
+        assert_eq!(s.field(name, ".State.ExitCode"), "255");
+    }
+    s.ok("start c1");
+    s.exits(1, "start c2").says("the host was rebooted while it ran").says("kelp rm c2");
+    s.ok("rm -f c1 c2");
+}
+
 #[test]
 fn the_event_log_tells_the_story() {
     let s = Sandbox::new().busybox();

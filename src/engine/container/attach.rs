@@ -44,7 +44,7 @@ pub fn attach(engine: &Engine, container: &str, attach: &Attach) -> Result<Endin
     let socket = client::connect(&dir)?;
     client::request_attach(&socket, &options)?;
     match client::attach_session(socket, &options) {
-        Err(shim::Error::Gone) => super::wait::ending(engine, record.id.as_str()),
+        Err(shim::Error::Gone) => super::wait::ending(engine, &record.id),
         other => Ok(ending(other?)),
     }
 }

@@ -16,7 +16,7 @@ use crate::runtime::handshake::UNMAPPED;
 use crate::shim::launch::{Peer, Start};
 use crate::shim::{self, client, protocol, terminal};
 use crate::store::container::network::Addresses;
-use crate::store::container::{ContainerRecord, Observed, Status};
+use crate::store::container::{ContainerRecord, Observed, REBOOTED, Status};
 use crate::store::id::ContainerId;
 use crate::store::lock::LifeLock;
 use crate::store::{Error as StoreError, Layout, container, userns};
@@ -48,11 +48,25 @@ pub fn start(
     if observed.status == Status::Running {
         return join(&record);
     }
+    refuse_torn(&record, &observed)?;
     let launched = launch(engine, &record, attach);
     drop(lock);
     let Some(started) = launched.inspect_err(|e| forget(engine, &record, e))? else { return join(&record) };
     warn(&started.warnings);
     started.follow(engine, &record, attach)
+}
+
+/// What a throw-away container wrote was not meant to survive, and nobody knows what of it the disk has.
+fn refuse_torn(record: &ContainerRecord, observed: &Observed) -> Result<()> {
+    if !record.auto_remove || observed.error != REBOOTED {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        verb: "start",
+        container: record.name.to_string(),
+        reason: format!("{REBOOTED} while it ran, and with --rm what it wrote is not kept for that"),
+        hint: Some(format!("`kelp rm {}` removes what is left of it", record.name)),
+    })
 }
 
 /// A container that is in the records still, and whose directory somebody took away.
@@ -89,7 +103,7 @@ impl Started {
         let options = attach::options(engine, record, attach, self.terminal)?;
         match client::attach_session(self.socket, &options) {
             // The shim was killed, and its container with it.
-            Err(shim::Error::Gone) => super::wait::ending(engine, record.id.as_str()),
+            Err(shim::Error::Gone) => super::wait::ending(engine, &record.id),
             other => Ok(attach::ending(other?)),
         }
     }

@@ -5,6 +5,7 @@ use super::find;
 use crate::engine::{Engine, Result};
 use crate::shim::{self, client};
 use crate::store::container::Status;
+use crate::store::id::ContainerId;
 
 /// The exit code; of one that is not running, that of its last end.
 pub fn wait(engine: &Engine, container: &str) -> Result<i32> {
@@ -23,16 +24,18 @@ pub fn wait(engine: &Engine, container: &str) -> Result<i32> {
 }
 
 /// As [`wait`], for a container whose shim broke off in mid-sentence. Where it was too busy for its last words, the
-/// end is recorded without a complaint.
-pub(super) fn ending(engine: &Engine, container: &str) -> Result<Ending> {
-    let seen = wait(engine, container).and_then(|code| Ok((code, find::find(engine, container)?.1.error)));
-    match seen {
-        Ok((code, error)) => {
-            let code = u8::try_from(code).unwrap_or(255);
-            Ok(if error.is_empty() { Ending::Exited(code) } else { Ending::Lost(code) })
+/// end is recorded without a complaint. A `--rm` container may be gone by now, or as good as gone, with what it said.
+pub(super) fn ending(engine: &Engine, id: &ContainerId) -> Result<Ending> {
+    let code = |code| u8::try_from(code).unwrap_or(255);
+    match wait(engine, id.as_str()) {
+        Ok(ended) => match find::find(engine, id.as_str()) {
+            Ok((_, observed)) if !observed.error.is_empty() => Ok(Ending::Lost(code(ended))),
+            _ => Ok(Ending::Exited(code(ended))),
+        },
+        Err(e) if e.is_missing() => {
+            let exit = engine.store.layout().read_state(id).ok().flatten().and_then(|state| state.exit);
+            Ok(Ending::Exited(exit.map_or(137, |exit| code(exit.code))))
         }
-        // A `--rm` container that somebody else has removed since.
-        Err(e) if e.is_missing() => Ok(Ending::Lost(137)),
         Err(e) => Err(e),
     }
 }

@@ -9,7 +9,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rustix::fs::{Mode, OFlags};
 
 use super::{HEADER, MAX_CONTENT, Stream};
@@ -18,8 +18,8 @@ use crate::sys::{Context, Result};
 
 /// Bytes of the disk that no log takes.
 const KEPT_FREE: u64 = 4 << 20;
-/// After so many bytes the disk is asked again.
-const ASKED_EVERY: u64 = 16 << 20;
+/// After so many bytes, or so long, the disk is asked again: others write to it as well.
+const ASKED_EVERY: (u64, SignedDuration) = (4 << 20, SignedDuration::from_millis(100));
 
 /// Formatted records are written out when there are this many bytes of them.
 const BATCH: usize = 64 * 1024;
@@ -33,8 +33,8 @@ pub struct Writer {
     batch: Vec<u8>,
     clock: Clock,
     lost: Option<Lost>,
-    /// Bytes that may be written before the disk is asked for room.
-    allowance: u64,
+    /// Bytes that may be written before the disk is asked for room, and when it was asked.
+    allowance: (u64, Timestamp),
 }
 
 /// Output that did not reach the disk.
@@ -55,7 +55,14 @@ impl Writer {
         if end != size {
             rustix::fs::ftruncate(&file, end).op_on("truncate", &path)?;
         }
-        Ok(Self { file, end, batch: Vec::new(), clock: Clock::default(), lost: None, allowance: 0 })
+        Ok(Self {
+            file,
+            end,
+            batch: Vec::new(),
+            clock: Clock::default(),
+            lost: None,
+            allowance: (0, Timestamp::MIN),
+        })
     }
 
     /// Records what was read from one stream.
@@ -116,21 +123,25 @@ impl Writer {
         self.batch.len()
     }
 
-    /// Takes the batch from the allowance. Others write to the disk as well, so no more than half of what is free is
-    /// allowed at once.
-    fn has_room(&mut self) -> bool {
+    /// Takes the batch from the allowance, of which no more than half of what is free is given at once. A notice alone
+    /// is short enough for the room that is kept.
+    fn has_room(&mut self, notice: usize) -> bool {
         let length = self.batch.len() as u64;
-        if self.allowance < length {
-            let free = Space::around(&self.file).map_or(u64::MAX, |space| space.bytes);
-            self.allowance = (free.saturating_sub(KEPT_FREE) / 2).min(ASKED_EVERY);
+        if notice == self.batch.len() {
+            return true;
         }
-        self.allowance.checked_sub(length).map(|left| self.allowance = left).is_some()
+        let (bytes, since) = self.allowance;
+        if bytes < length || self.clock.last.duration_since(since) > ASKED_EVERY.1 {
+            let free = Space::around(&self.file).map_or(u64::MAX, |space| space.bytes);
+            self.allowance = ((free.saturating_sub(KEPT_FREE) / 2).min(ASKED_EVERY.0), self.clock.last);
+        }
+        self.allowance.0.checked_sub(length).map(|left| self.allowance.0 = left).is_some()
     }
 
     /// Writes the batch out. `notice`: as long a record about earlier losses may stand at its head.
     fn flush(&mut self, notice: usize) {
         let mut done = 0;
-        let mut failure = if self.has_room() { None } else { Some(rustix::io::Errno::NOSPC) };
+        let mut failure = if self.has_room(notice) { None } else { Some(rustix::io::Errno::NOSPC) };
         while failure.is_none() && done < self.batch.len() {
             match rustix::io::write(&self.file, &self.batch[done..]) {
                 Ok(0) => failure = Some(rustix::io::Errno::IO),

@@ -30,6 +30,8 @@ pub fn remove_ended(layout: &Layout) -> Result<()> {
     // First of all: those who open the database beside somebody have less to do.
     let store = Store::reopen(layout.clone())?;
     std::thread::sleep(GATHERING);
+    // Of what takes long to delete nobody shall wait for the end.
+    drop(tidying);
     loop {
         store.remove_all_ended()?;
         drop(lock);
@@ -41,7 +43,6 @@ pub fn remove_ended(layout: &Layout) -> Result<()> {
             None => break,
         }
     }
-    drop(tidying);
     store.tidy()
 }
 

@@ -20,6 +20,7 @@ use super::id::{ContainerId, Name};
 pub use crate::sys::process::start_time as process_start;
 pub(super) use state::FILE as STATE_FILE;
 pub use state::boot_id;
+pub use truth::REBOOTED;
 
 /// A container as the database knows it.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// After how long nobody will come any more to remove what ended with `--rm`.
 const ABANDONED: SignedDuration = SignedDuration::from_secs(10);
 
+/// The error of a container that ran when the host went down.
+pub const REBOOTED: &str = "the host was rebooted";
+
 /// What lock and state file say of a container whose row says `Launched`.
 enum Finding {
     /// A shim lives, and has not started the first process yet.
@@ -131,7 +134,7 @@ fn kill_left_over(state: &ShimState) -> Result<()> {
 fn loss(state: &ShimState) -> Result<Exit> {
     let rebooted = state.boot_id != boot_id()?;
     let (code, signal, error) = if rebooted {
-        (255, None, "the host was rebooted")
+        (255, None, REBOOTED)
     } else {
         (137, Some(libc::SIGKILL), "the container's shim was killed")
     };
