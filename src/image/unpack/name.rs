@@ -39,10 +39,9 @@ impl Place {
     }
 }
 
-/// Normalises a name. Leading slashes go, as with docker, GNU tar and every other runtime: a name is one in the layer
-/// either way, and builders write such names into images that people run (ko: `/ko-app/…`, `/var/run/ko/…`; the entry
-/// `/` of kaniko). `..` is refused, because what it means depends on
-/// what was unpacked before.
+/// Normalises a name. Leading slashes go, as with GNU tar: a name is one in the layer either way, and ko writes such names
+/// into images that people run (`/ko-app/…`, `/var/run/ko/…`). `..` is refused, because what it means depends on what was
+/// unpacked before.
 fn components(name: &[u8]) -> Result<Vec<&[u8]>, Error> {
     let refused = |reason: &str| Error::Refused { entry: printable(name), reason: reason.into() };
     if name.len() > MAX_NAME {
