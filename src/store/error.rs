@@ -84,7 +84,7 @@ impl Error {
 }
 
 /// What lets the user read and write a file of the store again.
-fn reopen(path: &Path) -> String {
+fn give_back(path: &Path) -> String {
     let own = rustix::process::geteuid().as_raw();
     match rustix::fs::lstat(path) {
         Ok(stat) if stat.st_uid != own => {
@@ -124,7 +124,7 @@ impl Hint for Error {
                 _ => return None,
             },
             Self::Closed { path } => {
-                return Some(reopen(path));
+                return Some(give_back(path));
             }
             Self::Job { hint, .. } => return hint.clone(),
             Self::NoUserNamespace(_) => return Some(super::userns::why_refused()),
